@@ -1,0 +1,1 @@
+"""What supports the course: models, notebooks, grading, plots."""
