@@ -242,8 +242,7 @@ def _refuse_foreign_folder(folder: Path) -> None:
 
 
 def _file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _content_hash(content: dict) -> str:

@@ -1,0 +1,1 @@
+"""Reference answers, one package a chapter."""

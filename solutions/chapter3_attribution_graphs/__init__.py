@@ -1,0 +1,81 @@
+"""Chapter 3: attribution graphs. Read `freezing`, `nodes`, `edges`, `influence`, `pipeline`, in this order."""
+
+from solutions.chapter3_attribution_graphs.edges import (
+    BackwardBatch,
+    FrozenRun,
+    SourceTable,
+    completeness_gap,
+    compute_adjacency_matrix,
+    compute_bias,
+    compute_values,
+    prepare_backward_batches,
+    read_targets,
+    setup_attribution,
+    tabulate_sources,
+    walk_back,
+)
+from solutions.chapter3_attribution_graphs.freezing import (
+    FreezeHooks,
+    Transcoder,
+    TranscoderReplacementHooks,
+    check_transcoders,
+)
+from solutions.chapter3_attribution_graphs.influence import (
+    compute_graph_scores,
+    compute_influence,
+    drop_dead_ends,
+    normalize_matrix,
+    prune_edges,
+    prune_graph,
+    prune_nodes,
+)
+from solutions.chapter3_attribution_graphs.nodes import (
+    OutputToken,
+    build_embedding_nodes,
+    build_graph_nodes,
+    build_intermediate_nodes,
+    build_logit_nodes,
+    compute_salient_logits,
+    select_latents,
+)
+from solutions.chapter3_attribution_graphs.pipeline import attribute, hidden_nodes
+from utils.graph import AttributionResult, GraphNodes, NodeInfo, NodeType
+
+__all__ = [
+    "AttributionResult",
+    "BackwardBatch",
+    "FreezeHooks",
+    "FrozenRun",
+    "GraphNodes",
+    "NodeInfo",
+    "NodeType",
+    "OutputToken",
+    "SourceTable",
+    "Transcoder",
+    "TranscoderReplacementHooks",
+    "attribute",
+    "build_embedding_nodes",
+    "build_graph_nodes",
+    "build_intermediate_nodes",
+    "build_logit_nodes",
+    "check_transcoders",
+    "completeness_gap",
+    "compute_adjacency_matrix",
+    "compute_bias",
+    "compute_graph_scores",
+    "compute_influence",
+    "compute_salient_logits",
+    "compute_values",
+    "drop_dead_ends",
+    "hidden_nodes",
+    "normalize_matrix",
+    "prepare_backward_batches",
+    "prune_edges",
+    "prune_graph",
+    "prune_nodes",
+    "read_targets",
+    "select_latents",
+    "setup_attribution",
+    "tabulate_sources",
+    "walk_back",
+]

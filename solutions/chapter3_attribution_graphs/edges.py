@@ -1,0 +1,240 @@
+"""The edges of the graph: direct effects of every source on every target.
+
+An edge is the derivative of what the target reads by what is written at the source's place, times the source's writing
+vector. One forward pass of the frozen model is recorded. Then, for a batch of targets at a time, their reading vectors are
+put in as gradients and walked back one block at a time; at every block, all sources that write there are read off at once.
+(Circuit Tracing, section 3.1, "Constructing an attribution graph for a prompt".)
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens.hook_points import HookPoint
+from transformer_lens.model_bridge import TransformerBridge
+
+from solutions.chapter3_attribution_graphs.freezing import (
+    EMBEDDING_HOOK,
+    FINAL_HOOK,
+    FreezeHooks,
+    Hook,
+    TranscoderReplacementHooks,
+    reading_hook,
+    writing_hook,
+)
+from utils.graph import GraphNodes, NodeInfo, NodeType
+
+
+@dataclass
+class FrozenRun:
+    """One recorded forward pass of the frozen model; its tensors still know how they were computed.
+
+    Attributes:
+        writes: "E" and every layer -> (1, seq, d_model), the residual stream where the sources of that place write.
+        reads: every layer and "L" -> (1, seq, d_model), what the targets of that place read.
+    """
+
+    writes: dict[int | str, Float[Tensor, "1 seq d_model"]]
+    reads: dict[int | str, Float[Tensor, "1 seq d_model"]]
+
+
+class BackwardBatch(NamedTuple):
+    """Targets that are walked back together; they all read at the same place."""
+
+    global_start_idx: int
+    nodes: list[NodeInfo]
+    reading_vecs: Float[Tensor, "batch d_model"]
+    positions: Int[Tensor, " batch"]
+    layers: list[int | str]
+
+
+class SourceTable(NamedTuple):
+    """The sources that write at one place, sorted into one row a position; short rows are filled up with zero vectors."""
+
+    writing_vecs: Float[Tensor, "seq width d_model"]
+    columns: Int[Tensor, "seq width"]
+
+
+def setup_attribution(
+    model: TransformerBridge, tokens: Int[Tensor, "1 seq"], freeze: FreezeHooks, tc_hooks: TranscoderReplacementHooks
+) -> FrozenRun:
+    """Run the frozen model once and keep what the backward walks need.
+
+    The gradient stops at the embedding and at the weights: neither is asked for. Hooks and gradient mode are as before when
+    this returns or raises.
+    """
+    n_layers = model.cfg.n_layers
+    places = {writing_hook(layer): ("writes", layer) for layer in range(n_layers)}
+    places |= {reading_hook(layer): ("reads", layer) for layer in range(n_layers)}
+    places[FINAL_HOOK] = ("reads", "L")
+    captured: dict[str, dict[int | str, Tensor]] = {"writes": {}, "reads": {}}
+
+    def capture(value: Tensor, hook: HookPoint) -> None:
+        kind, key = places[hook.name]
+        captured[kind][key] = value
+
+    def start_here(embedding: Tensor, hook: HookPoint) -> Tensor:
+        captured["writes"]["E"] = embedding.detach().requires_grad_()
+        return captured["writes"]["E"]
+
+    hooks: list[Hook] = [(EMBEDDING_HOOK, start_here), *((name, capture) for name in places)]
+    with torch.enable_grad(), model.hooks(fwd_hooks=freeze.fwd_hooks + tc_hooks.fwd_hooks + hooks):
+        model(tokens)
+    return FrozenRun(**captured)
+
+
+def prepare_backward_batches(graph: GraphNodes, batch_size: int = 128) -> list[BackwardBatch]:
+    """Group the nodes that read (latents and logits) into batches of at most `batch_size`, never across layers."""
+    batches = []
+    for layer, (start, end) in graph.node_range_dict.items():
+        # in a layer the latents come first, and errors do not read
+        n_targets = sum(node.node_type in (NodeType.LATENT, NodeType.LOGIT) for node in graph.nodes[start:end])
+        for first in range(start, start + n_targets, batch_size):
+            last = min(first + batch_size, start + n_targets)
+            nodes = graph.nodes[first:last]
+            positions = torch.tensor([node.ctx_idx for node in nodes], device=graph.reading_vecs.device)
+            batches.append(BackwardBatch(first, nodes, graph.reading_vecs[first:last], positions, [layer] * len(nodes)))
+    return batches
+
+
+def walk_back(
+    run: FrozenRun,
+    reading_vecs: Float[Tensor, "batch d_model"],
+    positions: Int[Tensor, " batch"],
+    layer: int | str,
+) -> Iterator[tuple[int | str, Float[Tensor, "batch seq d_model"]]]:
+    """Put reading vectors in as gradients at `layer`, and walk them back through the frozen model block by block.
+
+    Yields:
+        The place ("E" or a layer) and the gradient there, from the last place before `layer` down to the embedding. Only one
+        place's gradient is held at a time.
+    """
+    output = run.reads[layer]
+    batch, (_, seq_len, d_model) = len(positions), output.shape
+    grad = output.new_zeros(batch, 1, seq_len, d_model)
+    grad[torch.arange(batch, device=grad.device), 0, positions] = reading_vecs.to(grad)
+    places = ["E", *(key for key in sorted(key for key in run.writes if key != "E") if layer == "L" or key < layer)]
+    for place in reversed(places):
+        (grad,) = torch.autograd.grad(output, run.writes[place], grad, retain_graph=True, is_grads_batched=True)
+        yield place, grad[:, 0]
+        output = run.writes[place]
+
+
+def tabulate_sources(graph: GraphNodes) -> dict[int | str, SourceTable]:
+    """Sort the sources of every place by position, so that one batched matrix product contracts them all."""
+    tables = {}
+    for place, (start, end) in graph.node_range_dict.items():
+        if place == "L":
+            continue
+        positions = torch.tensor([node.ctx_idx for node in graph.nodes[start:end]], device=graph.writing_vecs.device)
+        order = positions.argsort(stable=True)
+        counts = torch.bincount(positions, minlength=graph.seq_len)
+        first_in_row = counts.cumsum(0) - counts
+        rows = positions[order]
+        slots = torch.arange(len(order), device=rows.device) - first_in_row[rows]
+        width = int(counts.max())
+        vectors = graph.writing_vecs.new_zeros(graph.seq_len, width, graph.writing_vecs.shape[1])
+        # fillers point one past the last node: a column that is cut off in the end
+        columns = torch.full((graph.seq_len, width), len(graph), device=rows.device)
+        vectors[rows, slots] = graph.writing_vecs[start:end][order]
+        columns[rows, slots] = start + order
+        tables[place] = SourceTable(vectors, columns)
+    return tables
+
+
+def compute_adjacency_matrix(
+    model: TransformerBridge,
+    tokens: Int[Tensor, "1 seq"],
+    graph: GraphNodes,
+    freeze: FreezeHooks,
+    tc_hooks: TranscoderReplacementHooks,
+    batches: list[BackwardBatch],
+    run: FrozenRun | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Float[Tensor, "n_nodes n_nodes"]:
+    """Direct effects, [target, source]; strictly lower triangular.
+
+    Args:
+        model, tokens, graph: what is traced, and its nodes.
+        freeze, tc_hooks: make the model linear.
+        batches: from `prepare_backward_batches`.
+        run: from `setup_attribution`, if it has been done already.
+        progress: called with (targets done, targets in all) after every batch.
+
+    Returns:
+        (n_nodes, n_nodes), in the dtype of the graph's vectors. Rows of nodes that do not read are zero.
+    """
+    run = run or setup_attribution(model, tokens, freeze, tc_hooks)
+    tables = tabulate_sources(graph)
+    n_nodes, n_targets, n_done = len(graph), sum(len(batch.nodes) for batch in batches), 0
+    adjacency = graph.writing_vecs.new_zeros(n_nodes, n_nodes + 1)
+    for batch in batches:
+        rows = adjacency[batch.global_start_idx : batch.global_start_idx + len(batch.nodes)]
+        for place, grad in walk_back(run, batch.reading_vecs, batch.positions, batch.layers[0]):
+            vectors, columns = tables[place]
+            effects = grad.to(vectors).transpose(0, 1) @ vectors.mT  # (seq, batch, width)
+            rows[:, columns.flatten()] = effects.transpose(0, 1).flatten(1)
+        n_done += len(batch.nodes)
+        if progress is not None:
+            progress(n_done, n_targets)
+    return adjacency[:, :n_nodes].contiguous()
+
+
+def read_targets(
+    graph: GraphNodes, reads: dict[int | str, Float[Tensor, "1 seq d_model"]]
+) -> Float[Tensor, " n_nodes"]:
+    """What every node reads from the given activations, `b_enc` included; 0 for nodes that do not read."""
+    values = graph.reading_bias.clone()
+    for place, (start, end) in graph.node_range_dict.items():
+        if place != "E":
+            positions = [node.ctx_idx for node in graph.nodes[start:end]]
+            x = reads[place][0, positions].detach().to(values)
+            values[start:end] += (x * graph.reading_vecs[start:end]).sum(-1)
+    return values
+
+
+def compute_values(graph: GraphNodes, run: FrozenRun) -> Float[Tensor, " n_nodes"]:
+    """The value of every target on this prompt: pre-activation of a latent, demeaned logit of an output token."""
+    return read_targets(graph, run.reads)
+
+
+@torch.no_grad()
+def compute_bias(
+    model: TransformerBridge,
+    tokens: Int[Tensor, "1 seq"],
+    graph: GraphNodes,
+    freeze: FreezeHooks,
+    tc_hooks: TranscoderReplacementHooks,
+) -> Float[Tensor, " n_nodes"]:
+    """What every target reads when no source writes: its `b_enc`, and all constants of the model on their way to it.
+
+    The frozen model is run with zero embeddings and without latents and errors. No gradient and no edge is used, so that
+    `adjacency.sum(1) + bias == values` is a test of the edges.
+    """
+    reads: dict[int | str, Tensor] = {}
+    places = {reading_hook(layer): layer for layer in range(model.cfg.n_layers)} | {FINAL_HOOK: "L"}
+
+    def capture(value: Tensor, hook: HookPoint) -> None:
+        reads[places[hook.name]] = value
+
+    hooks: list[Hook] = [(name, capture) for name in places]
+    with model.hooks(fwd_hooks=freeze.fwd_hooks + tc_hooks.silent_hooks + hooks):
+        model(tokens)
+    return read_targets(graph, reads)
+
+
+def completeness_gap(
+    adjacency_matrix: Float[Tensor, "n_nodes n_nodes"],
+    bias: Float[Tensor, " n_nodes"],
+    values: Float[Tensor, " n_nodes"],
+) -> Float[Tensor, " n_nodes"]:
+    """Relative error of the identity `sum of edges + bias = value`, for every node; 0 where nothing is read.
+
+    Relative to the value, or to a thousandth of the terms that it is the sum of where they nearly cancel.
+    """
+    terms = adjacency_matrix.abs().sum(1) + bias.abs()
+    gap = (adjacency_matrix.sum(1) + bias - values).abs()
+    return torch.where(gap == 0, gap, gap / torch.maximum(values.abs(), terms / 1000))
