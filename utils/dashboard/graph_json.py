@@ -65,7 +65,7 @@ def slugify(text: str, limit: int = 60) -> str:
     hash are added.
     """
     plain = re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")[:limit].strip("-")
-    if plain.replace("-", " ") == text:
+    if plain and plain.replace("-", " ") == text:
         return plain
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{plain}-{digest}" if plain else f"prompt-{digest}"

@@ -1,0 +1,176 @@
+"""The command ``python -m solutions.trace``. What can go wrong through its input ends in one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:  # importing these takes seconds, which --help and a mistyped option should not cost
+    from transformer_lens.model_bridge import TransformerBridge
+
+    from utils.graph import AttributionResult
+
+N_TOP_TOKENS = 5
+N_PATHS = 6
+EXAMPLE = "The capital of the state containing Dallas is"
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser that complains in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{message[:1].upper()}{message[1:]}; see python -m solutions.trace --help.\n")
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line as a namespace.
+
+    Raises:
+        ValueError: the prompt is empty or not text, or a number is out of range.
+        SystemExit: with code 2 after a sentence, for an unknown option or a value of the wrong type.
+    """
+    parser = _Parser(
+        prog="python -m solutions.trace",
+        description="Trace how a language model gets from a prompt to its next token.",
+        epilog=f'example: python -m solutions.trace "{EXAMPLE}"',
+    )
+    parser.add_argument("prompt", help="the text to trace")
+    parser.add_argument(
+        "--model", default="atlas", help="a model's name, or a folder (default: atlas, which is bundled)"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (default: out/<model>-<prompt>)")
+    parser.add_argument(
+        "--top-k", type=int, metavar="K", help="keep the K most active latents of a layer at a position"
+    )
+    parser.add_argument("--node-threshold", type=float, default=0.8, metavar="X", help="influence to keep, 0 to 1")
+    parser.add_argument("--edge-threshold", type=float, default=0.85, metavar="X", help="edge scores to keep, 0 to 1")
+    parser.add_argument("--target", nargs="+", metavar="TOKEN", help="trace these tokens instead of the likeliest ones")
+    parser.add_argument("--device", help="cpu, cuda or mps (default: the GPU if there is one)")
+    arguments = parser.parse_intermixed_args(argv)
+    _check_arguments(arguments)
+    return arguments
+
+
+def _check_arguments(arguments: argparse.Namespace) -> None:
+    if not arguments.prompt.strip():
+        raise ValueError(f'The prompt is empty: give a text, for example "{EXAMPLE}".')
+    if any("\ud800" <= c <= "\udfff" for c in arguments.prompt):
+        raise ValueError("The prompt is not valid UTF-8 text.")
+    if arguments.top_k is not None and arguments.top_k < 1:
+        raise ValueError(f"--top-k must be at least 1, not {arguments.top_k}.")
+    for name in ("node_threshold", "edge_threshold"):
+        value = getattr(arguments, name)
+        if not 0 <= value <= 1:
+            raise ValueError(f"--{name.replace('_', '-')} must lie between 0 and 1, not {value:g}.")
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """Do what the command line asks for and return the summary.
+
+    Raises:
+        ValueError, OSError, MemoryError: with one sentence for the user.
+    """
+    from solutions.trace.output import staged
+    from utils.dashboard import slugify
+
+    name = Path(arguments.model).name
+    folder = arguments.out or Path("out") / f"{slugify(name)}-{slugify(arguments.prompt)}"
+    with staged(folder) as temporary:
+        return _trace_into(temporary, folder, arguments)
+
+
+def _trace_into(temporary: Path, folder: Path, arguments: argparse.Namespace) -> str:
+    """Load, trace, write everything into ``temporary``, and say in the summary that it is in ``folder``."""
+    from tqdm import tqdm
+
+    layout = "{desc:<24}|{bar:32}| {percentage:3.0f} %  {elapsed}"
+    # disable=None: no bar where stderr is not a terminal
+    with tqdm(total=1, desc="loading the model", bar_format=layout, leave=False, disable=None) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.n = done
+            bar.set_description_str("tracing the prompt")
+
+        from solutions.trace.output import GRAPH, PAGE, RESULT
+        from solutions.trace.paths import strongest_paths
+        from solutions.trace.summary import summarize
+        from utils.dashboard import build_graph, write_graph, write_page
+        from utils.models import labels, load
+
+        model, transcoders = load(arguments.model, device=arguments.device)
+        result = _attribute(model, transcoders, arguments, progress)
+        bar.set_description_str("writing the files")
+        names = labels(arguments.model)
+        paths = strongest_paths(result, N_PATHS)
+        graph = build_graph(result, names, paths=[(path.nodes, path.strength) for path in paths])
+        write_graph(graph, temporary / GRAPH)
+        write_page(graph, temporary / PAGE)
+        result.save(temporary / RESULT)
+        files = [folder / name for name in (PAGE, GRAPH, RESULT)]
+        return summarize(result, _top_tokens(model, arguments.prompt), paths, names, files)
+
+
+def _attribute(
+    model: TransformerBridge,
+    transcoders: dict,
+    arguments: argparse.Namespace,
+    progress: Callable[[int, int], None],
+) -> AttributionResult:
+    from solutions.chapter3_attribution_graphs import attribute
+    from utils.models import dictionary_name
+
+    return attribute(
+        model,
+        transcoders,
+        arguments.prompt,
+        top_k=arguments.top_k,
+        node_threshold=arguments.node_threshold,
+        edge_threshold=arguments.edge_threshold,
+        target_tokens=[_target(model, text) for text in arguments.target] if arguments.target else None,
+        dictionary_name=dictionary_name(arguments.model),
+        progress=progress,
+    )
+
+
+def _target(model: TransformerBridge, text: str) -> str:
+    """``text``, or ``text`` after a space where only that is one token: most tokens begin with one."""
+    spaced = " " + text
+    counts = [len(model.tokenizer.encode(form, add_special_tokens=False)) for form in (text, spaced)]
+    return spaced if counts[0] != 1 and counts[1] == 1 else text
+
+
+def _top_tokens(model: TransformerBridge, prompt: str) -> list[tuple[str, float]]:
+    """The model's likeliest next tokens with their probabilities, whatever tokens are traced."""
+    import torch
+
+    with torch.no_grad():
+        probs = model(model.to_tokens(prompt))[0, -1].float().softmax(-1)
+    top = probs.topk(min(N_TOP_TOKENS, probs.numel()))
+    return [(model.tokenizer.decode([i]), p) for i, p in zip(top.indices.tolist(), top.values.tolist())]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; 0, or 2 after one sentence on stderr."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        print(run(parse_arguments(argv)), flush=True)
+    except BrokenPipeError:  # the reader of the summary had enough; the files are written
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (ValueError, OSError, MemoryError) as error:
+        print(" ".join(str(error).split()) or type(error).__name__, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Stopped; nothing was written.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # progress bars are for people
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""A traced prompt in words, for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path as FilePath
+
+from solutions.trace.paths import Path
+from utils.graph import AttributionResult, NodeInfo, NodeType
+
+Labels = Mapping[tuple[int, int], str]
+
+MAX_LABEL = 48
+RAISES, LOWERS = "→", "⊣"
+
+
+def printable(text: str, limit: int = MAX_LABEL) -> str:
+    """``text`` on one line, without characters that could steer a terminal, at most ``limit`` letters."""
+    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return safe if len(safe) <= limit else safe[: limit - 1] + "…"
+
+
+def quoted(token: str) -> str:
+    """A token in quotes, so that its spaces can be seen."""
+    return f"'{printable(token)}'"
+
+
+def percent(share: float) -> str:
+    """``0.0312`` as ``3.1 %``."""
+    return f"{100 * share:.1f} %" if share >= 0.001 else "<0.1 %"
+
+
+def position_in_words(position: int, tokens: Sequence[str]) -> str:
+    """The token at ``position``, with its number where the same token comes more than once."""
+    token = tokens[position]
+    return quoted(token) + (f"[{position}]" if tokens.count(token) > 1 else "")
+
+
+def node_in_words(node: NodeInfo, tokens: Sequence[str], labels: Labels, at: bool = True) -> str:
+    """``Texas (state) @ ' is' layer 2``, ``latent 3/512 @ ' is'``, or a token in quotes. ``at``: say the position."""
+    if node.node_type is NodeType.EMBEDDING:
+        return position_in_words(node.ctx_idx, tokens)
+    if node.node_type is NodeType.LOGIT:
+        return quoted(node.str_token)
+    where = f" @ {position_in_words(node.ctx_idx, tokens)}" if at else ""
+    if node.node_type is NodeType.MLP_ERROR:
+        return f"MLP error{where} layer {node.layer}"
+    label = labels.get((int(node.layer), node.feature)) or node.label
+    return f"{printable(label)}{where} layer {node.layer}" if label else f"latent {node.layer}/{node.feature}{where}"
+
+
+def path_in_words(path: Path, result: AttributionResult, labels: Labels) -> str:
+    """``' Dallas' → Texas (state) @ ' is' layer 2 → say Austin layer 4 → ' Austin'``: positions where they change."""
+    words, previous = "", -1
+    for step, i in enumerate(path.nodes):
+        node = result.graph.nodes[i]
+        if step:
+            words += f" {RAISES if path.signs[step - 1] > 0 else LOWERS} "
+        words += node_in_words(node, result.str_tokens, labels, at=node.ctx_idx != previous)
+        previous = node.ctx_idx
+    return words
+
+
+def summarize(
+    result: AttributionResult,
+    top_tokens: Iterable[tuple[str, float]],
+    paths: Sequence[Path],
+    labels: Labels,
+    files: Sequence[FilePath],
+) -> str:
+    """The whole summary: answers, paths, numbers, files."""
+    answers = "   ".join(f"{quoted(token)} {percent(prob)}" for token, prob in top_tokens)
+    lines = ["", printable(result.prompt, 400), f"  {RAISES} {answers}", "", *_path_lines(result, paths, labels), ""]
+    lines += [f"{name:<14}{text}" for name, text in _numbers(result)]
+    lines += [f"{'Files':<14}{files[0]}", *(f"{'':<14}{file}" for file in files[1:])]
+    return "\n".join(lines)
+
+
+def _path_lines(result: AttributionResult, paths: Sequence[Path], labels: Labels) -> list[str]:
+    if not paths:
+        return [
+            "No path leads from a token through latents to the answer in the pruned graph: "
+            "raise the thresholds, or read what the error nodes do."
+        ]
+    answer = quoted(result.graph.nodes[paths[0].nodes[-1]].str_token)
+    lines = [f"Strongest paths to {answer} (share of all that reaches it)"]
+    lines += [f"  {percent(path.strength):>6}  {path_in_words(path, result, labels)}" for path in paths]
+    if any(sign < 0 for path in paths for sign in path.signs):
+        lines.append(f"  {RAISES} raises the next node, {LOWERS} lowers it.")
+    return lines
+
+
+def _numbers(result: AttributionResult) -> list[tuple[str, str]]:
+    kept, edges = len(result.kept_indices), int((result.pruned_matrix != 0).sum())
+    n, all_edges = len(result.graph.nodes), int((result.adjacency_matrix != 0).sum())
+    thresholds = f"thresholds {result.node_threshold:g} for nodes, {result.edge_threshold:g} for edges"
+    scores = result.scores
+    return [
+        ("Graph", f"{kept:,} of {n:,} nodes, {edges:,} of {all_edges:,} edges kept ({thresholds})"),
+        ("Completeness", f"gap {scores['completeness_gap']:.1e}: what a node's inputs add up to, against its value"),
+        (
+            "Scores",
+            f"replacement {scores['replacement']:.2f}, completeness {scores['completeness']:.2f} "
+            "(before pruning; 1 means that error nodes play no part)",
+        ),
+        ("Model", f"{printable(result.model_name)}, read through {printable(result.dictionary_name, 120)}"),
+    ]
