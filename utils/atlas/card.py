@@ -1,0 +1,270 @@
+"""Measure the finished model and write its model card and the labels of its latents."""
+
+import json
+import random
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import torch
+from sae_lens import JumpReLUSkipTranscoder
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from utils.atlas.corpus import Sentence
+from utils.atlas.dictionaries import Activations
+from utils.atlas.evaluate import (
+    NamedLatent,
+    accuracy_by_family,
+    answers_kept,
+    dictionary_quality,
+    encode_prompts,
+    exchange,
+    latents_of,
+    name_latents,
+)
+
+GOOD_F1 = 0.8
+PROMPTS_A_CITY = 8  # two-hop prompts of each city to choose latents by, and as many others to test them on
+
+# kind of concept -> families whose prompts have it, and where the sentence says its value
+CONCEPTS = {
+    "city": (("two-hop",), "city"),
+    "state or country": (("two-hop",), "place"),
+    "relation": (("two-hop", "one-hop"), "relation"),
+    "answer": (("two-hop", "one-hop"), "answer"),
+    "language": (("opposite", "translation"), "language"),
+    "concept of an opposite": (("opposite", "translation"), "concept"),
+    "digit": (("addition",), "digit"),
+}
+LANGUAGE_NAMES = {"en": "English", "fr": "French", "es": "Spanish"}
+LABELS = {
+    "city": "{} (city)",
+    "state or country": "{}",
+    "relation": "{} (relation)",
+    "answer": "say {}",
+    "language": "{} (language)",
+    "concept of an opposite": "{} (concept)",
+    "digit": "digit {}",
+}
+
+
+def probe_sentences(sentences: list[Sentence], rng: random.Random) -> tuple[list[Sentence], list[Sentence]]:
+    """Two disjoint sets of prompts: one to choose latents by, one to test them on."""
+    by_city, others = defaultdict(list), []
+    for sentence in sentences:
+        if sentence.family == "two-hop":
+            by_city[sentence.concepts["city"]].append(sentence)
+        elif sentence.family not in ("location", "indirect object", "induction"):
+            others.append(sentence)
+    choose, test = [], []
+    for group in by_city.values():
+        drawn = rng.sample(group, 2 * PROMPTS_A_CITY)
+        choose += drawn[:PROMPTS_A_CITY]
+        test += drawn[PROMPTS_A_CITY:]
+    others = rng.sample(others, len(others) // 2 * 2)
+    return choose + others[::2], test + others[1::2]
+
+
+def values_of(kind: str, sentences: list[Sentence]) -> list[str | None]:
+    """The value of a kind of concept for every sentence, None where it has none."""
+    families, key = CONCEPTS[kind]
+    return [s.concepts[key] if s.family in families else None for s in sentences]
+
+
+def name_all(
+    choose: tuple[dict, list[Sentence]], test: tuple[dict, list[Sentence]]
+) -> tuple[dict[str, dict], list[NamedLatent]]:
+    """For every kind of concept: how many values have a latent of their own, and which."""
+    summary, named = {}, []
+    for kind in CONCEPTS:
+        arguments = (choose[0], values_of(kind, choose[1]), test[0], values_of(kind, test[1]))
+        anywhere = name_latents(kind, *arguments, list(choose[0]))
+        by_place = {place: name_latents(kind, *arguments, [place]) for place in choose[0]}
+        place = max(by_place, key=lambda p: share_good(by_place[p]))
+        summary[kind] = {
+            "values": len(anywhere),
+            "share": share_good(by_place[place]),
+            "layer": place[0],
+            "position": place[1],
+            "share_anywhere": share_good(anywhere),
+            "mean_f1_anywhere": sum(n.f1 for n in anywhere) / max(1, len(anywhere)),
+        }
+        # every latent that says this value well, at whichever layer and position
+        named += [n for found in by_place.values() for n in found if n.f1 >= GOOD_F1]
+    return summary, named
+
+
+def share_good(named: list[NamedLatent]) -> float:
+    """Share of the values whose latent has an F1 of at least `GOOD_F1`."""
+    return sum(n.f1 >= GOOD_F1 for n in named) / max(1, len(named))
+
+
+def exchange_pairs(sentences: list[Sentence], count: int, rng: random.Random) -> list[tuple[Sentence, Sentence]]:
+    """Pairs of prompts for the capital, about cities in two different states."""
+    asked = [s for s in sentences if s.family == "two-hop" and s.prompt.startswith("The capital of the state")]
+    pairs = []
+    while len(pairs) < count:
+        first, second = rng.sample(asked, 2)
+        if first.concepts["place"] != second.concepts["place"]:
+            pairs.append((first, second))
+    return pairs
+
+
+def measure(
+    model: TransformerBridge,
+    transcoders: dict[int, JumpReLUSkipTranscoder],
+    sentences: list[Sentence],
+    activations: Activations,
+    rng: random.Random,
+    questions: int,
+    exchanges: int,
+) -> tuple[dict, list[NamedLatent]]:
+    """Every number of the model card, and the latents that can be named.
+
+    Args:
+        activations: of sentences that the dictionaries were not trained on.
+        questions: how many questions of each family are asked at most.
+        exchanges: how many pairs of prompts exchange their latents.
+    """
+    tokenizer = model.tokenizer
+    choose, test = probe_sentences(sentences, rng)
+    found = [
+        (latents_of(model, transcoders, encode_prompts(group, tokenizer)), group) for group in (choose, test)
+    ]
+    summary, named = name_all(*found)
+    two_hop = [s for s in sentences if s.family == "two-hop"]
+    asked = rng.sample(two_hop, min(questions, len(two_hop))), rng.sample(sentences, questions)
+    metrics = {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "accuracy": accuracy_by_family(model, tokenizer, sentences, questions),
+        "dictionaries": dictionary_quality(model, transcoders, activations),
+        "kept_two_hop": answers_kept(model, tokenizer, transcoders, asked[0]),
+        "kept_all": answers_kept(model, tokenizer, transcoders, asked[1]),
+        "latents": summary,
+        "exchange": exchange(model, transcoders, tokenizer, exchange_pairs(sentences, exchanges, rng)),
+        "sentences": dict(Counter(s.family for s in sentences)),
+    }
+    return metrics, named
+
+
+def label_latents(
+    transcoders: dict[int, JumpReLUSkipTranscoder],
+    tokens: list[str],
+    activations: Activations,
+    named: list[NamedLatent],
+) -> dict[str, dict[str, str]]:
+    """A label for every latent that fires: its concept where it has one, else the tokens it fires on.
+
+    Args:
+        tokens: text of the token at every row of `activations`.
+    """
+    labels: dict[str, dict[str, str]] = {str(layer): {} for layer in transcoders}
+    for layer, transcoder in transcoders.items():
+        for latent, label in token_labels(transcoder, tokens, activations.x[layer]).items():
+            labels[str(layer)][str(latent)] = label
+    best: dict[tuple[int, int], NamedLatent] = {}
+    for found in named:
+        key = found.layer, found.latent
+        if key not in best or found.f1 > best[key].f1:
+            best[key] = found
+    for (layer, latent), found in sorted(best.items()):
+        value = LANGUAGE_NAMES.get(found.value, found.value)
+        labels[str(layer)][str(latent)] = LABELS[found.kind].format(value)
+    return labels
+
+
+@torch.no_grad()
+def token_labels(transcoder: JumpReLUSkipTranscoder, tokens: list[str], x: Tensor) -> dict[int, str]:
+    """For each latent that fires, the up to three tokens that carry most of its activation."""
+    vocabulary = sorted(set(tokens))
+    index = {token: i for i, token in enumerate(vocabulary)}
+    ids = torch.tensor([index[token] for token in tokens])
+    total = torch.zeros(len(vocabulary), transcoder.cfg.d_sae)
+    for part, rows in zip(x.split(8192), ids.split(8192), strict=True):
+        total.index_add_(0, rows, transcoder.encode(part))
+    labels = {}
+    values, top = total.topk(min(3, len(vocabulary)), dim=0)
+    for latent in (values[0] > 0).nonzero().flatten().tolist():
+        shown = [vocabulary[i] for i, v in zip(top[:, latent], values[:, latent]) if v > 0.15 * total[:, latent].sum()]
+        shown = shown or [vocabulary[top[0, latent]]]
+        labels[latent] = "on " + ", ".join(repr(token) for token in shown)
+    return labels
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def write_card(out: Path, metrics: dict, notes: str) -> None:
+    """Write `metrics.json` and `MODEL_CARD.md` into `out`.
+
+    Args:
+        notes: hand-written part that follows the numbers.
+    """
+    (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+    (out / "MODEL_CARD.md").write_text(card_text(metrics) + "\n" + notes, encoding="utf-8")
+
+
+def card_text(metrics: dict) -> str:
+    """The part of the model card that is made of numbers."""
+    recipe = metrics["recipe"]["model"]
+    lines = [
+        "# Model card: atlas",
+        "",
+        "A small language model and its skip transcoders, trained by this project so that every chapter runs offline.",
+        "Written by `python -m utils.atlas.train` on "
+        f"{time.strftime('%Y-%m-%d')} in {metrics['minutes']:.0f} minutes; the numbers are also in `metrics.json`.",
+        "",
+        "## Size",
+        "",
+        f"{metrics['parameters']:,} parameters: {recipe['n_layers']} layers, d_model {recipe['d_model']}, "
+        f"MLPs of {recipe['d_mlp']}, {recipe['n_heads']} heads, vocabulary {recipe['vocab_size']}. "
+        f"Transcoders of {metrics['recipe']['dictionaries']['width']} latents on every layer.",
+        "",
+        "## Data",
+        "",
+        "| family | sentences |",
+        "|---|---|",
+        *(f"| {name} | {count:,} |" for name, count in metrics["sentences"].items()),
+        "",
+        "## Answers",
+        "",
+        "Whole answers, greedy, up to the full stop.",
+        "",
+        "| questions | right |",
+        "|---|---|",
+        *(f"| {name} | {_percent(share)} |" for name, share in metrics["accuracy"].items()),
+        "",
+        "## Dictionaries",
+        "",
+        "On sentences they were not trained on; `<bos>` is left out of the variance.",
+        "",
+        "| layer | unexplained variance | of it by a linear map alone | active latents a token | dead |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {row['layer']} | {_percent(row['unexplained'])} | {_percent(row['unexplained_linear'])} "
+            f"| {row['active']:.1f} | {_percent(row['dead'])} |"
+            for row in metrics["dictionaries"]
+        ),
+        "",
+        f"With every MLP replaced (no error terms), {_percent(metrics['kept_two_hop'])} of the two-hop answers and "
+        f"{_percent(metrics['kept_all'])} of all answers are kept.",
+        "",
+        "## Latents a person can name",
+        "",
+        f"Share of the values with a single latent of F1 ≥ {GOOD_F1}, on prompts not used to choose the latent. First with "
+        "one layer and position for the whole kind, then with the best layer and position for each value.",
+        "",
+        "| kind | values | share | at | share anywhere | mean F1 anywhere |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {kind} | {row['values']} | {_percent(row['share'])} | layer {row['layer']}, {row['position']} "
+            f"| {_percent(row['share_anywhere'])} | {row['mean_f1_anywhere']:.2f} |"
+            for kind, row in metrics["latents"].items()
+        ),
+        "",
+        f"Exchanged latents (layer 1 up, from the end of the city's name on, on the real model with live attention): "
+        f"the other state's capital in {_percent(metrics['exchange'])} of the pairs.",
+    ]
+    return "\n".join(lines) + "\n"

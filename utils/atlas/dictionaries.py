@@ -1,0 +1,200 @@
+"""Skip transcoders for every layer: collect what the MLPs read and write, train, save in SAELens' form.
+
+A transcoder explains `y`, what an MLP adds to the residual stream, from `x`, what it reads:
+`y ≈ JumpReLU(x @ W_enc + b_enc) @ W_dec + b_dec + x @ W_skip.T` (Dunefsky et al. 2024; skip: Paulo et al. 2025).
+Training is BatchTopK (Bussmann et al. 2024) with nested prefixes (Matryoshka, Bussmann et al. 2025), then a fixed threshold.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from sae_lens import JumpReLUSkipTranscoder, JumpReLUSkipTranscoderConfig
+from sae_lens.saes.sae import SAEMetadata
+from torch import Tensor
+from tqdm.auto import tqdm
+from transformer_lens.model_bridge import TransformerBridge
+
+
+@dataclass(frozen=True)
+class DictionaryConfig:
+    """Size of one layer's transcoder and how it is trained."""
+
+    width: int = 1024
+    active: float = 6.0  # latents a token, on average over a batch
+    prefixes: tuple[int, ...] = (128, 384)  # sizes of the nested dictionaries that must explain `y` on their own, too
+    steps: int = 2000
+    batch_size: int = 2048
+    learning_rate: float = 1e-3
+    threshold_share: float = 0.25  # share of the steps, at the end, with a fixed threshold in place of BatchTopK
+    auxiliary: int = 32  # dead latents that are given the error to explain
+    dead_after: int = 100  # a latent is dead when it has been silent for so many batches
+
+
+@dataclass
+class Activations:
+    """What every MLP reads (`x`, after ln2) and adds to the residual stream (`y`), padding left out."""
+
+    x: list[Float[Tensor, "token d_model"]]
+    y: list[Float[Tensor, "token d_model"]]
+    is_bos: Tensor
+
+
+@torch.no_grad()
+def collect(model: TransformerBridge, tokens: Int[Tensor, "row position"], batch_size: int = 256) -> Activations:
+    """Run the model over token rows (0 is padding) and keep the MLPs' inputs and outputs."""
+    layers = range(model.cfg.n_layers)
+    names = {f"blocks.{layer}.{hook}" for layer in layers for hook in ("mlp.hook_in", "hook_mlp_out")}
+    kept: dict[str, list[Tensor]] = {name: [] for name in names}
+    is_bos = []
+    for rows in tqdm(tokens.split(batch_size), desc="activations", leave=False):
+        rows = rows[:, : int((rows != 0).sum(1).max())]
+        used = (rows != 0) & (rows != 2)
+        _, cache = model.run_with_cache(rows, names_filter=lambda name: name in names)
+        for name in names:
+            kept[name].append(cache[name][used])
+        is_bos.append((rows == 1)[used])
+    stacked = {name: torch.cat(parts) for name, parts in kept.items()}
+    return Activations(
+        [stacked[f"blocks.{layer}.mlp.hook_in"] for layer in layers],
+        [stacked[f"blocks.{layer}.hook_mlp_out"] for layer in layers],
+        torch.cat(is_bos),
+    )
+
+
+def least_squares(
+    x: Float[Tensor, "token d_in"], y: Float[Tensor, "token d_out"]
+) -> tuple[Float[Tensor, "d_out d_in"], Float[Tensor, " d_out"]]:
+    """The linear map and the bias that explain most of `y`: where W_skip and b_dec start."""
+    mean_x, mean_y = x.mean(0), y.mean(0)
+    centred = (x - mean_x).double()
+    gram = centred.T @ centred
+    gram += 1e-4 * gram.diagonal().mean() * torch.eye(gram.shape[0], dtype=gram.dtype)
+    solution = torch.linalg.solve(gram, centred.T @ (y - mean_y).double())
+    skip = solution.T.to(x.dtype)
+    return skip, mean_y - skip @ mean_x
+
+
+class SkipTranscoder(torch.nn.Module):
+    """A skip transcoder in training: inputs and outputs scaled to mean square 1 per dimension."""
+
+    def __init__(self, x: Tensor, y: Tensor, config: DictionaryConfig):
+        super().__init__()
+        self.config = config
+        self.x_scale = x.pow(2).mean().sqrt()
+        self.y_scale = (y - y.mean(0)).pow(2).mean().sqrt()
+        skip, bias = least_squares(x / self.x_scale, y / self.y_scale)
+        d_in, d_out = x.shape[1], y.shape[1]
+        directions = torch.nn.functional.normalize(torch.randn(config.width, d_out), dim=1)
+        self.W_dec = torch.nn.Parameter(directions)
+        self.W_enc = torch.nn.Parameter((torch.randn(d_in, config.width)) / d_in**0.5)
+        self.b_enc = torch.nn.Parameter(torch.zeros(config.width))
+        self.b_dec = torch.nn.Parameter(bias)
+        self.W_skip = torch.nn.Parameter(skip)
+        self.register_buffer("threshold", torch.zeros(()))
+        self.register_buffer("silent", torch.zeros(config.width))
+
+    def pre_activations(self, x: Float[Tensor, "token d_in"]) -> Float[Tensor, "token latent"]:
+        return torch.relu(x @ self.W_enc + self.b_enc)
+
+    def select(self, pre: Float[Tensor, "token latent"], fixed: bool) -> Float[Tensor, "token latent"]:
+        """Keep the largest pre-activations of the batch, or with `fixed` those above the threshold."""
+        if not fixed:
+            count = int(self.config.active * pre.shape[0])
+            lowest = pre.detach().flatten().topk(count, sorted=False).values.min()
+            self.threshold.lerp_(lowest, 0.02 if self.threshold > 0 else 1.0)
+            return pre * (pre >= lowest)
+        return pre * (pre > self.threshold)
+
+    def losses(self, x: Tensor, y: Tensor, fixed: bool) -> Float[Tensor, ""]:
+        """Mean squared error, averaged over the nested dictionaries, plus what dead latents leave of the error."""
+        pre = self.pre_activations(x)
+        acts = self.select(pre, fixed)
+        base = self.b_dec + x @ self.W_skip.T
+        edges = (0, *self.config.prefixes, self.config.width)
+        total, reconstruction = 0.0, base
+        for start, end in zip(edges[:-1], edges[1:], strict=True):
+            reconstruction = reconstruction + acts[:, start:end] @ self.W_dec[start:end]
+            total = total + (y - reconstruction).pow(2).mean()
+        fired = (acts.detach() > 0).any(0)
+        self.silent = torch.where(fired, 0.0, self.silent + 1)
+        dead = self.silent > self.config.dead_after
+        loss = total / (len(edges) - 1)
+        if not fixed and dead.any():
+            residual = (y - reconstruction).detach()
+            best = (pre * dead).topk(min(self.config.auxiliary, int(dead.sum())), dim=1)
+            revived = torch.zeros_like(pre).scatter(1, best.indices, best.values) @ self.W_dec
+            loss = loss + (residual - revived).pow(2).mean() / 32
+        return loss
+
+    @torch.no_grad()
+    def unit_decoders(self) -> None:
+        """Scale every decoder row to length 1 and its latent the other way: activations are then comparable."""
+        norms = self.W_dec.norm(dim=1).clamp_min(1e-6)
+        self.W_dec.div_(norms[:, None])
+
+    def export(self, layer: int, model_name: str) -> JumpReLUSkipTranscoder:
+        """The same function on unscaled inputs and outputs, as SAELens has it."""
+        d_in, d_out = self.W_enc.shape[0], self.W_dec.shape[1]
+        config = JumpReLUSkipTranscoderConfig(
+            d_in=d_in,
+            d_out=d_out,
+            d_sae=self.config.width,
+            apply_b_dec_to_input=False,
+            metadata=SAEMetadata(
+                model_name=model_name,
+                hook_name=f"blocks.{layer}.mlp.hook_in",
+                hook_name_out=f"blocks.{layer}.hook_mlp_out",
+            ),
+        )
+        transcoder = JumpReLUSkipTranscoder(config)
+        state = {
+            "W_enc": self.W_enc / self.x_scale * self.y_scale,
+            "b_enc": self.b_enc * self.y_scale,
+            "threshold": self.threshold.expand(self.config.width) * self.y_scale,
+            "W_dec": self.W_dec,
+            "b_dec": self.b_dec * self.y_scale,
+            "W_skip": self.W_skip / self.x_scale * self.y_scale,
+        }
+        transcoder.load_state_dict({k: v.detach().clone().contiguous() for k, v in state.items()})
+        return transcoder
+
+
+def train_transcoder(
+    x: Float[Tensor, "token d_in"], y: Float[Tensor, "token d_out"], config: DictionaryConfig, seed: int, title: str
+) -> SkipTranscoder:
+    """Train one layer's transcoder."""
+    torch.manual_seed(seed)
+    transcoder = SkipTranscoder(x, y, config)
+    optimizer = torch.optim.Adam(transcoder.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
+    fixed_from = int(config.steps * (1 - config.threshold_share))
+    progress = tqdm(range(config.steps), desc=title, leave=False)
+    for step in progress:
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * min(1.0, (step + 1) / 50, 1.02 - step / config.steps)
+        index = torch.randint(x.shape[0], (config.batch_size,))
+        loss = transcoder.losses(
+            x[index] / transcoder.x_scale, y[index] / transcoder.y_scale, fixed=step >= fixed_from
+        )
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        transcoder.unit_decoders()
+        if step % 50 == 0:
+            progress.set_postfix(error=f"{loss.item():.3f}")
+    return transcoder
+
+
+def train_all(
+    activations: Activations, config: DictionaryConfig, folder: Path, seed: int, model_name: str = "atlas"
+) -> dict[int, JumpReLUSkipTranscoder]:
+    """Train or, where `folder` holds them already, read the transcoders of all layers."""
+    transcoders = {}
+    for layer, (x, y) in enumerate(zip(activations.x, activations.y, strict=True)):
+        place = folder / f"layer_{layer}"
+        if not (place / "cfg.json").exists():
+            trained = train_transcoder(x, y, config, seed + layer, f"transcoder {layer}")
+            trained.export(layer, model_name).save_model(place)
+        transcoders[layer] = JumpReLUSkipTranscoder.load_from_disk(place)
+    return transcoders

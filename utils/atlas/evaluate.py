@@ -1,0 +1,260 @@
+"""What the model card reports: answers, dictionaries, latents that can be named, and exchanged latents."""
+
+import random
+from collections import defaultdict
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from sae_lens import JumpReLUSkipTranscoder
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import PreTrainedTokenizerFast
+
+from utils.atlas.corpus import Sentence
+
+POSITIONS = ("subject", "last")
+
+
+@dataclass
+class Prompts:
+    """Prompts as token rows padded on the right, with the position where each subject ends and the last one."""
+
+    sentences: list[Sentence]
+    tokens: Int[Tensor, "prompt position"]
+    subject: Int[Tensor, " prompt"]
+    last: Int[Tensor, " prompt"]
+
+
+def encode_prompts(sentences: list[Sentence], tokenizer: PreTrainedTokenizerFast) -> Prompts:
+    """Token rows for the prompts (without answers)."""
+    encoded = tokenizer([s.prompt for s in sentences])
+    last = torch.tensor([len(row) - 1 for row in encoded["input_ids"]])
+    tokens = torch.zeros(len(sentences), int(last.max()) + 1, dtype=torch.long)
+    subject = torch.zeros(len(sentences), dtype=torch.long)
+    for i, (sentence, row) in enumerate(zip(sentences, encoded["input_ids"], strict=True)):
+        tokens[i, : len(row)] = torch.tensor(row)
+        end = sentence.prompt.rfind(sentence.subject) + len(sentence.subject) - 1
+        subject[i] = encoded.char_to_token(i, end)
+    return Prompts(sentences, tokens, subject, last)
+
+
+@torch.no_grad()
+def answers_right(model, tokenizer: PreTrainedTokenizerFast, sentences: list[Sentence]) -> Bool[Tensor, " sentence"]:
+    """Whether greedy decoding gives the whole answer and then its tail (the answer ends where it should)."""
+    prompts = tokenizer([s.prompt for s in sentences])["input_ids"]
+    texts = tokenizer([s.text for s in sentences])["input_ids"]
+    tokens = torch.zeros(len(texts), max(map(len, texts)), dtype=torch.long)
+    asked = torch.zeros_like(tokens, dtype=torch.bool)
+    for i, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
+        tokens[i, : len(text)] = torch.tensor(text)
+        asked[i, len(prompt) : len(text)] = True
+    right = []
+    for rows, mask in zip(tokens.split(256), asked.split(256), strict=True):
+        logits = model(rows)
+        predicted = getattr(logits, "logits", logits).argmax(-1)
+        right.append(((predicted[:, :-1] == rows[:, 1:]) | ~mask[:, 1:]).all(1))
+    return torch.cat(right)
+
+
+def accuracy_by_family(model, tokenizer, sentences: list[Sentence], at_most: int = 1000, seed: int = 0) -> dict:
+    """Share of whole answers right, for each family, trained and held out."""
+    groups = defaultdict(list)
+    for sentence in sentences:
+        groups[sentence.family + (" (held out)" if sentence.held_out else "")].append(sentence)
+    rng = random.Random(seed)
+    return {
+        name: answers_right(model, tokenizer, rng.sample(group, min(at_most, len(group)))).float().mean().item()
+        for name, group in groups.items()
+    }
+
+
+@torch.no_grad()
+def latents_of(
+    model: TransformerBridge, transcoders: dict[int, JumpReLUSkipTranscoder], prompts: Prompts
+) -> dict[tuple[int, str], Float[Tensor, "prompt latent"]]:
+    """Activations of every layer's latents at the end of the subject and at the last position."""
+    found = defaultdict(list)
+    names = {t.cfg.metadata.hook_name for t in transcoders.values()}
+    pieces = zip(
+        prompts.tokens.split(512), prompts.subject.split(512), prompts.last.split(512), strict=True
+    )
+    for tokens, subject, last in pieces:
+        _, cache = model.run_with_cache(tokens, names_filter=lambda name: name in names)
+        row = torch.arange(len(tokens))
+        for layer, transcoder in transcoders.items():
+            x = cache[transcoder.cfg.metadata.hook_name]
+            for place, position in zip(POSITIONS, (subject, last), strict=True):
+                found[layer, place].append(transcoder.encode(x[row, position]))
+    return {key: torch.cat(parts) for key, parts in found.items()}
+
+
+def f1_scores(
+    active: Float[Tensor, "prompt latent"], labels: Float[Tensor, "prompt value"]
+) -> Float[Tensor, "value latent"]:
+    """F1 of "the latent is active" as a test for "the prompt has this value"."""
+    active = (active > 0).float()
+    return 2 * (labels.T @ active) / (labels.sum(0)[:, None] + active.sum(0)).clamp_min(1)
+
+
+@dataclass
+class NamedLatent:
+    """The latent that stands for one value of a concept, and how well it does on prompts not used to choose it."""
+
+    kind: str
+    value: str
+    layer: int
+    position: str
+    latent: int
+    f1: float
+
+
+def name_latents(
+    kind: str,
+    choose: dict[tuple[int, str], Tensor],
+    choose_values: list[str | None],
+    test: dict[tuple[int, str], Tensor],
+    test_values: list[str | None],
+    places: list[tuple[int, str]],
+) -> list[NamedLatent]:
+    """For every value, the latent of best F1 among `places` on the first prompts, with its F1 on the second."""
+    values = sorted({v for v in choose_values if v} & {v for v in test_values if v})
+    index = {v: i for i, v in enumerate(values)}
+
+    def one_hot(found: list[str | None]) -> Tensor:
+        labels = torch.zeros(len(found), len(values))
+        for row, value in enumerate(found):
+            if value in index:
+                labels[row, index[value]] = 1.0
+        return labels
+
+    choose_labels, test_labels = one_hot(choose_values), one_hot(test_values)
+    best = torch.full((len(values),), -1.0)
+    named: list[NamedLatent | None] = [None] * len(values)
+    for place in places:
+        scores = f1_scores(choose[place], choose_labels)
+        tested = f1_scores(test[place], test_labels)
+        top, latent = scores.max(1)
+        for i in (top > best).nonzero().flatten().tolist():
+            best[i] = top[i]
+            chosen = int(latent[i])
+            named[i] = NamedLatent(kind, values[i], place[0], place[1], chosen, tested[i, chosen].item())
+    return [n for n in named if n is not None]
+
+
+@torch.no_grad()
+def dictionary_quality(
+    model: TransformerBridge, transcoders: dict[int, JumpReLUSkipTranscoder], activations
+) -> list[dict[str, float]]:
+    """Unexplained variance (BOS left out), active latents a token, share of dead latents, and what the skip alone leaves."""
+    rows = []
+    used = ~activations.is_bos
+    for layer, transcoder in transcoders.items():
+        x, y = activations.x[layer][used], activations.y[layer][used]
+        squared = linear = active = 0.0
+        fired = torch.zeros(transcoder.cfg.d_sae, dtype=torch.bool)
+        total = (y - y.mean(0)).pow(2).sum().item()
+        for a, b in zip(x.split(8192), y.split(8192), strict=True):
+            acts = transcoder.encode(a)
+            skip = a @ transcoder.W_skip.T
+            squared += (b - transcoder.decode(acts) - skip).pow(2).sum().item()
+            active += (acts > 0).sum().item()
+            fired |= (acts > 0).any(0)
+        from utils.atlas.dictionaries import least_squares
+
+        weight, bias = least_squares(x, y)
+        linear = (y - x @ weight.T - bias).pow(2).sum().item()
+        rows.append(
+            {
+                "layer": layer,
+                "unexplained": squared / total,
+                "unexplained_linear": linear / total,
+                "active": active / len(x),
+                "dead": 1 - fired.float().mean().item(),
+            }
+        )
+    return rows
+
+
+def replacement_hooks(transcoders: dict[int, JumpReLUSkipTranscoder]) -> list:
+    """Hooks that put every transcoder's output in the place of its MLP's, without error terms."""
+    inputs: dict[int, Tensor] = {}
+
+    def read(layer):
+        def hook(x, hook):
+            inputs[layer] = x
+
+        return hook
+
+    def write(layer):
+        def hook(y, hook):
+            return transcoders[layer](inputs[layer])
+
+        return hook
+
+    return [
+        pair
+        for layer, transcoder in transcoders.items()
+        for pair in (
+            (transcoder.cfg.metadata.hook_name, read(layer)),
+            (transcoder.cfg.metadata.hook_name_out, write(layer)),
+        )
+    ]
+
+
+@torch.no_grad()
+def answers_kept(model, tokenizer, transcoders, sentences: list[Sentence]) -> float:
+    """Of the answers that the model gets right, the share it still gets right with every MLP replaced."""
+    right = answers_right(model, tokenizer, sentences)
+    with model.hooks(fwd_hooks=replacement_hooks(transcoders)):
+        still = answers_right(model, tokenizer, sentences)
+    return ((right & still).sum() / right.sum()).item()
+
+
+@torch.no_grad()
+def exchange(
+    model: TransformerBridge,
+    transcoders: dict[int, JumpReLUSkipTranscoder],
+    tokenizer: PreTrainedTokenizerFast,
+    pairs: list[tuple[Sentence, Sentence]],
+    from_layer: int = 1,
+) -> float:
+    """Give each first prompt the latents of its second, from `from_layer` up and from the end of the city on.
+
+    On the real model: attention is live and the error of every MLP stays; only what the latents write is exchanged,
+    position by position, counted from the end. Returns the share of prompts whose next token is then the first token
+    of the second prompt's answer.
+    """
+    changed = 0
+    for first, second in pairs:
+        a, b = encode_prompts([first], tokenizer), encode_prompts([second], tokenizer)
+        width = int(min(a.last[0] - a.subject[0], b.last[0] - b.subject[0])) + 1
+        names = {t.cfg.metadata.hook_name for t in transcoders.values()}
+        _, cache = model.run_with_cache(b.tokens, names_filter=lambda name: name in names)
+        inputs: dict[int, Tensor] = {}
+
+        def read(layer):
+            def hook(x, hook):
+                inputs[layer] = x
+
+            return hook
+
+        def write(layer, wanted):
+            def hook(y, hook):
+                transcoder = transcoders[layer]
+                change = wanted - transcoder.encode(inputs[layer][:, -width:])
+                y = y.clone()
+                y[:, -width:] += change @ transcoder.W_dec
+                return y
+
+            return hook
+
+        hooks = []
+        for layer in range(from_layer, model.cfg.n_layers):
+            metadata = transcoders[layer].cfg.metadata
+            wanted = transcoders[layer].encode(cache[metadata.hook_name][:, -width:])
+            hooks += [(metadata.hook_name, read(layer)), (metadata.hook_name_out, write(layer, wanted))]
+        logits = model.run_with_hooks(a.tokens, fwd_hooks=hooks)
+        answer = tokenizer(second.prompt + second.answer)["input_ids"][int(b.last[0]) + 1]
+        changed += int(logits[0, -1].argmax()) == answer
+    return changed / len(pairs)

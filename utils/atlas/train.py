@@ -1,0 +1,146 @@
+"""Rebuild the bundled model, its dictionaries and its model card from a seed.
+
+    python -m utils.atlas.train                # everything, under 90 minutes on 2 cores; run again to resume
+    python -m utils.atlas.train --miniature --out DIR   # the same steps on a toy size, in under a minute
+
+Stages: tokenizer, language model, activations, transcoders, measurements. Each writes its result into the work folder
+and is skipped when that is already there.
+"""
+
+import argparse
+import json
+import random
+import shutil
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from utils.atlas.card import label_latents, measure, write_card
+from utils.atlas.corpus import FAMILIES, Sentence, all_sentences, tokenizer_texts
+from utils.atlas.dictionaries import Activations, DictionaryConfig, collect, train_all
+from utils.atlas.language_model import ModelConfig, Rows, batches, encode_rows, train_model
+from utils.atlas.tokenizer import train_tokenizer
+from utils.atlas.world import load_world
+
+ATLAS = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what is built."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    dictionaries: DictionaryConfig = field(default_factory=DictionaryConfig)
+    sentences_for_dictionaries: int = 24_000
+    questions: int = 1000  # asked per family for the model card
+    exchanges: int = 200
+    seed: int = 0
+
+
+FULL = Recipe()
+MINIATURE = Recipe(
+    model=ModelConfig(
+        vocab_size=600, n_layers=2, d_model=32, d_mlp=64, steps=40, batch_size=32, sequence_length=32, compile=False
+    ),
+    dictionaries=DictionaryConfig(width=64, active=4, prefixes=(16,), steps=40, batch_size=256),
+    sentences_for_dictionaries=400,
+    questions=50,
+    exchanges=5,
+)
+
+
+def training_rows(
+    sentences: list[Sentence], tokenizer: PreTrainedTokenizerFast, config: ModelConfig
+) -> dict[str, Rows]:
+    """Token rows of every family, held-out questions left out."""
+    return {
+        name: encode_rows(
+            [s for s in sentences if s.family == name and not s.held_out],
+            tokenizer,
+            config.sequence_length,
+            config.prompt_weight,
+        )
+        for name in FAMILIES
+    }
+
+
+def build_language_model(recipe: Recipe, sentences: list[Sentence], work: Path) -> Path:
+    """Train tokenizer and model, or find them in `work`. Returns the folder in Hugging Face form."""
+    folder = work / "model"
+    if (folder / "config.json").exists():
+        return folder
+    tokenizer = train_tokenizer(tokenizer_texts(load_world(), sentences), recipe.model.vocab_size)
+    rows = training_rows(sentences, tokenizer, recipe.model)
+    model = train_model(recipe.model, rows, work / "checkpoint.pt", recipe.seed)
+    part = work / "model.part"
+    model.save_pretrained(part)
+    tokenizer.save_pretrained(part)
+    part.replace(folder)
+    return folder
+
+
+def bridge(folder: Path) -> TransformerBridge:
+    """The trained model as a TransformerBridge, in evaluation mode and without gradients."""
+    model = TransformerBridge.boot_transformers(str(folder), device="cpu")
+    model.eval()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    return model
+
+
+def collect_for_dictionaries(
+    model: TransformerBridge, rows: dict[str, Rows], count: int, seed: int
+) -> tuple[Activations, Activations]:
+    """Activations on `count` sentences to train on, and on a tenth as many to measure on."""
+    stream = batches(rows, count, seed + 1, 0)
+    return collect(model, next(stream).tokens), collect(model, next(stream).tokens[: max(100, count // 10)])
+
+
+def build(recipe: Recipe, work: Path, out: Path) -> None:
+    """Run all stages and put model, dictionaries, labels and model card into `out`."""
+    started = time.time()
+    work.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(recipe.seed)
+    sentences = all_sentences(load_world(), recipe.seed)
+    folder = build_language_model(recipe, sentences, work)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = bridge(folder)
+    rows = training_rows(sentences, tokenizer, recipe.model)
+    training, testing = collect_for_dictionaries(model, rows, recipe.sentences_for_dictionaries, recipe.seed)
+    transcoders = train_all(training, recipe.dictionaries, work / "transcoders", recipe.seed)
+    metrics, named = measure(
+        model, transcoders, sentences, testing, random.Random(recipe.seed), recipe.questions, recipe.exchanges
+    )
+    metrics["minutes"] = (time.time() - started) / 60
+    metrics["recipe"] = asdict(recipe)
+    labels = label_latents(model, transcoders, rows, named, recipe.seed)
+    install(work, out, labels)
+    write_card(out, metrics, named)
+
+
+def install(work: Path, out: Path, labels: dict) -> None:
+    """Copy the finished parts to their final place, one complete folder replacing the other."""
+    part = out / "weights.part"
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(work / "model", part / "model")
+    shutil.copytree(work / "transcoders", part / "transcoders")
+    (part / "labels.json").write_text(json.dumps(labels, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    shutil.rmtree(out / "weights", ignore_errors=True)
+    part.replace(out / "weights")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m utils.atlas.train", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--work", type=Path, default=Path("out/atlas"), help="checkpoints and finished stages")
+    parser.add_argument("--out", type=Path, default=ATLAS, help="where weights/ and MODEL_CARD.md are put")
+    parser.add_argument("--miniature", action="store_true", help="a toy size that shows that every stage runs")
+    arguments = parser.parse_args()
+    build(MINIATURE if arguments.miniature else FULL, arguments.work, arguments.out)
+
+
+if __name__ == "__main__":
+    main()
