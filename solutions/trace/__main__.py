@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:  # importing these takes seconds, which --help and a mistyped option should not cost
     from transformer_lens.model_bridge import TransformerBridge
 
+    from solutions.trace.paths import Path as GraphPath
     from utils.graph import AttributionResult
 
 N_TOP_TOKENS = 5
 N_PATHS = 6
+N_PATHS_PER_TOKEN = 2
 EXAMPLE = "The capital of the state containing Dallas is"
 
 
@@ -97,7 +99,6 @@ def _trace_into(temporary: Path, folder: Path, arguments: argparse.Namespace) ->
             bar.set_description_str("tracing the prompt")
 
         from solutions.trace.output import GRAPH, PAGE, RESULT
-        from solutions.trace.paths import strongest_paths
         from solutions.trace.summary import summarize
         from utils.dashboard import build_graph, write_graph, write_page
         from utils.models import labels, load
@@ -106,7 +107,7 @@ def _trace_into(temporary: Path, folder: Path, arguments: argparse.Namespace) ->
         result = _attribute(model, transcoders, arguments, progress)
         bar.set_description_str("writing the files")
         names = labels(arguments.model)
-        paths = strongest_paths(result, N_PATHS)
+        paths = _paths(result, names)
         graph = build_graph(result, names, paths=[(path.nodes, path.strength) for path in paths])
         write_graph(graph, temporary / GRAPH)
         write_page(graph, temporary / PAGE)
@@ -135,6 +136,16 @@ def _attribute(
         dictionary_name=dictionary_name(arguments.model),
         progress=progress,
     )
+
+
+def _paths(result: AttributionResult, names: dict[tuple[int, int], str]) -> list[GraphPath]:
+    """Strong paths from different tokens, through latents with a name if there are any such."""
+    from solutions.trace.paths import strongest_paths
+
+    named = strongest_paths(
+        result, N_PATHS, per_token=N_PATHS_PER_TOKEN, through=lambda node: (node.layer, node.feature) in names
+    )
+    return named or strongest_paths(result, N_PATHS, per_token=N_PATHS_PER_TOKEN)
 
 
 def _target(model: TransformerBridge, text: str) -> str:

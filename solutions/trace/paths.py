@@ -9,9 +9,12 @@ reaches the answer comes this way". It is a measure of size; whether a step rais
 from __future__ import annotations
 
 import heapq
+from collections import defaultdict
+from collections.abc import Callable
+from itertools import chain
 from typing import NamedTuple
 
-from utils.graph import AttributionResult, NodeType
+from utils.graph import AttributionResult, NodeInfo, NodeType
 
 
 class Path(NamedTuple):
@@ -20,10 +23,6 @@ class Path(NamedTuple):
     nodes: tuple[int, ...]
     strength: float
     signs: tuple[int, ...]
-
-
-# The best paths to a node, by how many latents they hold; the last place means "so many or more".
-Buckets = list[list[Path]]
 
 
 class _Step(NamedTuple):
@@ -39,45 +38,56 @@ def likeliest_answer(result: AttributionResult) -> int:
 
 
 def strongest_paths(
-    result: AttributionResult, n_paths: int = 5, answer: int | None = None, min_latents: int = 1
+    result: AttributionResult,
+    n_paths: int = 6,
+    answer: int | None = None,
+    *,
+    per_token: int | None = None,
+    through: Callable[[NodeInfo], bool] = lambda node: True,
 ) -> list[Path]:
-    """The ``n_paths`` strongest paths of the pruned graph from a token of the prompt to one answer.
+    """The strongest paths of the pruned graph from tokens of the prompt, through at least one latent, to one answer.
 
     For every node, in the order in which information flows, the best paths that end there are made from the best paths
-    that end at its inputs. This is exact: no path among the best can contain a part that is not among the best of its own
-    end and number of latents.
+    that end at its inputs, apart for every token they begin at. This is exact: a path among the best of its token holds
+    no part that is not among the best of this token itself.
 
     Args:
         result: the graph; only edges that pruning kept are walked.
         n_paths: how many to return at most.
         answer: index of the output node; the likeliest one when not given.
-        min_latents: leave out paths with fewer latents on the way than this.
+        per_token: take at most so many that begin at the same position, so that one token cannot fill the list.
+        through: a path must pass through at least one latent for which this holds.
 
     Returns:
         Paths, the strongest first. Fewer than asked for, or none, if the pruned graph has no more.
     """
     answer = likeliest_answer(result) if answer is None else answer
+    limit = n_paths if per_token is None else per_token
     steps = _incoming(result)
-    nodes = result.graph.nodes
-    best: dict[int, Buckets] = {}
+    best: dict[int, Table] = {}
     for i in result.kept_indices.tolist():
-        kind = nodes[i].node_type
-        best[i] = [[] for _ in range(min_latents + 1)]
-        if kind is NodeType.EMBEDDING:
-            best[i][0].append(Path((i,), 1.0, ()))
-        elif kind is NodeType.LATENT or i == answer:
-            _extend(best, steps[i], i, n_paths, is_latent=kind is NodeType.LATENT)
-    return best[answer][-1] if answer in best else []
+        node = result.graph.nodes[i]
+        if node.node_type is NodeType.EMBEDDING:
+            best[i] = {(i, False): [Path((i,), 1.0, ())]}
+        elif node.node_type is NodeType.LATENT or i == answer:
+            qualifies = node.node_type is NodeType.LATENT and through(node)
+            best[i] = _extended(best, steps[i], i, limit, qualifies)
+    found = [paths for (_, passed), paths in best.get(answer, {}).items() if passed]
+    return heapq.nlargest(n_paths, chain.from_iterable(found), key=lambda path: path.strength)
 
 
-def _extend(best: dict[int, Buckets], steps: list[_Step], node: int, n_paths: int, is_latent: bool) -> None:
-    """Fill ``best[node]`` with the best paths of its inputs, each one step longer."""
-    buckets = best[node]
+# The best paths to a node, by the token they begin at and whether they passed a latent of the wanted kind.
+Table = dict[tuple[int, bool], list[Path]]
+
+
+def _extended(best: dict[int, Table], steps: list[_Step], node: int, limit: int, qualifies: bool) -> Table:
+    """The best paths of a node's inputs, each one step longer."""
+    table: dict[tuple[int, bool], list[Path]] = defaultdict(list)
     for source, share, sign in steps:
-        for count, paths in enumerate(best[source]):
-            bucket = buckets[min(count + is_latent, len(buckets) - 1)]
-            bucket += [Path((*p.nodes, node), p.strength * share, (*p.signs, sign)) for p in paths]
-    buckets[:] = [heapq.nlargest(n_paths, paths, key=lambda p: p.strength) for paths in buckets]
+        for (start, passed), paths in best.get(source, {}).items():
+            longer = [Path((*p.nodes, node), p.strength * share, (*p.signs, sign)) for p in paths]
+            table[start, passed or qualifies] += longer
+    return {key: heapq.nlargest(limit, paths, key=lambda path: path.strength) for key, paths in table.items()}
 
 
 def _incoming(result: AttributionResult) -> dict[int, list[_Step]]:

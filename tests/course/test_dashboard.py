@@ -122,6 +122,13 @@ def test_influence_is_the_running_share(result):
         assert node["influence"] == pytest.approx(above.item(), abs=1e-5)
 
 
+def test_shares_are_of_all_inputs_before_pruning(result):
+    graph = build_graph(result)
+    kept = result.kept_indices.tolist()
+    for i, node in zip(kept, graph["nodes"]):
+        assert node["input_total"] == pytest.approx(result.adjacency_matrix[i].abs().sum().item())
+
+
 def test_the_saved_view_has_arrays_and_selects_the_answer(result):
     view = build_graph(result)["qParams"]
     assert view["pinnedIds"] == [] and view["supernodes"] == []

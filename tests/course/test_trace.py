@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
@@ -234,28 +235,55 @@ def all_paths(result, answer):
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("min_latents", [0, 1, 2])
-def test_the_strongest_paths_are_those_of_a_full_search(seed, min_latents):
+@pytest.mark.parametrize("per_token", [None, 1, 2])
+def test_the_strongest_paths_are_those_of_a_full_search(seed, per_token):
     result = prune_sample(sample_result(n_layers=4, per_cell=2, seed=seed), n_nodes=45, edges_per_row=5)
     answer = likeliest_answer(result)
-    expected = [(p, s) for p, s in all_paths(result, answer) if len(p) - 2 >= min_latents][:7]
-    found = strongest_paths(result, 7, min_latents=min_latents)
-    assert [path.nodes for path in found] == [nodes for nodes, _ in expected]
-    assert [path.strength for path in found] == pytest.approx([strength for _, strength in expected])
+    expected, count = [], Counter()
+    for nodes, strength in all_paths(result, answer):
+        if len(nodes) > 2 and (per_token is None or count[nodes[0]] < per_token):
+            expected.append((nodes, strength))
+            count[nodes[0]] += 1
+    found = strongest_paths(result, 7, per_token=per_token)
+    assert [path.nodes for path in found] == [nodes for nodes, _ in expected[:7]]
+    assert [path.strength for path in found] == pytest.approx([strength for _, strength in expected[:7]])
     place = {int(k): i for i, k in enumerate(result.kept_indices)}
     for path in found:
         signs = [int(result.pruned_matrix[place[b], place[a]].sign()) for a, b in pairwise(path.nodes)]
         assert list(path.signs) == signs
 
 
-def test_all_paths_and_those_from_errors_add_up_to_one():
-    """Strength is a share of what reaches the answer: with nothing pruned, what begins at tokens and errors is all of it."""
+@pytest.mark.parametrize("layer", range(4))
+def test_paths_through_chosen_latents_only(layer):
+    result = prune_sample(sample_result(n_layers=4, per_cell=2), n_nodes=60, edges_per_row=6)
+    nodes = result.graph.nodes
+    expected = [p for p, _ in all_paths(result, likeliest_answer(result)) if any(nodes[i].layer == layer for i in p)]
+    found = strongest_paths(result, 5, through=lambda node: node.layer == layer)
+    assert [path.nodes for path in found] == expected[:5]
+
+
+def test_strength_is_a_share_of_all_that_reaches_the_answer():
+    """With nothing pruned, paths from tokens (direct ones too) and what begins at errors add up to one."""
     result = sample_result(tokens=["a", "b"], n_layers=2, per_cell=1, seed=3)
     answer = likeliest_answer(result)
-    from_tokens = sum(strength for _, strength in all_paths(result, answer))
-    paths = strongest_paths(result, 10_000, min_latents=0)
-    assert sum(path.strength for path in paths) == pytest.approx(from_tokens)
-    assert 0 < from_tokens < 1
+    full = all_paths(result, answer)
+    direct = sum(strength for nodes, strength in full if len(nodes) == 2)
+    found = strongest_paths(result, 10_000)
+    assert sum(path.strength for path in found) + direct == pytest.approx(sum(strength for _, strength in full))
+    errors = sum_from_errors(result, answer)
+    assert sum(strength for _, strength in full) + errors == pytest.approx(1, abs=1e-5)
+
+
+def sum_from_errors(result, answer):
+    """The part of what reaches the answer that begins at error nodes, by matrix powers."""
+    normal = result.adjacency_matrix.abs() / result.adjacency_matrix.abs().sum(1, keepdim=True).clamp(min=1e-30)
+    flow = torch.zeros(len(normal))
+    flow[answer] = 1
+    total = 0.0
+    while flow.any():
+        flow = flow @ normal
+        total += float(flow[result.graph.indices(NodeType.MLP_ERROR)].sum())
+    return total
 
 
 def test_paths_to_another_answer():

@@ -7,6 +7,8 @@ The form is Neuronpedia's (schema_version 1), written strictly, so that the know
 * ``feature`` of a latent is ``cantor(layer, latent)``; ``layer`` is a string; every required field is there.
 * a logit's label holds ``(p=…)`` exactly once and no straight double quote, because the readers cut it there.
 * ``influence`` is the running share of all influence (small = important), null for logits.
+* ``own_influence`` (the part of the answers' weight that flows through a node) and ``input_total`` (the sum of a node's
+  inputs' absolute values before pruning) are additions of ours, which other readers ignore.
 * ``qParams`` has arrays, never comma-separated strings or nulls; weights are finite.
 
 ``scan`` names the model for whoever reads the file: Neuronpedia wants a model id without a slash, circuit-tracer a place
@@ -98,7 +100,12 @@ def build_graph(
     nodes = result.graph.nodes
     kept = [int(i) for i in result.kept_indices]
     own, running = own_and_running_influence(result)
-    rows = [_node(nodes[i], result, own[i], running[i], labels or {}) for i in kept]
+    totals = result.adjacency_matrix.abs().sum(1).tolist()
+    extras = [
+        {"own_influence": None if nodes[i].node_type.value == "logit" else own[i], "input_total": totals[i]}
+        for i in kept
+    ]
+    rows = [_node(nodes[i], result, running[i], labels or {}) | extra for i, extra in zip(kept, extras)]
     chains = _paths(paths, {i: row["node_id"] for i, row in zip(kept, rows)})
     metadata = _metadata(result, slug, scan, created or datetime.now(timezone.utc), len(kept))
     graph = {
@@ -175,8 +182,8 @@ def _metadata(
     }
 
 
-def _node(node: NodeInfo, result: AttributionResult, own: float, running: float, labels: Labels) -> dict[str, Any]:
-    """One row of ``nodes``."""
+def _node(node: NodeInfo, result: AttributionResult, running: float, labels: Labels) -> dict[str, Any]:
+    """One row of ``nodes``, as the published form has it."""
     kind = node.node_type.value
     identity = _IDENTITY[kind](node, int(result.graph.n_layers))
     is_logit = kind == "logit"
@@ -191,7 +198,6 @@ def _node(node: NodeInfo, result: AttributionResult, own: float, running: float,
         "isLogit": is_logit,
         "run_idx": 0,
         "reverse_ctx_idx": 0,
-        "own_influence": None if is_logit else own,
     }
     if kind in ("embedding", "logit"):
         row["token"] = node.str_token
@@ -321,8 +327,9 @@ def _check_node(node: Mapping[str, Any], place: int, n_tokens: int) -> None:
         value = node.get(key)
         fits = value is None or (math.isfinite(value) and 0.0 <= value <= 1.0 + 1e-6)
         _need(fits, f"Node {name!r} has {key} {value}, which is not between 0 and 1.")
-    activation = node.get("activation")
-    _need(activation is None or math.isfinite(activation), f"Node {name!r} has the activation {activation}.")
+    for key in ("activation", "input_total"):
+        value = node.get(key)
+        _need(value is None or math.isfinite(value), f"Node {name!r} has the {key} {value}.")
     if node["feature_type"] == FEATURE_TYPES["latent"]:
         agrees = str(uncantor(node["feature"])[0]) == str(node["layer"])
         _need(agrees, f"Node {name!r} is on layer {node['layer']}, but its feature number says otherwise.")

@@ -50,6 +50,7 @@ const isToken = (node) => node.kind === "embedding" || node.kind === "logit";
 const nameOf = (node) => (isToken(node) ? token(node.name) : visible(node.name));
 function percent(x) {
   if (x > 0 && x < 0.0001) return "<0.01\u00a0%";
+  if (x >= 0.995 && x < 1) return (100 * x).toFixed(1) + "\u00a0%";
   return (x >= 0.0995 || x === 0 ? (100 * x).toFixed(0) : (100 * x).toPrecision(2)) + "\u00a0%";
 }
 const signed = (x) => (x < 0 ? "−" : "+") + (Math.abs(x) >= 100 ? Math.abs(x).toFixed(0) : Math.abs(x).toPrecision(3));
@@ -80,8 +81,8 @@ for (const link of links) {
 }
 const stronger = (a, b) => Math.abs(b.weight) - Math.abs(a.weight);
 for (const list of [...inputs, ...outputs]) list.sort(stronger);
-const totalIn = inputs.map((list) => list.reduce((sum, link) => sum + Math.abs(link.weight), 0) || 1);
-/** Share of the target's inputs in this picture that this link is. */
+const totalIn = inputs.map((list, i) => nodes[i].inputs || list.reduce((sum, link) => sum + Math.abs(link.weight), 0) || 1);
+/** Share of the target's inputs, those that pruning dropped included, that this link is. */
 const shareOf = (link) => Math.abs(link.weight) / totalIn[link.target];
 const topInfluence = Math.max(1e-9, ...nodes.map((node) => node.influence));
 
@@ -179,7 +180,7 @@ function placeCell(list, middle, centre, perLine, spots) {
 
 const answerLabel = (node) => shorten(token(node.name), 18) + " " + percent(node.prob);
 
-/** Answers stand right-aligned in the top row, likeliest first, each with its label at its right. */
+/** Answers stand right-aligned in the top row, the likeliest outermost, each with its label at its right. */
 function answerSpots(width) {
   const list = nodes.map((node, i) => i).filter((i) => nodes[i].kind === "logit");
   list.sort((a, b) => nodes[b].prob - nodes[a].prob);
@@ -197,7 +198,7 @@ function answerSpots(width) {
   const spots = [];
   lines.forEach((members, line) => {
     let x = Math.max(LEFT, width - members.reduce((sum, k) => sum + widths[k], 0)) + 14;
-    for (const k of members) {
+    for (const k of members.reverse()) {
       spots.push({ i: list[k], x, line });
       x += widths[k];
     }
@@ -494,7 +495,7 @@ function showPanel() {
   const head = make("div", { class: "head" }, make("h2", { dir: "auto" }, nameOf(node)), close);
   const what = node.kind === "latent" && node.named ? node.where : KIND[node.kind];
   panel.replaceChildren(head, make("p", {}, what + " · " + whereOf(node)), make("p", {}, numbersOf(node)),
-    ...listOf("Inputs", "weight, share of inputs", inputs[i].map((link) => linkRow(link, "source"))),
+    ...listOf("Inputs", "weight, share of all inputs", inputs[i].map((link) => linkRow(link, "source"))),
     ...listOf("Outputs", "weight, share of its inputs", outputs[i].map((link) => linkRow(link, "target"))));
 }
 

@@ -89,6 +89,7 @@ def _view_node(node: Mapping[str, Any], n_layers: int) -> dict[str, Any]:
         "pos": node["ctx_idx"],
         "named": False,
         "influence": _short(node.get("own_influence") or 0.0),
+        "inputs": _short(node.get("input_total") or 0.0),
     }
     if kind == "latent":
         layer, latent = uncantor(node["feature"])
