@@ -11,6 +11,9 @@ from torch import Tensor
 
 from utils.graph import GraphNodes, NodeType
 
+# Relative differences below this are rounding: on a chain of single edges all scores are the same number.
+ROUNDING = 1e-6
+
 
 def normalize_matrix(adjacency_matrix: Float[Tensor, "n_nodes n_nodes"]) -> Float[Tensor, "n_nodes n_nodes"]:
     """Absolute values, each row divided by its sum: what share of a target's input comes from which source.
@@ -71,8 +74,8 @@ def _smallest_set(scores: Float[Tensor, "*shape"], threshold: float) -> Bool[Ten
     cumulative = descending.cumsum(0)
     if not len(descending) or cumulative[-1] <= 0:
         return torch.zeros_like(scores, dtype=torch.bool)
-    last = int((cumulative < threshold * cumulative[-1]).sum())
-    return (scores >= descending[min(last, len(descending) - 1)]) & (scores > 0)
+    last = int((cumulative < threshold * cumulative[-1] * (1 - ROUNDING)).sum())
+    return (scores >= descending[last] * (1 - ROUNDING)) & (scores > 0)
 
 
 def _always_kept(

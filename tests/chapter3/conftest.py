@@ -1,0 +1,121 @@
+"""What the tests of chapter 3 share: one traced prompt with all intermediate results."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+from transformer_lens import ActivationCache
+from transformer_lens.model_bridge import TransformerBridge
+
+from solutions import chapter3_attribution_graphs as chapter3
+from tests.tiny import PROMPT
+from utils.graph import GraphNodes
+
+
+@dataclass
+class Traced:
+    """A prompt, step by step through the pipeline up to the edges."""
+
+    model: TransformerBridge
+    transcoders: dict
+    tokens: Tensor
+    freeze: chapter3.FreezeHooks
+    cache: ActivationCache
+    tc_hooks: chapter3.TranscoderReplacementHooks
+    graph: GraphNodes
+    run: chapter3.FrozenRun
+    adjacency: Tensor
+    bias: Tensor
+    values: Tensor
+
+
+def trace(model, transcoders, prompt: str = PROMPT, start_posn: int = 0, top_k: int | None = None) -> Traced:
+    """Run the pipeline by hand, so that tests can look inside."""
+    tokens = model.to_tokens(prompt)
+    freeze = chapter3.FreezeHooks(model)
+    cache = freeze.cache_frozen_values(tokens)
+    tc_hooks = chapter3.TranscoderReplacementHooks(model, transcoders, cache)
+    reading_vecs, output_tokens = chapter3.compute_salient_logits(model, freeze.logits)
+    graph = chapter3.build_graph_nodes(
+        model, transcoders, cache, tc_hooks, reading_vecs, output_tokens, tokens, start_posn, top_k
+    )
+    run = chapter3.setup_attribution(model, tokens, freeze, tc_hooks)
+    batches = chapter3.prepare_backward_batches(graph, 50)
+    adjacency = chapter3.compute_adjacency_matrix(model, tokens, graph, freeze, tc_hooks, batches, run)
+    bias = chapter3.compute_bias(model, tokens, graph, freeze, tc_hooks)
+    values = chapter3.compute_values(graph, run)
+    return Traced(model, transcoders, tokens, freeze, cache, tc_hooks, graph, run, adjacency, bias, values)
+
+
+@pytest.fixture(scope="session")
+def traced(tiny) -> Callable[..., Traced]:
+    """`traced(architecture, ...)`: see `tiny` and `trace`; each is traced once."""
+    done: dict = {}
+
+    def make(architecture: str, prompt: str = PROMPT, start_posn: int = 0, top_k: int | None = None, **kinds) -> Traced:
+        key = (architecture, prompt, start_posn, top_k, *sorted(kinds.items(), key=str))
+        if key not in done:
+            done[key] = trace(*tiny(architecture, **kinds), prompt, start_posn, top_k)
+        return done[key]
+
+    return make
+
+
+@dataclass(frozen=True)
+class State:
+    """All that a function must leave as it found it."""
+
+    hooks: tuple
+    grad_mode: bool
+    inference_mode: bool
+    requires_grad: tuple
+    grads: tuple
+    training: tuple
+    context_level: int
+
+
+def state_of(model: TransformerBridge, transcoders: dict) -> State:
+    """A snapshot of the model, its transcoders and the gradient mode."""
+    parameters = [*model.parameters(), *(p for tc in transcoders.values() for p in tc.parameters())]
+    points = sorted({id(point): (name, point) for name, point in model.hook_dict.items()}.values(), key=lambda p: p[0])
+    return State(
+        hooks=tuple((name, len(p.fwd_hooks), len(p.bwd_hooks), len(p._forward_hooks)) for name, p in points),
+        grad_mode=torch.is_grad_enabled(),
+        inference_mode=torch.is_inference_mode_enabled(),
+        requires_grad=tuple(p.requires_grad for p in parameters),
+        grads=tuple(p.grad is None for p in parameters),
+        training=tuple(module.training for module in model.modules()),
+        context_level=model.context_level,
+    )
+
+
+@pytest.fixture(scope="session")
+def linear_hooks() -> Callable[[Traced], list]:
+    """`linear_hooks(traced)`: hooks that make the model itself linear, for interventions.
+
+    Patterns and scales are held, and every MLP's output is its output on this prompt plus what the skip makes of the change
+    of its input. Written without the solution's hooks on MLPs, as an independent truth.
+    """
+
+    def make(x: Traced) -> list:
+        def hooks_of(layer: int, transcoder) -> list:
+            x_before, y_before = x.cache[f"blocks.{layer}.mlp.hook_in"], x.cache[f"blocks.{layer}.hook_mlp_out"]
+            now = {}
+
+            def capture(value, hook):
+                now["x"] = value
+
+            def replace(value, hook):
+                W_skip = getattr(transcoder, "W_skip", None)
+                # W_skip is (d_out, d_in)
+                return (
+                    y_before if W_skip is None else y_before + torch.einsum("oi,bpi->bpo", W_skip, now["x"] - x_before)
+                )
+
+            return [(f"blocks.{layer}.mlp.hook_in", capture), (f"blocks.{layer}.hook_mlp_out", replace)]
+
+        return x.freeze.fwd_hooks + [hook for layer, tc in x.transcoders.items() for hook in hooks_of(layer, tc)]
+
+    return make

@@ -1,0 +1,222 @@
+"""Edges are direct effects: they add up to what a target reads, and interventions find the same numbers."""
+
+import pytest
+import torch
+
+from solutions.benchmark import adjacency_by_loop
+from solutions.chapter3_attribution_graphs import (
+    completeness_gap,
+    compute_adjacency_matrix,
+    prepare_backward_batches,
+    setup_attribution,
+    tabulate_sources,
+    walk_back,
+)
+from tests.chapter3.conftest import state_of, trace
+from tests.tiny import ARCHITECTURES, D_MODEL
+from utils.graph import NodeType
+
+GAP = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 0.1}
+
+
+def gap_of(x) -> float:
+    return float(completeness_gap(x.adjacency, x.bias, x.values).max())
+
+
+@pytest.mark.parametrize("dtype", GAP)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_edges_and_bias_add_up(traced, architecture, dtype):
+    x = traced(architecture, dtype=dtype)
+    assert gap_of(x) <= GAP[dtype]
+    assert x.adjacency.dtype == torch.promote_types(dtype, torch.float32)
+
+
+@pytest.mark.parametrize("arguments", [{"top_k": 2}, {"top_k": 0}, {"start_posn": 3}, {"start_posn": 3, "top_k": 1}])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_they_add_up_whatever_is_kept(traced, architecture, arguments):
+    assert gap_of(traced(architecture, **arguments)) <= 1e-6
+
+
+@pytest.mark.parametrize("kinds", [{"skip": False}, {"n_layers": 1}, {"prompt": "Dallas"}])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_they_add_up_without_skip_with_one_layer_and_with_one_token(traced, architecture, kinds):
+    x = traced(architecture, **kinds)
+    assert gap_of(x) <= 1e-6
+    if architecture == "qwen3" and "prompt" in kinds:
+        assert x.tokens.shape[1] == 1
+
+
+def test_they_add_up_on_atlas(atlas):
+    x = trace(*atlas, "The capital of the state containing Dallas is")
+    assert gap_of(x) <= 1e-4
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_values_are_the_models_own(traced, architecture):
+    """The value of a latent is its activation; that of a logit, the model's own logit less the mean."""
+    x = traced(architecture)
+    logits = x.freeze.logits[0, -1]
+    for node, value in zip(x.graph.nodes, x.values):
+        if node.node_type is NodeType.LATENT:
+            assert float(value) == pytest.approx(node.activation, rel=1e-6)
+        elif node.node_type is NodeType.LOGIT:
+            assert float(value) == pytest.approx(float(logits[node.feature] - logits.mean()), rel=1e-5, abs=1e-5)
+        else:
+            assert value == 0
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_matrix_only_points_forward(traced, architecture):
+    x = traced(architecture)
+    assert not x.adjacency.triu().any()
+    nodes = x.graph.nodes
+    positions = torch.tensor([node.ctx_idx for node in nodes])
+    assert not x.adjacency[positions[:, None] < positions[None, :]].any(), "an edge from a later position"
+    reads = torch.tensor([node.node_type in (NodeType.LATENT, NodeType.LOGIT) for node in nodes])
+    writes = torch.tensor([node.node_type is not NodeType.LOGIT for node in nodes])
+    assert not x.adjacency[~reads].any() and not x.adjacency[:, ~writes].any()
+    assert (x.adjacency[reads].abs().sum(1) > 0).all()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("skip", [True, False])
+def test_interventions_find_the_same_edges(traced, linear_hooks, architecture, skip):
+    """Add delta times a source's writing vector: every target's reading changes by delta times the edge."""
+    x = traced(architecture, skip=skip)
+    n_layers, delta = x.model.cfg.n_layers, 3.0
+    reads = {layer: f"blocks.{layer}.mlp.hook_in" for layer in range(n_layers)} | {"L": "ln_final.hook_out"}
+    writes = {layer: f"blocks.{layer}.hook_out" for layer in range(n_layers)} | {"E": "blocks.0.hook_in"}
+    positions = torch.tensor([node.ctx_idx for node in x.graph.nodes])
+
+    def readings(source: int | None):
+        hooks = linear_hooks(x)
+        if source is not None:
+            node = x.graph.nodes[source]
+
+            def push(value, hook):
+                value = value.clone()
+                value[0, node.ctx_idx] += delta * x.graph.writing_vecs[source]
+                return value
+
+            hooks.append((writes[node.layer], push))
+        with torch.no_grad(), x.model.hooks(fwd_hooks=hooks):
+            _, cache = x.model.run_with_cache(x.tokens, names_filter=set(reads.values()).__contains__)
+        found = torch.zeros_like(x.values)
+        for place, (start, end) in x.graph.node_range_dict.items():
+            if place != "E":
+                at = cache[reads[place]][0, positions[start:end]]
+                found[start:end] = (at * x.graph.reading_vecs[start:end]).sum(-1)
+        return found
+
+    before = readings(None)
+    torch.manual_seed(0)
+    n_sources = x.graph.node_range_dict["L"][0]
+    chosen = {kind: x.graph.indices(kind) for kind in list(NodeType)[:3]}
+    sources = [int(torch.randint(n_sources, ())) for _ in range(4)] + [found[0] for found in chosen.values()]
+    for source in sources:
+        change = (readings(source) - before) / delta
+        torch.testing.assert_close(change, x.adjacency[:, source], rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_obvious_loop_gives_the_same_matrix(traced, architecture):
+    x = traced(architecture, top_k=2)
+    loop = adjacency_by_loop(x.model, x.tokens, x.graph, x.freeze, x.tc_hooks, batch_size=40)
+    torch.testing.assert_close(x.adjacency, loop, rtol=1e-9, atol=1e-11)
+
+
+def test_batches_cover_every_target_once(traced):
+    graph = traced("gemma3").graph
+    targets = graph.indices(NodeType.LATENT, NodeType.LOGIT)
+    for size in (1, 7, 1000):
+        batches = prepare_backward_batches(graph, size)
+        covered = [batch.global_start_idx + i for batch in batches for i in range(len(batch.nodes))]
+        assert covered == targets
+        for start, nodes, reading_vecs, positions, layers in batches:
+            assert 1 <= len(nodes) <= size and len(set(layers)) == 1
+            assert nodes == graph.nodes[start : start + len(nodes)]
+            assert torch.equal(reading_vecs, graph.reading_vecs[start : start + len(nodes)])
+            assert positions.tolist() == [node.ctx_idx for node in nodes]
+            assert layers == [node.layer for node in nodes]
+
+
+def test_the_batch_size_changes_nothing(traced):
+    x = traced("gpt2", top_k=1)
+    calls = []
+    matrix = compute_adjacency_matrix(
+        x.model,
+        x.tokens,
+        x.graph,
+        x.freeze,
+        x.tc_hooks,
+        prepare_backward_batches(x.graph, 5),
+        progress=lambda done, total: calls.append((done, total)),
+    )
+    torch.testing.assert_close(matrix, x.adjacency)
+    n_targets = len(x.graph.indices(NodeType.LATENT, NodeType.LOGIT))
+    assert calls[-1] == (n_targets, n_targets) and calls == sorted(calls)
+
+
+def test_walking_back_is_a_backward_pass(traced):
+    """Block by block gives what one backward pass of autograd gives."""
+    x = traced("qwen3")
+    torch.manual_seed(0)
+    reading_vec, position = torch.randn(D_MODEL, dtype=torch.float64), 5
+    objective = (x.run.reads[2][0, position] * reading_vec).sum()
+    places = ["E", 0, 1]
+    whole = torch.autograd.grad(objective, [x.run.writes[place] for place in places], retain_graph=True)
+    walked = dict(walk_back(x.run, reading_vec[None], torch.tensor([position]), 2))
+    assert list(walked) == places[::-1]
+    for place, grad in zip(places, whole):
+        torch.testing.assert_close(walked[place], grad)
+
+
+def test_sources_are_tabulated_by_position(traced):
+    graph = traced("gemma3", start_posn=3).graph
+    listed = []
+    for place, (vectors, columns) in tabulate_sources(graph).items():
+        for position, (row, indices) in enumerate(zip(vectors, columns)):
+            for vector, index in zip(row, indices.tolist()):
+                if index == len(graph):
+                    assert not vector.any()
+                else:
+                    assert (graph.nodes[index].layer, graph.nodes[index].ctx_idx) == (place, position)
+                    assert torch.equal(vector, graph.writing_vecs[index])
+                    listed.append(index)
+    assert sorted(listed) == graph.indices(NodeType.EMBEDDING, NodeType.LATENT, NodeType.MLP_ERROR)
+
+
+def test_one_forward_pass_is_enough(traced, monkeypatch):
+    x = traced("gemma3")
+    passes = []
+    x.model.add_hook("blocks.0.hook_in", lambda value, hook: passes.append(tuple(value.shape)))
+    try:
+        compute_adjacency_matrix(
+            x.model, x.tokens, x.graph, x.freeze, x.tc_hooks, prepare_backward_batches(x.graph, 20)
+        )
+    finally:
+        x.model.reset_hooks()
+    assert passes == [(1, x.tokens.shape[1], D_MODEL)]
+
+
+@pytest.mark.parametrize("grad_mode", [True, False])
+def test_nothing_leaks_from_the_recorded_run(traced, grad_mode):
+    x = traced("gemma3")
+    with torch.set_grad_enabled(grad_mode):
+        before = state_of(x.model, x.transcoders)
+        run = setup_attribution(x.model, x.tokens, x.freeze, x.tc_hooks)
+        assert run.reads["L"].requires_grad
+        assert state_of(x.model, x.transcoders) == before
+
+        def fail(value, hook):
+            raise RuntimeError("midway")
+
+        x.model.add_hook("blocks.1.hook_out", fail)
+        try:
+            with_mine = state_of(x.model, x.transcoders)
+            with pytest.raises(RuntimeError, match="midway"):
+                setup_attribution(x.model, x.tokens, x.freeze, x.tc_hooks)
+            assert state_of(x.model, x.transcoders) == with_mine
+        finally:
+            x.model.reset_hooks()
+        assert state_of(x.model, x.transcoders) == before

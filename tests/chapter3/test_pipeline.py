@@ -1,0 +1,187 @@
+"""`attribute` from a prompt to a pruned graph: what it promises, and what it refuses."""
+
+import pytest
+import torch
+
+from solutions.chapter3_attribution_graphs import attribute, compute_influence, prune_graph
+from tests.chapter3.conftest import state_of
+from tests.tiny import ARCHITECTURES, N_CTX, PROMPT
+from utils.graph import NodeType
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_pipeline(tiny, architecture):
+    model, transcoders = tiny(architecture)
+    before = state_of(model, transcoders)
+    result = attribute(model, transcoders, PROMPT, dictionary_name="random")
+    assert state_of(model, transcoders) == before
+    n, n_layers = len(result.graph), model.cfg.n_layers
+
+    assert result.scores["completeness_gap"] <= 1e-6
+    assert 0 <= result.scores["replacement"] <= 1 and 0 <= result.scores["completeness"] <= 1
+    torch.testing.assert_close(result.adjacency_matrix.sum(1) + result.bias, result.values)
+    torch.testing.assert_close(
+        result.influence, compute_influence(result.adjacency_matrix, result.logit_weights, n_layers)
+    )
+    assert result.adjacency_matrix.shape == (n, n)
+    assert result.prompt == PROMPT and result.str_tokens == model.to_str_tokens(PROMPT)
+    assert (result.node_threshold, result.edge_threshold) == (0.8, 0.85)
+    assert result.dictionary_name == "random" and "/" not in result.model_name
+
+    # a pruned edge is an unpruned one or 0
+    kept = result.kept_indices
+    whole = result.adjacency_matrix[kept][:, kept]
+    assert torch.equal(result.pruned_matrix, torch.where(result.pruned_matrix != 0, whole, 0))
+    kinds = [node.node_type for node in result.kept_nodes]
+    assert kinds.count(NodeType.LOGIT) == 3
+    # the beginning of the sequence is hidden, if the model has one; every other embedding is kept
+    first = int(architecture != "qwen3")
+    assert min(node.ctx_idx for node in result.kept_nodes) == result.graph.start_posn == first
+    assert kinds.count(NodeType.EMBEDDING) == result.graph.seq_len - first
+
+
+def test_hiding_positions_changes_the_pruned_graph_alone(tiny):
+    model, transcoders = tiny("gemma3")
+    all_shown = attribute(model, transcoders, PROMPT, top_k=0, start_posn=0)
+    some_hidden = attribute(model, transcoders, PROMPT, top_k=0, start_posn=4)
+    torch.testing.assert_close(some_hidden.adjacency_matrix, all_shown.adjacency_matrix)
+    assert min(node.ctx_idx for node in some_hidden.kept_nodes) == 4
+    assert min(node.ctx_idx for node in all_shown.kept_nodes) == 0
+    assert attribute(model, transcoders, PROMPT, start_posn=4).scores["completeness_gap"] <= 1e-6
+
+
+def test_embeddings_can_be_pruned(tiny):
+    model, transcoders = tiny("gemma3")
+    result = attribute(model, transcoders, PROMPT, node_threshold=0.3, edge_threshold=0.3, keep_embeddings=False)
+    kept = attribute(model, transcoders, PROMPT, node_threshold=0.3, edge_threshold=0.3)
+    count = [[node.node_type for node in r.kept_nodes].count(NodeType.EMBEDDING) for r in (result, kept)]
+    assert count[0] < count[1] == 8
+    weights, n_layers = result.logit_weights, model.cfg.n_layers
+    hidden = torch.tensor([node.ctx_idx < 1 for node in result.graph.nodes])
+    indices, matrix = prune_graph(result.adjacency_matrix, weights, n_layers, 0.3, 0.3, hidden=hidden)
+    assert torch.equal(indices, result.kept_indices) and torch.equal(matrix, result.pruned_matrix)
+
+
+def test_targets_can_be_chosen(tiny):
+    model, transcoders = tiny("gemma3")
+
+    def targets(**arguments):
+        graph = attribute(model, transcoders, PROMPT, top_k=1, **arguments).graph
+        return [graph.nodes[i].str_token for i in graph.indices(NodeType.LOGIT)]
+
+    assert targets(target_tokens=["Austin", "Paris"]) == ["Austin", "Paris"]
+    assert targets(target_tokens=[3]) == ["the"]
+    assert len(targets(n_output_nodes=5)) == 5
+    assert targets(probability_mass=1e-9) == targets(n_output_nodes=1)
+    assert len(targets(probability_mass=1.0, max_output_nodes=4)) == 4
+
+
+def test_progress_is_reported(tiny):
+    calls = []
+    result = attribute(*tiny("gpt2"), PROMPT, batch_size=30, progress=lambda done, total: calls.append((done, total)))
+    total = len(result.graph.indices(NodeType.LATENT, NodeType.LOGIT))
+    assert calls[-1] == (total, total) and len(calls) > 3
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_half_precision(tiny, architecture):
+    result = attribute(*tiny(architecture, dtype=torch.bfloat16), PROMPT)
+    assert result.adjacency_matrix.dtype == result.values.dtype == torch.float32
+    assert result.scores["completeness_gap"] <= 0.1
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad, torch.inference_mode])
+def test_any_gradient_mode_will_do(tiny, mode):
+    model, transcoders = tiny("qwen3")
+    expected = attribute(model, transcoders, PROMPT).adjacency_matrix
+    with mode():
+        result = attribute(model, transcoders, PROMPT)
+    assert torch.equal(result.adjacency_matrix, expected) and not result.adjacency_matrix.requires_grad
+
+
+def test_a_model_in_training_mode_is_traced_without_dropout(tiny):
+    model, transcoders = tiny("gpt2")
+    expected = attribute(model, transcoders, PROMPT, top_k=1).adjacency_matrix
+    try:
+        model.train()
+        before = state_of(model, transcoders)
+        assert torch.equal(attribute(model, transcoders, PROMPT, top_k=1).adjacency_matrix, expected)
+        assert state_of(model, transcoders) == before
+    finally:
+        model.eval()
+
+
+@pytest.mark.parametrize("requires_grad", [True, False])
+@pytest.mark.parametrize("at_pass", [0, 1, 2, 3, "progress"])
+def test_a_failure_midway_leaves_nothing_behind(tiny, at_pass, requires_grad):
+    """Fail in each of the forward passes, and between backward batches."""
+    model, transcoders = tiny("gemma3")
+    parameters = {p: p.requires_grad for p in model.parameters()}
+    for parameter in parameters:
+        parameter.requires_grad_(requires_grad)
+    passes = []
+
+    def hook(value, hook):
+        passes.append(1)
+        if len(passes) - 1 == at_pass:
+            raise RuntimeError("midway")
+
+    def progress(done, total):
+        if at_pass == "progress":
+            raise RuntimeError("midway")
+
+    try:
+        model.add_hook("blocks.1.mlp.hook_out", hook)
+        before = state_of(model, transcoders)
+        with pytest.raises(RuntimeError, match="midway"):
+            attribute(model, transcoders, PROMPT, progress=progress)
+        assert state_of(model, transcoders) == before
+    finally:
+        model.reset_hooks()
+        for parameter, flag in parameters.items():
+            parameter.requires_grad_(flag)
+    assert attribute(model, transcoders, PROMPT).scores["completeness_gap"] <= 1e-6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"prompt": ""}, "prompt is empty"),
+        ({"prompt": "  \n"}, "prompt is empty"),
+        ({"prompt": "the " * N_CTX}, f"has {N_CTX + 1} tokens, but the model takes at most {N_CTX}"),
+        ({"node_threshold": 1.5}, "node_threshold must be between 0 and 1, not 1.5"),
+        ({"edge_threshold": -0.1}, "edge_threshold must be between 0 and 1"),
+        ({"node_threshold": float("nan")}, "node_threshold must be between 0 and 1"),
+        ({"start_posn": 9}, "start_posn must be between 0 and 8"),
+        ({"start_posn": -1}, "start_posn must be between 0 and 8"),
+        ({"top_k": -1}, "top_k must be at least 0"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"n_output_nodes": 0}, "n_output_nodes must be at least 1"),
+        ({"probability_mass": 2.0}, "probability_mass must be above 0 and at most 1"),
+        ({"target_tokens": ["Houston"]}, "does not know the token 'Houston'"),
+        ({"target_tokens": ["Austin Paris"]}, "is not one token but 2 .Austin | Paris."),
+        ({"target_tokens": [""]}, "does not know the token ''"),
+        ({"target_tokens": [999]}, "There is no token 999"),
+        ({"target_tokens": []}, "at least one is needed"),
+    ],
+)
+def test_bad_input_is_refused_in_one_sentence(tiny, arguments, message):
+    model, transcoders = tiny("gemma3")
+    before = state_of(model, transcoders)
+    with pytest.raises(ValueError, match=message) as error:
+        attribute(model, transcoders, **({"prompt": PROMPT} | arguments))
+    assert "\n" not in str(error.value)
+    assert state_of(model, transcoders) == before
+
+
+def test_a_missing_transcoder_is_refused(tiny):
+    model, transcoders = tiny("gemma3")
+    with pytest.raises(ValueError, match="no transcoder for layer 1"):
+        attribute(model, {0: transcoders[0], 2: transcoders[2]}, PROMPT)
+
+
+def test_atlas(atlas):
+    result = attribute(*atlas, "The capital of the state containing Dallas is")
+    assert result.scores["completeness_gap"] <= 1e-4
+    logits = [result.graph.nodes[i] for i in result.graph.indices(NodeType.LOGIT)]
+    assert max(logits, key=lambda node: node.token_prob).str_token.strip().startswith("A")
