@@ -53,7 +53,7 @@ function percent(x) {
   if (x >= 0.995 && x < 1) return (100 * x).toFixed(1) + "\u00a0%";
   return (x >= 0.0995 || x === 0 ? (100 * x).toFixed(0) : (100 * x).toPrecision(2)) + "\u00a0%";
 }
-const signed = (x) => (x < 0 ? "−" : "+") + (Math.abs(x) >= 100 ? Math.abs(x).toFixed(0) : Math.abs(x).toPrecision(3));
+const signed = (x) => (x < 0 ? "−" : "+") + (Math.abs(x) >= 100 ? Math.abs(x).toFixed(0) : Math.abs(x).toPrecision(Math.abs(x) < 0.1 ? 2 : 3));
 const KIND = { latent: "latent", embedding: "input token", mlp_error: "MLP error", logit: "output token" };
 
 function whereOf(node) {
