@@ -61,7 +61,7 @@ def by_hand(matrix, weights, kinds, node_threshold, edge_threshold, keep):
     def largest(scores, threshold):
         chosen, total, so_far, last = set(), sum(scores.values()), 0.0, float("inf")
         for key, score in sorted(scores.items(), key=lambda item: -item[1]):
-            enough = chosen and so_far >= threshold * total * (1 - 1e-6)
+            enough = bool(chosen) and so_far >= threshold * total * (1 - 1e-6)
             if score == 0 or (enough and threshold < 1 and score < last * (1 - 1e-6)):
                 break  # equal scores go together
             chosen.add(key)
