@@ -32,7 +32,13 @@ from solutions.chapter3_attribution_graphs import (
     compute_salient_logits,
     prepare_backward_batches,
 )
-from solutions.chapter3_attribution_graphs.freezing import EMBEDDING_HOOK, FINAL_HOOK, reading_hook, writing_hook
+from solutions.chapter3_attribution_graphs.freezing import (
+    EMBEDDING_HOOK,
+    FINAL_HOOK,
+    hooked,
+    reading_hook,
+    writing_hook,
+)
 from utils.graph import GraphNodes, NodeType
 
 PROMPT = "The capital of the state containing Dallas is"
@@ -58,7 +64,7 @@ def adjacency_by_loop(
             captured[hook.name] = value
 
         hooks = [(name, capture) for name in (*source_hooks.values(), *read_hooks.values())]
-        with torch.enable_grad(), model.hooks(fwd_hooks=freeze.fwd_hooks + tc_hooks.fwd_hooks + hooks):
+        with torch.enable_grad(), hooked(model, freeze.fwd_hooks + tc_hooks.fwd_hooks + hooks):
             model(tokens.expand(len(nodes), -1))
             reads = captured[read_hooks[layers[0]]][torch.arange(len(nodes)), positions]
             objective = (reads * reading_vecs.to(reads)).sum()

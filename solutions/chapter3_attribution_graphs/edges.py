@@ -22,6 +22,7 @@ from solutions.chapter3_attribution_graphs.freezing import (
     FreezeHooks,
     Hook,
     TranscoderReplacementHooks,
+    hooked,
     reading_hook,
     writing_hook,
 )
@@ -81,7 +82,7 @@ def setup_attribution(
         return captured["writes"]["E"]
 
     hooks: list[Hook] = [(EMBEDDING_HOOK, start_here), *((name, capture) for name in places)]
-    with torch.enable_grad(), model.hooks(fwd_hooks=freeze.fwd_hooks + tc_hooks.fwd_hooks + hooks):
+    with torch.enable_grad(), hooked(model, freeze.fwd_hooks + tc_hooks.fwd_hooks + hooks):
         model(tokens)
     return FrozenRun(**captured)
 
@@ -221,7 +222,7 @@ def compute_bias(
         reads[places[hook.name]] = value
 
     hooks: list[Hook] = [(name, capture) for name in places]
-    with model.hooks(fwd_hooks=freeze.fwd_hooks + tc_hooks.silent_hooks + hooks):
+    with hooked(model, freeze.fwd_hooks + tc_hooks.silent_hooks + hooks):
         model(tokens)
     return read_targets(graph, reads)
 

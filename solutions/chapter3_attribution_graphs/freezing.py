@@ -5,9 +5,10 @@ through the linear part of its transcoder. What is left is a linear map of the r
 exact direct effect. (Circuit Tracing, section 2.2, "The local replacement model".)
 """
 
+import itertools
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TypeAlias
 
 import torch
@@ -42,6 +43,30 @@ def mlp_out_hook(layer: int) -> str:
 def writing_hook(layer: int) -> str:
     """Where the latents and the error of `layer` write: the residual stream after the block."""
     return f"blocks.{layer}.hook_out"
+
+
+# TransformerBridge counts its own levels up from 1.
+_levels = itertools.count(-1, -1)
+
+
+@contextmanager
+def hooked(model: TransformerBridge, fwd_hooks: list[Hook]) -> Iterator[None]:
+    """`model.hooks(fwd_hooks=...)`, but quick (that one takes 0.7 ms a hook) and strict about names.
+
+    Raises:
+        ValueError: the model has no hook of that name.
+    """
+    points, level, used = model.hook_dict, next(_levels), []
+    try:
+        for name, function in fwd_hooks:
+            if name not in points:
+                raise ValueError(f"The model has no hook {name!r}, so that this chapter's method does not apply to it.")
+            points[name].add_hook(function, level=level)
+            used.append(points[name])
+        yield
+    finally:
+        for point in used:
+            point.remove_hooks(level=level)
 
 
 class FreezeHooks:
@@ -101,7 +126,7 @@ class FreezeHooks:
         return frozen if copies == 1 else frozen.repeat(copies, *[1] * (frozen.ndim - 1))
 
     def __enter__(self) -> "FreezeHooks":
-        context = self.model.hooks(fwd_hooks=self.fwd_hooks)
+        context = hooked(self.model, self.fwd_hooks)
         context.__enter__()
         self._contexts.append(context)
         return self
@@ -191,7 +216,7 @@ class TranscoderReplacementHooks:
 
     def install(self) -> None:
         """Add `fwd_hooks` to the model until `remove` is called."""
-        self._installed.enter_context(self.model.hooks(fwd_hooks=self.fwd_hooks))
+        self._installed.enter_context(hooked(self.model, self.fwd_hooks))
 
     def remove(self) -> None:
         """Remove the hooks that `install` added, and no others."""

@@ -211,10 +211,11 @@ def _token_id(model: TransformerBridge, token: str | int) -> int:
 @contextmanager
 def _evaluating(model: TransformerBridge) -> Iterator[None]:
     """Without dropout; the model's mode is put back at the end."""
-    modes = {module: module.training for module in model.modules()}
+    training = [module for module in model.modules() if module.training]
     try:
-        model.eval()
+        for module in training:
+            module.training = False
         yield
     finally:
-        for module, training in modes.items():
-            module.training = training
+        for module in training:
+            module.training = True

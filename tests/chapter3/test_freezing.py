@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from solutions.chapter3_attribution_graphs import FreezeHooks, TranscoderReplacementHooks
-from solutions.chapter3_attribution_graphs.freezing import check_transcoders
+from solutions.chapter3_attribution_graphs.freezing import check_transcoders, hooked
 from tests.chapter3.conftest import state_of
 from tests.tiny import ARCHITECTURES, D_MODEL, PROMPT, tiny_transcoders
 
@@ -139,6 +139,16 @@ def test_hooks_are_removed_when_the_run_fails(traced):
     with pytest.raises(RuntimeError, match="midway"), x.freeze, x.tc_hooks:
         raise RuntimeError("midway")
     assert state_of(x.model, x.transcoders) == before
+
+
+def test_an_unknown_hook_is_not_passed_over(traced):
+    x = traced("gemma3")
+    before = state_of(x.model, x.transcoders)
+    calls = []
+    hooks = [(name, lambda value, hook: calls.append(1)) for name in ("ln_final.hook_out", "blocks.0.hook_nowhere")]
+    with pytest.raises(ValueError, match="no hook 'blocks.0.hook_nowhere'"), hooked(x.model, hooks):
+        pass
+    assert state_of(x.model, x.transcoders) == before and not calls
 
 
 def refuse(model, transcoders, message):
