@@ -211,7 +211,9 @@ def _token_id(model: TransformerBridge, token: str | int) -> int:
 @contextmanager
 def _evaluating(model: TransformerBridge) -> Iterator[None]:
     """Without dropout; the model's mode is put back at the end."""
-    training = [module for module in model.modules() if module.training]
+    # the bridge does not own the Hugging Face model that it runs
+    modules = {*model.modules(), *model.original_model.modules()}
+    training = [module for module in modules if module.training]
     try:
         for module in training:
             module.training = False

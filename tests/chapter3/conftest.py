@@ -86,7 +86,7 @@ def state_of(model: TransformerBridge, transcoders: dict) -> State:
         inference_mode=torch.is_inference_mode_enabled(),
         requires_grad=tuple(p.requires_grad for p in parameters),
         grads=tuple(p.grad is None for p in parameters),
-        training=tuple(module.training for module in model.modules()),
+        training=tuple(module.training for module in [*model.modules(), *model.original_model.modules()]),
         context_level=model.context_level,
     )
 
