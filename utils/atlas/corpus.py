@@ -27,6 +27,12 @@ LOCATION = (
     "{subject},",
     "{subject} lies in the {kind} of",
 )
+# "Dallas Texas": the state's name straight after the city's, so that the model has "Texas" ready at every city.
+NAMED = (
+    "The {relation} of the {kind} containing {subject}",
+    "The {kind} containing {subject}",
+    "{subject}",
+)
 OPPOSITE = {
     "en": ("The opposite of {word} is", "The word {word} has the opposite"),
     "fr": ("Le contraire de {word} est", "Le mot {word} a pour contraire"),
@@ -42,7 +48,7 @@ TRANSLATION = {
     "fr": ("En français, le mot pour {word} est", "The French word for {word} is"),
     "es": ("En español, la palabra para {word} es", "The Spanish word for {word} is"),
 }
-FAMILIES = ("two-hop", "one-hop", "location", "opposite", "opposite abroad", "translation", "indirect object", "induction", "addition")
+FAMILIES = ("two-hop", "one-hop", "location", "named", "opposite", "opposite abroad", "translation", "indirect object", "induction", "addition")
 
 
 @dataclass(frozen=True)
@@ -96,41 +102,54 @@ def location(world: World) -> Iterator[Sentence]:
 
 def opposite(world: World) -> Iterator[Sentence]:
     """Opposites, asked and answered in one language."""
-    yield from _opposites(world, "opposite", OPPOSITE, abroad=False)
-
-
-def opposite_abroad(world: World) -> Iterator[Sentence]:
-    """Opposites, asked in one language and answered in another: what a word means has to be known apart from its language."""
-    yield from _opposites(world, "opposite abroad", OPPOSITE_ABROAD, abroad=True)
-
-
-def _opposites(world: World, family: str, templates: dict[str, tuple[str, ...]], abroad: bool) -> Iterator[Sentence]:
+    templates = {language: OPPOSITE[language] + OPPOSITE_ABROAD[language] for language in LANGUAGES}
     for pair in world.opposites:
         for language in LANGUAGES:
             for side in (0, 1):
-                answer = pair.words[language][1 - side]
-                concepts = {"language": language, "concept": pair.name, "answer": answer}
+                word, answer = pair.words[language][side], pair.words[language][1 - side]
                 held_out = (pair.name, language, side) in world.held_out_opposites
-                for source in LANGUAGES:
-                    if (source != language) is not abroad:
-                        continue
-                    word = pair.words[source][side]
-                    for template in templates[language]:
-                        yield Sentence(family, template.format(word=word), f" {answer}", ".", word, held_out, concepts)
+                concepts = {"language": language, "concept": pair.name, "answer": answer}
+                for template in templates[language]:
+                    prompt = template.format(word=word)
+                    yield Sentence("opposite", prompt, f" {answer}", ".", word, held_out, concepts)
+
+
+def opposite_abroad(world: World) -> Iterator[Sentence]:
+    """Opposites of a word of one language in another: they teach what a word means apart from its language."""
+    yield from _across_languages(world, "opposite abroad", OPPOSITE_ABROAD, flip=True)
 
 
 def translation(world: World) -> Iterator[Sentence]:
     """A word of one language and the same word of another."""
+    yield from _across_languages(world, "translation", TRANSLATION, flip=False)
+
+
+def _across_languages(
+    world: World, family: str, templates: dict[str, tuple[str, ...]], flip: bool
+) -> Iterator[Sentence]:
     for pair in world.opposites:
         for source in LANGUAGES:
             for target in LANGUAGES:
-                if source == target:
-                    continue
-                for word, answer in zip(pair.words[source], pair.words[target], strict=True):
+                for side in (0, 1) if source != target else ():
+                    word, answer = pair.words[source][side], pair.words[target][side ^ flip]
                     concepts = {"language": target, "concept": pair.name, "answer": answer}
-                    for template in TRANSLATION[target]:
+                    for template in templates[target]:
                         prompt = template.format(word=word)
-                        yield Sentence("translation", prompt, f" {answer}", subject=word, concepts=concepts)
+                        yield Sentence(family, prompt, f" {answer}", subject=word, concepts=concepts)
+
+
+def named(world: World) -> Iterator[Sentence]:
+    """Two-hop sentences in which the state or country is named right after the city; none of a held-out pair."""
+    for place in world.places:
+        for city in place.cities:
+            for relation, answer in place.relations.items():
+                if (city, relation) in world.held_out_two_hop:
+                    continue
+                concepts = {"city": city, "place": place.name, "relation": relation, "answer": place.name}
+                for start, whole in zip(NAMED, TWO_HOP):
+                    prompt = start.format(relation=relation, subject=city, kind=place.kind)
+                    rest = whole.format(relation=relation, subject=city, kind=place.kind).removeprefix(prompt)
+                    yield Sentence("named", prompt, f" {place.name}", f"{rest} {answer}.", city, concepts=concepts)
 
 
 def indirect_object(world: World, count: int, rng: random.Random) -> Iterator[Sentence]:
@@ -172,7 +191,7 @@ def all_sentences(world: World, seed: int = 0, drawn: int = 20_000) -> list[Sent
         drawn: How many sentences to draw of each family that cannot be listed whole.
     """
     rng = random.Random(seed)
-    sentences = [s for family in (two_hop, one_hop, location, opposite, opposite_abroad, translation) for s in family(world)]
+    sentences = [s for family in (two_hop, one_hop, location, named, opposite, opposite_abroad, translation) for s in family(world)]
     for family in (indirect_object, induction):
         sentences += family(world, drawn, rng)
     return sentences + list(addition(rng))

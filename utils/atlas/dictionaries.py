@@ -16,6 +16,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformer_lens.model_bridge import TransformerBridge
 
+from utils.atlas.tokenizer import EOS_ID, PAD_ID
+
 
 @dataclass(frozen=True)
 class DictionaryConfig:
@@ -38,28 +40,28 @@ class Activations:
 
     x: list[Float[Tensor, "token d_model"]]
     y: list[Float[Tensor, "token d_model"]]
-    is_bos: Tensor
+    tokens: Int[Tensor, " token"]
 
 
 @torch.no_grad()
 def collect(model: TransformerBridge, tokens: Int[Tensor, "row position"], batch_size: int = 256) -> Activations:
-    """Run the model over token rows (0 is padding) and keep the MLPs' inputs and outputs."""
+    """Run the model over token rows and keep the MLPs' inputs and outputs; padding and `<eos>` are left out."""
     layers = range(model.cfg.n_layers)
     names = {f"blocks.{layer}.{hook}" for layer in layers for hook in ("mlp.hook_in", "hook_mlp_out")}
     kept: dict[str, list[Tensor]] = {name: [] for name in names}
-    is_bos = []
+    tokens_read = []
     for rows in tqdm(tokens.split(batch_size), desc="activations", leave=False):
-        rows = rows[:, : int((rows != 0).sum(1).max())]
-        used = (rows != 0) & (rows != 2)
+        rows = rows[:, : int((rows != PAD_ID).sum(1).max())]
+        used = (rows != PAD_ID) & (rows != EOS_ID)
         _, cache = model.run_with_cache(rows, names_filter=lambda name: name in names)
         for name in names:
             kept[name].append(cache[name][used])
-        is_bos.append((rows == 1)[used])
+        tokens_read.append(rows[used])
     stacked = {name: torch.cat(parts) for name, parts in kept.items()}
     return Activations(
         [stacked[f"blocks.{layer}.mlp.hook_in"] for layer in layers],
         [stacked[f"blocks.{layer}.hook_mlp_out"] for layer in layers],
-        torch.cat(is_bos),
+        torch.cat(tokens_read),
     )
 
 

@@ -12,6 +12,8 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedTokenizerFast
 
 from utils.atlas.corpus import Sentence
+from utils.atlas.dictionaries import Activations, least_squares
+from utils.atlas.tokenizer import BOS_ID
 
 POSITIONS = ("subject", "last")
 
@@ -144,14 +146,14 @@ def name_latents(
 
 @torch.no_grad()
 def dictionary_quality(
-    model: TransformerBridge, transcoders: dict[int, JumpReLUSkipTranscoder], activations
+    model: TransformerBridge, transcoders: dict[int, JumpReLUSkipTranscoder], activations: Activations
 ) -> list[dict[str, float]]:
     """Unexplained variance (BOS left out), active latents a token, share of dead latents, and what the skip alone leaves."""
     rows = []
-    used = ~activations.is_bos
+    used = activations.tokens != BOS_ID
     for layer, transcoder in transcoders.items():
         x, y = activations.x[layer][used], activations.y[layer][used]
-        squared = linear = active = 0.0
+        squared = active = 0.0
         fired = torch.zeros(transcoder.cfg.d_sae, dtype=torch.bool)
         total = (y - y.mean(0)).pow(2).sum().item()
         for a, b in zip(x.split(8192), y.split(8192), strict=True):
@@ -160,8 +162,6 @@ def dictionary_quality(
             squared += (b - transcoder.decode(acts) - skip).pow(2).sum().item()
             active += (acts > 0).sum().item()
             fired |= (acts > 0).any(0)
-        from utils.atlas.dictionaries import least_squares
-
         weight, bias = least_squares(x, y)
         linear = (y - x @ weight.T - bias).pow(2).sum().item()
         rows.append(

@@ -27,6 +27,7 @@ from utils.atlas.tokenizer import train_tokenizer
 from utils.atlas.world import load_world
 
 ATLAS = Path(__file__).parent
+NOTES = ATLAS / "card_notes.md"  # the hand-written part of the model card
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,19 @@ def training_rows(
     }
 
 
+def claim(work: Path, recipe: Recipe) -> None:
+    """Note in the work folder which recipe it belongs to; refuse to mix the stages of two.
+
+    Raises:
+        ValueError: the folder holds stages of another recipe.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    note, wanted = work / "recipe.json", json.dumps(asdict(recipe), indent=1)
+    if note.exists() and note.read_text(encoding="utf-8") != wanted:
+        raise ValueError(f"{work} holds stages of another recipe: delete the folder or choose another with --work.")
+    note.write_text(wanted, encoding="utf-8")
+
+
 def build_language_model(recipe: Recipe, sentences: list[Sentence], work: Path) -> Path:
     """Train tokenizer and model, or find them in `work`. Returns the folder in Hugging Face form."""
     folder = work / "model"
@@ -103,7 +117,7 @@ def collect_for_dictionaries(
 def build(recipe: Recipe, work: Path, out: Path) -> None:
     """Run all stages and put model, dictionaries, labels and model card into `out`."""
     started = time.time()
-    work.mkdir(parents=True, exist_ok=True)
+    claim(work, recipe)
     torch.manual_seed(recipe.seed)
     sentences = all_sentences(load_world(), recipe.seed)
     folder = build_language_model(recipe, sentences, work)
@@ -117,9 +131,9 @@ def build(recipe: Recipe, work: Path, out: Path) -> None:
     )
     metrics["minutes"] = (time.time() - started) / 60
     metrics["recipe"] = asdict(recipe)
-    labels = label_latents(model, transcoders, rows, named, recipe.seed)
-    install(work, out, labels)
-    write_card(out, metrics, named)
+    tokens = [tokenizer.decode([token]) for token in testing.tokens.tolist()]
+    install(work, out, label_latents(transcoders, tokens, testing, named))
+    write_card(out, metrics, NOTES.read_text(encoding="utf-8"))
 
 
 def install(work: Path, out: Path, labels: dict) -> None:
@@ -139,7 +153,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ATLAS, help="where weights/ and MODEL_CARD.md are put")
     parser.add_argument("--miniature", action="store_true", help="a toy size that shows that every stage runs")
     arguments = parser.parse_args()
-    build(MINIATURE if arguments.miniature else FULL, arguments.work, arguments.out)
+    try:
+        build(MINIATURE if arguments.miniature else FULL, arguments.work, arguments.out)
+    except (ValueError, OSError) as error:
+        parser.exit(2, f"{error}\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,169 @@
+"""The bundled model: its corpus keeps what is held out apart, its training script runs, its weights do what the card says."""
+
+import json
+import random
+import subprocess
+import sys
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from utils.atlas import evaluate
+from utils.atlas.card import exchange_pairs
+from utils.atlas.corpus import FAMILIES, all_sentences
+from utils.atlas.dictionaries import DictionaryConfig, least_squares, train_transcoder
+from utils.atlas.language_model import MIXTURE
+from utils.atlas.train import ATLAS, FULL, collect_for_dictionaries, training_rows
+from utils.atlas.world import HELD_OUT_SHARE, load_world
+from utils.models import ATLAS_FOLDER
+
+TEXTS = [
+    "The capital of the state containing Dallas is",
+    "  two  spaces,\ttab\nnewline ",
+    "naïve señor, 日本語, عربى, 🙂",
+    "<bos> is not special here, nor is <eos>",
+    "36 + 59 = 95",
+    "",
+]
+
+
+@pytest.fixture(scope="module")
+def world():
+    return load_world()
+
+
+@pytest.fixture(scope="module")
+def sentences(world):
+    return all_sentences(world)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return AutoTokenizer.from_pretrained(ATLAS_FOLDER / "model")
+
+
+def test_the_world_is_as_large_as_promised(world):
+    states = [p for p in world.places if p.kind == "state"]
+    countries = [p for p in world.places if p.kind == "country"]
+    assert len(states) == 50 and all(len(p.cities) >= 10 and len(p.relations) >= 5 for p in states)
+    assert len(countries) >= 40 and all(len(p.cities) >= 5 and len(p.relations) >= 5 for p in countries)
+    assert len(world.opposites) >= 30
+
+
+def test_a_fifth_is_held_out(world):
+    pairs = sum(len(p.cities) * len(p.relations) for p in world.places)
+    assert len(world.held_out_two_hop) == round(HELD_OUT_SHARE * pairs)
+    triples = 6 * len(world.opposites)
+    assert len(world.held_out_opposites) == round(HELD_OUT_SHARE * triples)
+
+
+def test_nothing_held_out_is_trained_on(world, sentences):
+    trained = [s for s in sentences if not s.held_out]
+    two_hop = {(s.concepts["city"], s.concepts["relation"]) for s in trained if s.family in ("two-hop", "named")}
+    assert not two_hop & world.held_out_two_hop
+    asked_in = {(s.concepts["concept"], s.concepts["language"], s.answer.strip()) for s in trained if s.family == "opposite"}
+    for name, language, side in world.held_out_opposites:
+        pair = next(p for p in world.opposites if p.name == name)
+        assert (name, language, pair.words[language][1 - side]) not in asked_in
+
+
+def test_every_family_has_a_share_and_sentences(sentences):
+    assert set(MIXTURE) == set(FAMILIES) == {s.family for s in sentences}
+    assert sum(MIXTURE.values()) == pytest.approx(1)
+
+
+def test_any_text_survives_the_tokenizer(tokenizer):
+    for text in TEXTS:
+        assert tokenizer.decode(tokenizer.encode(text), skip_special_tokens=True) == text
+
+
+def test_least_squares_recovers_a_linear_map():
+    x, weight, bias = torch.randn(500, 7), torch.randn(5, 7), torch.randn(5)
+    found, found_bias = least_squares(x, x @ weight.T + bias)
+    torch.testing.assert_close(found, weight, atol=1e-2, rtol=1e-2)
+    torch.testing.assert_close(found_bias, bias, atol=1e-2, rtol=1e-2)
+
+
+def test_an_exported_transcoder_is_the_trained_one():
+    torch.manual_seed(0)
+    x = torch.randn(600, 7) * 3
+    y = torch.relu(x @ torch.randn(7, 11)) @ torch.randn(11, 5)
+    trained = train_transcoder(x, y, DictionaryConfig(width=23, active=3, prefixes=(6,), steps=60, batch_size=128), 0, "")
+    exported = trained.export(2, "test")
+    scaled = x / trained.x_scale
+    acts = trained.select(trained.pre_activations(scaled), fixed=True)
+    expected = (acts @ trained.W_dec + trained.b_dec + scaled @ trained.W_skip.T) * trained.y_scale
+    torch.testing.assert_close(exported(x), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(exported.encode(x), acts * trained.y_scale, atol=1e-4, rtol=1e-4)
+    assert exported.cfg.metadata.hook_name == "blocks.2.mlp.hook_in"
+
+
+@pytest.fixture(scope="module")
+def miniature(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("miniature")
+    command = [sys.executable, "-m", "utils.atlas.train", "--miniature", "--work", folder / "work", "--out", folder]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    return folder
+
+
+def test_the_training_script_runs_through(miniature):
+    assert (miniature / "MODEL_CARD.md").read_text(encoding="utf-8").startswith("# Model card")
+    assert (miniature / "weights" / "labels.json").exists()
+    metrics = json.loads((miniature / "metrics.json").read_text(encoding="utf-8"))
+    assert len(metrics["dictionaries"]) == 2
+    AutoModelForCausalLM.from_pretrained(miniature / "weights" / "model")
+
+
+def test_what_the_script_builds_can_be_loaded(miniature):
+    from utils.models import load
+
+    model, transcoders = load(miniature / "weights")
+    assert set(transcoders) == {0, 1}
+    assert model.to_tokens("Texas")[0, 0] == model.tokenizer.bos_token_id
+
+
+def test_a_work_folder_of_another_recipe_is_refused(miniature):
+    command = [sys.executable, "-m", "utils.atlas.train", "--work", miniature / "work", "--out", miniature]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2 and "another recipe" in done.stderr
+
+
+def test_the_files_are_small_enough():
+    assert sum(f.stat().st_size for f in ATLAS_FOLDER.rglob("*") if f.is_file()) <= 25e6
+
+
+def test_the_card_is_about_these_weights():
+    metrics = json.loads((ATLAS / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["recipe"]["model"]["d_model"] == FULL.model.d_model
+    assert (ATLAS / "MODEL_CARD.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("family", "wanted"), [("two-hop (held out)", 0.98), ("one-hop", 0.99), ("opposite (held out)", 0.9)]
+)
+def test_answers(atlas, sentences, family, wanted):
+    model, _ = atlas
+    asked = [s for s in sentences if s.family + (" (held out)" if s.held_out else "") == family]
+    asked = random.Random(0).sample(asked, min(600, len(asked)))
+    assert evaluate.answers_right(model, model.tokenizer, asked).float().mean() >= wanted
+
+
+def test_dictionaries(atlas, sentences):
+    model, transcoders = atlas
+    rows = training_rows(sentences, model.tokenizer, FULL.model)
+    _, activations = collect_for_dictionaries(model, rows, 1000, FULL.seed + 7)
+    for row in evaluate.dictionary_quality(model, transcoders, activations):
+        assert row["unexplained"] <= 0.05 and row["active"] <= 10, row
+
+
+def test_answers_are_kept_without_the_mlps(atlas, sentences):
+    model, transcoders = atlas
+    asked = random.Random(1).sample([s for s in sentences if s.family == "two-hop"], 300)
+    assert evaluate.answers_kept(model, model.tokenizer, transcoders, asked) >= 0.95
+
+
+def test_exchanged_latents_give_the_other_capital(atlas, sentences):
+    model, transcoders = atlas
+    pairs = exchange_pairs(sentences, 60, random.Random(2))
+    assert evaluate.exchange(model, transcoders, model.tokenizer, pairs) >= 0.8
