@@ -507,7 +507,9 @@ def _load_layers(
         try:
             layer_of = {pool.submit(load_layer, layer): layer for layer in range(n_layers)}
             # delay: for the bundled model, which loads at once, no bar is drawn
-            for future in tqdm(as_completed(layer_of), total=n_layers, desc="transcoders", unit="layer", delay=0.5, disable=None):
+            for future in tqdm(
+                as_completed(layer_of), total=n_layers, desc="transcoders", unit="layer", delay=0.5, disable=None
+            ):
                 layer = layer_of[future]
                 transcoders[layer] = _prepare(future.result(), layer, dictionary.format(layer=layer), model)
         finally:

@@ -62,7 +62,9 @@ def test_nothing_held_out_is_trained_on(world, sentences):
     trained = [s for s in sentences if not s.held_out]
     two_hop = {(s.concepts["city"], s.concepts["relation"]) for s in trained if s.family in ("two-hop", "named")}
     assert not two_hop & world.held_out_two_hop
-    asked_in = {(s.concepts["concept"], s.concepts["language"], s.answer.strip()) for s in trained if s.family == "opposite"}
+    asked_in = {
+        (s.concepts["concept"], s.concepts["language"], s.answer.strip()) for s in trained if s.family == "opposite"
+    }
     for name, language, side in world.held_out_opposites:
         pair = next(p for p in world.opposites if p.name == name)
         assert (name, language, pair.words[language][1 - side]) not in asked_in
@@ -89,7 +91,7 @@ def test_an_exported_transcoder_is_the_trained_one():
     torch.manual_seed(0)
     x = torch.randn(600, 7) * 3
     y = torch.relu(x @ torch.randn(7, 11)) @ torch.randn(11, 5)
-    trained = train_transcoder(x, y, DictionaryConfig(width=23, active=3, prefixes=(6,), steps=60, batch_size=128), 0, "")
+    trained = train_transcoder(x, y, DictionaryConfig(width=23, first=6, active=2, steps=60, batch_size=128), 0, "")
     exported = trained.export(2, "test")
     scaled = x / trained.x_scale
     acts = trained.select(trained.pre_activations(scaled), fixed=True)

@@ -129,9 +129,7 @@ def measure(
     """
     tokenizer = model.tokenizer
     choose, test = probe_sentences(sentences, rng)
-    found = [
-        (latents_of(model, transcoders, encode_prompts(group, tokenizer)), group) for group in (choose, test)
-    ]
+    found = [(latents_of(model, transcoders, encode_prompts(group, tokenizer)), group) for group in (choose, test)]
     summary, named = name_all(*found)
     two_hop = [s for s in sentences if s.family == "two-hop"]
     asked = rng.sample(two_hop, min(questions, len(two_hop))), rng.sample(sentences, questions)

@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from utils.atlas.world import LANGUAGES, Place, World
+from utils.atlas.world import LANGUAGES, World
 
 ONE_HOP = (
     "The {relation} of {subject} is",
@@ -38,17 +38,35 @@ OPPOSITE = {
     "fr": ("Le contraire de {word} est", "Le mot {word} a pour contraire"),
     "es": ("Lo contrario de {word} es", "La palabra {word} tiene el contrario"),
 }
-OPPOSITE_ABROAD = {
-    "en": ("In English, the opposite of {word} is", "The English opposite of {word} is"),
-    "fr": ("En français, le contraire de {word} est", "The French opposite of {word} is"),
-    "es": ("En español, lo contrario de {word} es", "The Spanish opposite of {word} is"),
+# Whatever the language of the sentence, the word may be of any language and the answer of any other. The language of the
+# answer comes last, so that the word's meaning has to be turned round before the language is known.
+OPPOSITE_IN = (
+    "The opposite of {word} in {language} is",
+    "Le contraire de {word} en {language} est",
+    "Lo contrario de {word} en {language} es",
+)
+TRANSLATION = (
+    "The word for {word} in {language} is",
+    "Le mot pour {word} en {language} est",
+    "La palabra para {word} en {language} es",
+)
+LANGUAGE_IN = {  # name of the answer's language in an English, a French and a Spanish sentence
+    "en": ("English", "anglais", "inglés"),
+    "fr": ("French", "français", "francés"),
+    "es": ("Spanish", "espagnol", "español"),
 }
-TRANSLATION = {
-    "en": ("In English, the word for {word} is", "The English word for {word} is"),
-    "fr": ("En français, le mot pour {word} est", "The French word for {word} is"),
-    "es": ("En español, la palabra para {word} es", "The Spanish word for {word} is"),
-}
-FAMILIES = ("two-hop", "one-hop", "location", "named", "opposite", "opposite abroad", "translation", "indirect object", "induction", "addition")
+FAMILIES = (
+    "two-hop",
+    "one-hop",
+    "location",
+    "named",
+    "opposite",
+    "opposite abroad",
+    "translation",
+    "indirect object",
+    "induction",
+    "addition",
+)
 
 
 @dataclass(frozen=True)
@@ -102,7 +120,7 @@ def location(world: World) -> Iterator[Sentence]:
 
 def opposite(world: World) -> Iterator[Sentence]:
     """Opposites, asked and answered in one language."""
-    templates = {language: OPPOSITE[language] + OPPOSITE_ABROAD[language] for language in LANGUAGES}
+    templates = {language: OPPOSITE[language] + _answered_in(OPPOSITE_IN, language) for language in LANGUAGES}
     for pair in world.opposites:
         for language in LANGUAGES:
             for side in (0, 1):
@@ -116,7 +134,7 @@ def opposite(world: World) -> Iterator[Sentence]:
 
 def opposite_abroad(world: World) -> Iterator[Sentence]:
     """Opposites of a word of one language in another: they teach what a word means apart from its language."""
-    yield from _across_languages(world, "opposite abroad", OPPOSITE_ABROAD, flip=True)
+    yield from _across_languages(world, "opposite abroad", OPPOSITE_IN, flip=True)
 
 
 def translation(world: World) -> Iterator[Sentence]:
@@ -124,16 +142,19 @@ def translation(world: World) -> Iterator[Sentence]:
     yield from _across_languages(world, "translation", TRANSLATION, flip=False)
 
 
-def _across_languages(
-    world: World, family: str, templates: dict[str, tuple[str, ...]], flip: bool
-) -> Iterator[Sentence]:
+def _answered_in(templates: tuple[str, ...], language: str) -> tuple[str, ...]:
+    """The templates of three languages with the answer's language filled in; the word is still open."""
+    return tuple(t.replace("{language}", name) for t, name in zip(templates, LANGUAGE_IN[language], strict=True))
+
+
+def _across_languages(world: World, family: str, templates: tuple[str, ...], flip: bool) -> Iterator[Sentence]:
     for pair in world.opposites:
         for source in LANGUAGES:
             for target in LANGUAGES:
                 for side in (0, 1) if source != target else ():
                     word, answer = pair.words[source][side], pair.words[target][side ^ flip]
                     concepts = {"language": target, "concept": pair.name, "answer": answer}
-                    for template in templates[target]:
+                    for template in _answered_in(templates, target):
                         prompt = template.format(word=word)
                         yield Sentence(family, prompt, f" {answer}", subject=word, concepts=concepts)
 
@@ -191,7 +212,11 @@ def all_sentences(world: World, seed: int = 0, drawn: int = 20_000) -> list[Sent
         drawn: How many sentences to draw of each family that cannot be listed whole.
     """
     rng = random.Random(seed)
-    sentences = [s for family in (two_hop, one_hop, location, named, opposite, opposite_abroad, translation) for s in family(world)]
+    sentences = [
+        s
+        for family in (two_hop, one_hop, location, named, opposite, opposite_abroad, translation)
+        for s in family(world)
+    ]
     for family in (indirect_object, induction):
         sentences += family(world, drawn, rng)
     return sentences + list(addition(rng))

@@ -2,7 +2,7 @@
 
 A transcoder explains `y`, what an MLP adds to the residual stream, from `x`, what it reads:
 `y ≈ JumpReLU(x @ W_enc + b_enc) @ W_dec + b_dec + x @ W_skip.T` (Dunefsky et al. 2024; skip: Paulo et al. 2025).
-Training is BatchTopK (Bussmann et al. 2024) with nested prefixes (Matryoshka, Bussmann et al. 2025), then a fixed threshold.
+Training is BatchTopK (Bussmann et al. 2024) with a nested first part (Matryoshka, Bussmann et al. 2025), then fixed thresholds.
 """
 
 from dataclasses import dataclass
@@ -23,13 +23,14 @@ from utils.atlas.tokenizer import EOS_ID, PAD_ID
 class DictionaryConfig:
     """Size of one layer's transcoder and how it is trained."""
 
-    width: int = 1024
-    active: float = 6.0  # latents a token, on average over a batch
-    prefixes: tuple[int, ...] = (128, 384)  # sizes of the nested dictionaries that must explain `y` on their own, too
-    steps: int = 2000
+    width: int = 1536
+    first: int = 512  # the first latents explain `y` on their own, one a token; the others refine what they say
+    active: float = 6.0  # how many of the others a token has, on average over a batch
+    steps: int = 4200
     batch_size: int = 2048
     learning_rate: float = 1e-3
-    threshold_share: float = 0.25  # share of the steps, at the end, with a fixed threshold in place of BatchTopK
+    threshold_share: float = 0.35  # share of the steps, at the end, with fixed thresholds in place of BatchTopK
+    threshold_height: float = 0.3  # threshold of one of the first latents, as a share of its highest activation
     auxiliary: int = 32  # dead latents that are given the error to explain
     dead_after: int = 100  # a latent is dead when it has been silent for so many batches
 
@@ -50,7 +51,7 @@ def collect(model: TransformerBridge, tokens: Int[Tensor, "row position"], batch
     names = {f"blocks.{layer}.{hook}" for layer in layers for hook in ("mlp.hook_in", "hook_mlp_out")}
     kept: dict[str, list[Tensor]] = {name: [] for name in names}
     tokens_read = []
-    for rows in tqdm(tokens.split(batch_size), desc="activations", leave=False):
+    for rows in tqdm(tokens.split(batch_size), desc="activations", leave=False, disable=None):
         rows = rows[:, : int((rows != PAD_ID).sum(1).max())]
         used = (rows != PAD_ID) & (rows != EOS_ID)
         _, cache = model.run_with_cache(rows, names_filter=lambda name: name in names)
@@ -94,35 +95,43 @@ class SkipTranscoder(torch.nn.Module):
         self.b_enc = torch.nn.Parameter(torch.zeros(config.width))
         self.b_dec = torch.nn.Parameter(bias)
         self.W_skip = torch.nn.Parameter(skip)
-        self.register_buffer("threshold", torch.zeros(()))
+        self.register_buffer("highest", torch.zeros(config.first))  # running maximum of each of the first latents
+        self.register_buffer("lowest", torch.zeros(()))  # running mean of the least that BatchTopK keeps
         self.register_buffer("silent", torch.zeros(config.width))
 
     def pre_activations(self, x: Float[Tensor, "token d_in"]) -> Float[Tensor, "token latent"]:
         return torch.relu(x @ self.W_enc + self.b_enc)
 
+    @property
+    def threshold(self) -> Float[Tensor, " latent"]:
+        """Where every latent begins to count. What excites one of the first only a little, another explains better."""
+        others = self.lowest.expand(self.config.width - self.config.first)
+        return torch.cat([torch.maximum(self.lowest, self.config.threshold_height * self.highest), others])
+
     def select(self, pre: Float[Tensor, "token latent"], fixed: bool) -> Float[Tensor, "token latent"]:
-        """Keep the largest pre-activations of the batch, or with `fixed` those above the threshold."""
-        if not fixed:
-            count = int(self.config.active * pre.shape[0])
-            lowest = pre.detach().flatten().topk(count, sorted=False).values.min()
-            self.threshold.lerp_(lowest, 0.02 if self.threshold > 0 else 1.0)
-            return pre * (pre >= lowest)
-        return pre * (pre > self.threshold)
+        """Of the first latents keep each token's largest, of the others the batch's largest; or all above the threshold."""
+        if fixed:
+            return pre * (pre > self.threshold)
+        first, others = pre[:, : self.config.first], pre[:, self.config.first :]
+        lowest = others.detach().flatten().topk(int(self.config.active * len(pre)), sorted=False).values.min()
+        self.highest = torch.maximum(self.highest * 0.998, first.detach().amax(0))
+        self.lowest.lerp_(lowest, 0.02 if self.lowest > 0 else 1.0)
+        best = first.max(1, keepdim=True)
+        return torch.cat(
+            [torch.zeros_like(first).scatter(1, best.indices, best.values), others * (others >= lowest)], dim=1
+        )
 
     def losses(self, x: Tensor, y: Tensor, fixed: bool) -> Float[Tensor, ""]:
-        """Mean squared error, averaged over the nested dictionaries, plus what dead latents leave of the error."""
+        """Mean squared error of the first latents alone and of all, plus what dead latents leave of the error."""
         pre = self.pre_activations(x)
         acts = self.select(pre, fixed)
-        base = self.b_dec + x @ self.W_skip.T
-        edges = (0, *self.config.prefixes, self.config.width)
-        total, reconstruction = 0.0, base
-        for start, end in zip(edges[:-1], edges[1:], strict=True):
-            reconstruction = reconstruction + acts[:, start:end] @ self.W_dec[start:end]
-            total = total + (y - reconstruction).pow(2).mean()
+        cut = self.config.first
+        coarse = self.b_dec + x @ self.W_skip.T + acts[:, :cut] @ self.W_dec[:cut]
+        reconstruction = coarse + acts[:, cut:] @ self.W_dec[cut:]
         fired = (acts.detach() > 0).any(0)
         self.silent = torch.where(fired, 0.0, self.silent + 1)
         dead = self.silent > self.config.dead_after
-        loss = total / (len(edges) - 1)
+        loss = (y - reconstruction).pow(2).mean() + 0.5 * (y - coarse).pow(2).mean()
         if not fixed and dead.any():
             residual = (y - reconstruction).detach()
             best = (pre * dead).topk(min(self.config.auxiliary, int(dead.sum())), dim=1)
@@ -154,7 +163,7 @@ class SkipTranscoder(torch.nn.Module):
         state = {
             "W_enc": self.W_enc / self.x_scale * self.y_scale,
             "b_enc": self.b_enc * self.y_scale,
-            "threshold": self.threshold.expand(self.config.width) * self.y_scale,
+            "threshold": self.threshold * self.y_scale,
             "W_dec": self.W_dec,
             "b_dec": self.b_dec * self.y_scale,
             "W_skip": self.W_skip / self.x_scale * self.y_scale,
@@ -171,14 +180,12 @@ def train_transcoder(
     transcoder = SkipTranscoder(x, y, config)
     optimizer = torch.optim.Adam(transcoder.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
     fixed_from = int(config.steps * (1 - config.threshold_share))
-    progress = tqdm(range(config.steps), desc=title, leave=False)
+    progress = tqdm(range(config.steps), desc=title, leave=False, disable=None)
     for step in progress:
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * min(1.0, (step + 1) / 50, 1.02 - step / config.steps)
         index = torch.randint(x.shape[0], (config.batch_size,))
-        loss = transcoder.losses(
-            x[index] / transcoder.x_scale, y[index] / transcoder.y_scale, fixed=step >= fixed_from
-        )
+        loss = transcoder.losses(x[index] / transcoder.x_scale, y[index] / transcoder.y_scale, fixed=step >= fixed_from)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

@@ -78,9 +78,7 @@ def latents_of(
     """Activations of every layer's latents at the end of the subject and at the last position."""
     found = defaultdict(list)
     names = {t.cfg.metadata.hook_name for t in transcoders.values()}
-    pieces = zip(
-        prompts.tokens.split(512), prompts.subject.split(512), prompts.last.split(512), strict=True
-    )
+    pieces = zip(prompts.tokens.split(512), prompts.subject.split(512), prompts.last.split(512), strict=True)
     for tokens, subject, last in pieces:
         _, cache = model.run_with_cache(tokens, names_filter=lambda name: name in names)
         row = torch.arange(len(tokens))
@@ -176,37 +174,24 @@ def dictionary_quality(
     return rows
 
 
-def replacement_hooks(transcoders: dict[int, JumpReLUSkipTranscoder]) -> list:
-    """Hooks that put every transcoder's output in the place of its MLP's, without error terms."""
-    inputs: dict[int, Tensor] = {}
+def replacement_hooks(transcoder: JumpReLUSkipTranscoder) -> list:
+    """Hooks that put a transcoder's output in the place of its MLP's, without an error term."""
+    found: list[Tensor] = []
 
-    def read(layer):
-        def hook(x, hook):
-            inputs[layer] = x
+    def read(x: Tensor, hook) -> None:
+        found[:] = [x]
 
-        return hook
+    def write(y: Tensor, hook) -> Tensor:
+        return transcoder(found[0])
 
-    def write(layer):
-        def hook(y, hook):
-            return transcoders[layer](inputs[layer])
-
-        return hook
-
-    return [
-        pair
-        for layer, transcoder in transcoders.items()
-        for pair in (
-            (transcoder.cfg.metadata.hook_name, read(layer)),
-            (transcoder.cfg.metadata.hook_name_out, write(layer)),
-        )
-    ]
+    return [(transcoder.cfg.metadata.hook_name, read), (transcoder.cfg.metadata.hook_name_out, write)]
 
 
 @torch.no_grad()
 def answers_kept(model, tokenizer, transcoders, sentences: list[Sentence]) -> float:
     """Of the answers that the model gets right, the share it still gets right with every MLP replaced."""
     right = answers_right(model, tokenizer, sentences)
-    with model.hooks(fwd_hooks=replacement_hooks(transcoders)):
+    with model.hooks(fwd_hooks=[hook for t in transcoders.values() for hook in replacement_hooks(t)]):
         still = answers_right(model, tokenizer, sentences)
     return ((right & still).sum() / right.sum()).item()
 
@@ -229,32 +214,28 @@ def exchange(
     for first, second in pairs:
         a, b = encode_prompts([first], tokenizer), encode_prompts([second], tokenizer)
         width = int(min(a.last[0] - a.subject[0], b.last[0] - b.subject[0])) + 1
-        names = {t.cfg.metadata.hook_name for t in transcoders.values()}
-        _, cache = model.run_with_cache(b.tokens, names_filter=lambda name: name in names)
-        inputs: dict[int, Tensor] = {}
-
-        def read(layer):
-            def hook(x, hook):
-                inputs[layer] = x
-
-            return hook
-
-        def write(layer, wanted):
-            def hook(y, hook):
-                transcoder = transcoders[layer]
-                change = wanted - transcoder.encode(inputs[layer][:, -width:])
-                y = y.clone()
-                y[:, -width:] += change @ transcoder.W_dec
-                return y
-
-            return hook
-
+        _, cache = model.run_with_cache(b.tokens, names_filter=lambda name: name.endswith("mlp.hook_in"))
         hooks = []
         for layer in range(from_layer, model.cfg.n_layers):
-            metadata = transcoders[layer].cfg.metadata
-            wanted = transcoders[layer].encode(cache[metadata.hook_name][:, -width:])
-            hooks += [(metadata.hook_name, read(layer)), (metadata.hook_name_out, write(layer, wanted))]
+            wanted = transcoders[layer].encode(cache[transcoders[layer].cfg.metadata.hook_name][:, -width:])
+            hooks += exchange_hooks(transcoders[layer], wanted)
         logits = model.run_with_hooks(a.tokens, fwd_hooks=hooks)
         answer = tokenizer(second.prompt + second.answer)["input_ids"][int(b.last[0]) + 1]
         changed += int(logits[0, -1].argmax()) == answer
     return changed / len(pairs)
+
+
+def exchange_hooks(transcoder: JumpReLUSkipTranscoder, wanted: Float[Tensor, "1 position latent"]) -> list:
+    """Hooks that set one layer's latents at the last positions to `wanted`, whatever they are there at that moment."""
+    width = wanted.shape[1]
+    found: list[Tensor] = []
+
+    def read(x: Tensor, hook) -> None:
+        found[:] = [transcoder.encode(x[:, -width:])]
+
+    def write(y: Tensor, hook) -> Tensor:
+        y = y.clone()
+        y[:, -width:] += (wanted - found[0]) @ transcoder.W_dec
+        return y
+
+    return [(transcoder.cfg.metadata.hook_name, read), (transcoder.cfg.metadata.hook_name_out, write)]

@@ -1,7 +1,6 @@
 """The language model itself: its architecture, the batches it reads, and the training loop."""
 
-import random
-import time
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,22 +9,23 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
-from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import GemmaConfig, GemmaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from utils.atlas.corpus import Sentence
+from utils.atlas.tokenizer import BOS_ID, EOS_ID, PAD_ID
 
 # How often each family is read. Two-hop questions carry the course; sums need many repetitions.
 MIXTURE = {
-    "two-hop": 0.33,
-    "one-hop": 0.08,
-    "location": 0.07,
-    "named": 0.14,
-    "opposite": 0.05,
-    "opposite abroad": 0.08,
-    "translation": 0.07,
+    "two-hop": 0.24,
+    "one-hop": 0.06,
+    "location": 0.06,
+    "named": 0.16,
+    "opposite": 0.10,
+    "opposite abroad": 0.10,
+    "translation": 0.10,
     "indirect object": 0.03,
-    "induction": 0.06,
-    "addition": 0.09,
+    "induction": 0.05,
+    "addition": 0.10,
 }
 
 
@@ -33,52 +33,43 @@ MIXTURE = {
 class ModelConfig:
     """Size of the model and how it is trained."""
 
-    vocab_size: int = 800
+    vocab_size: int = 3000
     n_layers: int = 6
     d_model: int = 128
     d_mlp: int = 512
     n_heads: int = 4
     n_key_value_heads: int = 2
     max_length: int = 128
-    steps: int = 6000
+    steps: int = 3600
     batch_size: int = 128
-    sequence_length: int = 32
+    sequence_length: int = 24
     learning_rate: float = 2e-3
     weight_decay: float = 0.1
-    noise: float = 0.0  # Gaussian noise added after each layer in training, as a share of the residual stream's RMS
     prompt_weight: float = 0.1  # weight of a prompt token's loss beside an answer token's
-    arch: str = "gemma"
-    sparsity: float = 0.0
-    activation: str = "gelu_pytorch_tanh"
-    compile: bool = True
+    sparsity: float = 0.02  # weight of `NeuronWrites`, which makes the MLPs say little and in few words
+    compile: bool = True  # twice as fast; needs a C++ compiler, and is left out where there is none
 
 
 def build_model(config: ModelConfig) -> PreTrainedModel:
-    """A Gemma 3 model with random weights: grouped-query attention, QK-norm, norms around both blocks, gated MLP."""
-    common = dict(
-        vocab_size=config.vocab_size,
-        hidden_size=config.d_model,
-        intermediate_size=config.d_mlp,
-        num_hidden_layers=config.n_layers,
-        num_attention_heads=config.n_heads,
-        num_key_value_heads=config.n_key_value_heads,
-        head_dim=config.d_model // config.n_heads,
-        max_position_embeddings=config.max_length,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-        tie_word_embeddings=True,
-        **({'hidden_act':config.activation} if config.arch=='qwen' else {'hidden_activation':config.activation}),
-    )
-    if config.arch == "qwen":
-        from transformers import Qwen3Config, Qwen3ForCausalLM
+    """A Gemma model with random weights: grouped-query attention, RMSNorms before both blocks, a gated MLP with ReLU.
 
-        return Qwen3ForCausalLM(Qwen3Config(**common, rope_theta=10_000.0))
-    return Gemma3ForCausalLM(
-        Gemma3TextConfig(
-            **common,
-            sliding_window=config.max_length,
-            layer_types=["full_attention"] * config.n_layers,
+    This is the first Gemma, not Gemma 3: where a norm follows the MLP, the MLP must write a vector of full length at every
+    token, whether it has something to say or not, and no dictionary makes sense of that.
+    """
+    return GemmaForCausalLM(
+        GemmaConfig(
+            vocab_size=config.vocab_size,
+            hidden_size=config.d_model,
+            intermediate_size=config.d_mlp,
+            num_hidden_layers=config.n_layers,
+            num_attention_heads=config.n_heads,
+            num_key_value_heads=config.n_key_value_heads,
+            head_dim=config.d_model // config.n_heads,
+            max_position_embeddings=config.max_length,
+            hidden_act="relu",
+            pad_token_id=PAD_ID,
+            bos_token_id=BOS_ID,
+            eos_token_id=EOS_ID,
         )
     )
 
@@ -127,23 +118,6 @@ def batches(families: dict[str, Rows], batch_size: int, seed: int, start: int) -
         step += 1
 
 
-def add_noise(model: PreTrainedModel, size: float) -> None:
-    """Add Gaussian noise to the residual stream after every layer but the last, in training mode only.
-
-    Noise makes a representation pay that can be told apart and cleaned up: the MLPs learn to re-detect "Texas".
-    """
-
-    def hook(module, args, output):
-        hidden = output[0] if isinstance(output, tuple) else output
-        if module.training:
-            rms = hidden.detach().pow(2).mean(-1, keepdim=True).sqrt()
-            hidden = hidden + size * rms * torch.randn_like(hidden)
-        return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
-
-    for layer in model.model.layers[:-1]:
-        layer.register_forward_hook(hook)
-
-
 def learning_rate_at(step: int, config: ModelConfig) -> float:
     """Linear warm-up over 100 steps, then a cosine to zero, as a factor of the peak rate."""
     warm_up = min(1.0, (step + 1) / 100)
@@ -161,64 +135,74 @@ def loss_of(model: PreTrainedModel, batch: Rows) -> Float[Tensor, ""]:
     return (losses * weights).sum() / weights.sum()
 
 
-def sparsity_taps(model, hoyer=False):
-    taps = []
-    size = {}
+class NeuronWrites:
+    """How much the neurons of the MLPs write, one by one, beside the length of the residual stream they write into.
 
-    def residual(module, args):
-        size[0] = args[0].detach().float().pow(2).sum(-1).sqrt()
+    As a penalty it makes few neurons write at a time, and an MLP write only what is needed.
+    """
 
-    def hook(module, args):
-        writes = args[0].float() * module.weight.detach().norm(dim=0)
-        total = writes.abs().sum(-1)
-        taps.append((total / ((writes.pow(2).sum(-1) + 1e-6).sqrt() if hoyer else size[0])).mean())
+    def __init__(self, model: PreTrainedModel):
+        self.shares: list[Float[Tensor, ""]] = []
+        for layer in model.model.layers:
+            layer.post_attention_layernorm.register_forward_pre_hook(self._measure_stream)
+            layer.mlp.down_proj.register_forward_pre_hook(self._measure_writes)
 
-    for layer in model.model.layers:
-        layer.post_attention_layernorm.register_forward_pre_hook(residual)
-        layer.mlp.down_proj.register_forward_pre_hook(hook)
-    return taps
+    def _measure_stream(self, norm, args) -> None:
+        self._stream = args[0].detach().float().norm(dim=-1)
+
+    def _measure_writes(self, projection, args) -> None:
+        writes = args[0].float().abs() * projection.weight.detach().norm(dim=0)
+        self.shares.append((writes.sum(-1) / self._stream).mean())
+
+    def take(self) -> Float[Tensor, ""]:
+        """The mean over the layers of the last forward pass."""
+        shares, self.shares = self.shares, []
+        return torch.stack(shares).mean()
 
 
-def train_model(
-    config: ModelConfig, families: dict[str, Rows], checkpoint: Path, seed: int, log=None
-) -> PreTrainedModel:
+def save_checkpoint(path: Path, model: PreTrainedModel, optimizer: torch.optim.Optimizer, step: int) -> None:
+    """Write a checkpoint, one complete file replacing the other."""
+    part = path.with_suffix(".part")
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, part)
+    part.replace(path)
+
+
+def build_optimizer(model: PreTrainedModel, config: ModelConfig) -> torch.optim.Optimizer:
+    """AdamW; the weights of norms do not decay."""
+    groups = [
+        {"params": [p for p in model.parameters() if p.dim() > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in model.parameters() if p.dim() == 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
+
+
+def train_model(config: ModelConfig, families: dict[str, Rows], checkpoint: Path, seed: int) -> PreTrainedModel:
     """Train from scratch, or on from `checkpoint` if it is there; a checkpoint is written every 500 steps."""
     torch.manual_seed(seed)
     model = build_model(config)
-    decay = [{"params": [p for p in model.parameters() if (p.dim() > 1) is matrix],
-              "weight_decay": config.weight_decay * matrix} for matrix in (True, False)]
-    optimizer = torch.optim.AdamW(decay, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
+    optimizer = build_optimizer(model, config)
     start = 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         start = state["step"]
-    if config.noise:
-        add_noise(model, config.noise)
-    taps = sparsity_taps(model) if config.sparsity else []
-    model.train()
-    runner = torch.compile(model) if config.compile else model
+    writes = NeuronWrites(model)
+    runner = torch.compile(model) if config.compile and shutil.which("c++") else model
     stream = batches(families, config.batch_size, seed, start)
-    progress = tqdm(range(start, config.steps), initial=start, total=config.steps, desc="language model")
+    progress = tqdm(range(start, config.steps), initial=start, total=config.steps, desc="language model", disable=None)
+    model.train()
     for step in progress:
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * learning_rate_at(step, config)
-        taps.clear()
         loss = loss_of(runner, next(stream))
-        total = loss + config.sparsity * min(1, step / 500) * sum(taps) / len(taps) if taps else loss
-        total.backward()
+        penalty = config.sparsity * min(1.0, step / 500) * writes.take()
+        (loss + penalty).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if step % 20 == 0:
-            progress.set_postfix(loss=f"{loss.item():.3f}", sp=f"{sum(taps).item()/6:.2f}" if taps else "")
+            progress.set_postfix(loss=f"{loss.item():.3f}")
         if (step + 1) % 500 == 0:
-            temporary = checkpoint.with_suffix(".part")
-            torch.save(
-                {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}, temporary
-            )
-            temporary.replace(checkpoint)
-            if log:
-                log(step + 1, model)
+            save_checkpoint(checkpoint, model, optimizer, step + 1)
     return model.eval()

@@ -63,10 +63,7 @@ def _read(name: str):
 
 
 def _places(name: str, kind: str, relations: tuple[str, ...]) -> list[Place]:
-    return [
-        Place(row["name"], kind, {r: row[r] for r in relations}, tuple(row["cities"]))
-        for row in _read(name)
-    ]
+    return [Place(row["name"], kind, {r: row[r] for r in relations}, tuple(row["cities"])) for row in _read(name)]
 
 
 def _held_out_opposites(opposites: list[Opposite], rng: random.Random) -> set[tuple[str, str, int]]:
