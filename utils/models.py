@@ -44,6 +44,8 @@ ATLAS_FOLDER = ROOT / "utils" / "atlas" / "weights"
 FLOAT32_LIMIT_GB = 10
 # A layer is at most 1.3 GB while it is read, so four at a time stay modest; more are no faster from one disk.
 LOADING_THREADS = 4
+# How a label begins that names no concept, only the tokens that a latent fires on.
+FIRES_ON = "on "
 # Base classes of what builtins, requests and httpx raise when an answer does not come.
 TIMEOUTS = ("Timeout", "TimeoutError", "TimeoutException")
 
@@ -108,7 +110,7 @@ def _gemma(size: str, download_gb: float, model_params: float, dictionary_params
 MODELS: dict[str, ModelSpec] = {
     spec.name: spec
     for spec in (
-        ModelSpec("atlas", None, None, None, False, 0.0, 0.003, 0.003, "MIT"),
+        ModelSpec("atlas", None, None, None, False, 0.0, 0.0019, 0.0025, "MIT"),
         ModelSpec(
             name="qwen3-0.6b",
             hub_id="Qwen/Qwen3-0.6B",
@@ -176,7 +178,8 @@ def dictionary_name(name: str | os.PathLike[str]) -> str:
 def labels(name: str | os.PathLike[str]) -> dict[tuple[int, int], str]:
     """Short descriptions of latents by `(layer, latent)`: the bundled model's, or those of a folder like it; else `{}`.
 
-    Read from `labels.json`, `{"<layer>": {"<latent>": "label"}}`.
+    Read from `labels.json`, `{"<layer>": {"<latent>": "label"}}`. A label that begins with `FIRES_ON` lists the tokens on which
+    the latent fires; any other names a concept it stands for, with a question mark where it often fires for others too.
 
     Raises:
         ValueError: unknown name, or a file that is not of this form.

@@ -139,11 +139,13 @@ def _attribute(
 
 
 def _paths(result: AttributionResult, names: dict[tuple[int, int], str]) -> list[GraphPath]:
-    """Strong paths from different tokens, through latents with a name if there are any such."""
+    """Strong paths from different tokens, through latents that stand for a concept if there are any such."""
     from solutions.trace.paths import strongest_paths
+    from utils.models import FIRES_ON
 
+    concepts = {latent for latent, label in names.items() if not label.startswith(FIRES_ON)}
     named = strongest_paths(
-        result, N_PATHS, per_token=N_PATHS_PER_TOKEN, through=lambda node: (node.layer, node.feature) in names
+        result, N_PATHS, per_token=N_PATHS_PER_TOKEN, through=lambda node: (node.layer, node.feature) in concepts
     )
     return named or strongest_paths(result, N_PATHS, per_token=N_PATHS_PER_TOKEN)
 

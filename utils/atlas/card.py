@@ -23,8 +23,10 @@ from utils.atlas.evaluate import (
     latents_of,
     name_latents,
 )
+from utils.models import FIRES_ON
 
 GOOD_F1 = 0.8
+FAIR_F1 = 0.5  # from here on a latent gets the name of the concept with a question mark
 PROMPTS_A_CITY = 8  # two-hop prompts of each city to choose latents by, and as many others to test them on
 
 # kind of concept -> families whose prompts have it, and where the sentence says its value
@@ -90,8 +92,8 @@ def name_all(
             "share_anywhere": share_good(anywhere),
             "mean_f1_anywhere": sum(n.f1 for n in anywhere) / max(1, len(anywhere)),
         }
-        # every latent that says this value well, at whichever layer and position
-        named += [n for found in by_place.values() for n in found if n.f1 >= GOOD_F1]
+        # every latent that says this value, at whichever layer and position
+        named += [n for found in by_place.values() for n in found if n.f1 >= FAIR_F1]
     return summary, named
 
 
@@ -168,7 +170,8 @@ def label_latents(
             best[key] = found
     for (layer, latent), found in sorted(best.items()):
         value = LANGUAGE_NAMES.get(found.value, found.value)
-        labels[str(layer)][str(latent)] = LABELS[found.kind].format(value)
+        doubt = "" if found.f1 >= GOOD_F1 else "?"
+        labels[str(layer)][str(latent)] = LABELS[found.kind].format(value) + doubt
     return labels
 
 
@@ -186,7 +189,7 @@ def token_labels(transcoder: JumpReLUSkipTranscoder, tokens: list[str], x: Tenso
     for latent in (values[0] > 0).nonzero().flatten().tolist():
         shown = [vocabulary[i] for i, v in zip(top[:, latent], values[:, latent]) if v > 0.15 * total[:, latent].sum()]
         shown = shown or [vocabulary[top[0, latent]]]
-        labels[latent] = "on " + ", ".join(repr(token) for token in shown)
+        labels[latent] = FIRES_ON + ", ".join(repr(token) for token in shown)
     return labels
 
 
