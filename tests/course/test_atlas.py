@@ -91,7 +91,9 @@ def test_an_exported_transcoder_is_the_trained_one():
     torch.manual_seed(0)
     x = torch.randn(600, 7) * 3
     y = torch.relu(x @ torch.randn(7, 11)) @ torch.randn(11, 5)
-    trained = train_transcoder(x, y, DictionaryConfig(width=23, first=6, active=2, steps=60, batch_size=128), 0, "")
+    trained = train_transcoder(
+        x, y, DictionaryConfig(width=23, first=6, active=2, steps=60, sharpen_steps=20, batch_size=128), 0, ""
+    )
     exported = trained.export(2, "test")
     scaled = x / trained.x_scale
     acts = trained.select(trained.pre_activations(scaled), fixed=True)

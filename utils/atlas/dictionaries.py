@@ -31,6 +31,8 @@ class DictionaryConfig:
     learning_rate: float = 1e-3
     threshold_share: float = 0.35  # share of the steps, at the end, with fixed thresholds in place of BatchTopK
     threshold_height: float = 0.3  # threshold of one of the first latents, as a share of its highest activation
+    sharpen_steps: int = 700  # further steps, with every latent's threshold raised
+    sharpen_height: float = 0.4  # to this share of its highest activation
     auxiliary: int = 32  # dead latents that are given the error to explain
     dead_after: int = 100  # a latent is dead when it has been silent for so many batches
 
@@ -97,6 +99,7 @@ class SkipTranscoder(torch.nn.Module):
         self.W_skip = torch.nn.Parameter(skip)
         self.register_buffer("highest", torch.zeros(config.first))  # running maximum of each of the first latents
         self.register_buffer("lowest", torch.zeros(()))  # running mean of the least that BatchTopK keeps
+        self.register_buffer("raised", torch.zeros(config.width))  # thresholds after sharpening
         self.register_buffer("silent", torch.zeros(config.width))
 
     def pre_activations(self, x: Float[Tensor, "token d_in"]) -> Float[Tensor, "token latent"]:
@@ -106,14 +109,25 @@ class SkipTranscoder(torch.nn.Module):
     def threshold(self) -> Float[Tensor, " latent"]:
         """Where every latent begins to count. What excites one of the first only a little, another explains better."""
         others = self.lowest.expand(self.config.width - self.config.first)
-        return torch.cat([torch.maximum(self.lowest, self.config.threshold_height * self.highest), others])
+        kept = torch.cat([torch.maximum(self.lowest, self.config.threshold_height * self.highest), others])
+        return torch.maximum(kept, self.raised)
+
+    @torch.no_grad()
+    def raise_thresholds(self, x: Float[Tensor, "token d_in"]) -> None:
+        """Let every latent count only where it reaches a share of its highest activation on `x`.
+
+        A latent that stands for Texas is excited a little by much else. There is enough accuracy to spare to leave that out.
+        """
+        highest = torch.stack([self.pre_activations(part).amax(0) for part in x.split(4096)]).amax(0)
+        self.raised = self.config.sharpen_height * highest
 
     def select(self, pre: Float[Tensor, "token latent"], fixed: bool) -> Float[Tensor, "token latent"]:
         """Of the first latents keep each token's largest, of the others the batch's largest; or all above the threshold."""
         if fixed:
             return pre * (pre > self.threshold)
         first, others = pre[:, : self.config.first], pre[:, self.config.first :]
-        lowest = others.detach().flatten().topk(int(self.config.active * len(pre)), sorted=False).values.min()
+        sample = others.detach()[::8]  # to find where to cut, an eighth of the batch is enough
+        lowest = sample.flatten().topk(int(self.config.active * len(sample)), sorted=False).values.min()
         self.highest = torch.maximum(self.highest * 0.998, first.detach().amax(0))
         self.lowest.lerp_(lowest, 0.02 if self.lowest > 0 else 1.0)
         best = first.max(1, keepdim=True)
@@ -123,11 +137,14 @@ class SkipTranscoder(torch.nn.Module):
 
     def losses(self, x: Tensor, y: Tensor, fixed: bool) -> Float[Tensor, ""]:
         """Mean squared error of the first latents alone and of all, plus what dead latents leave of the error."""
-        pre = self.pre_activations(x)
-        acts = self.select(pre, fixed)
         cut = self.config.first
-        coarse = self.b_dec + x @ self.W_skip.T + acts[:, :cut] @ self.W_dec[:cut]
-        reconstruction = coarse + acts[:, cut:] @ self.W_dec[cut:]
+        with torch.autocast("cpu", torch.bfloat16):
+            pre = self.pre_activations(x)
+            acts = self.select(pre, fixed)
+            coarse = x @ self.W_skip.T + acts[:, :cut] @ self.W_dec[:cut]
+            fine = acts[:, cut:] @ self.W_dec[cut:]
+        coarse = coarse.float() + self.b_dec
+        reconstruction = coarse + fine.float()
         fired = (acts.detach() > 0).any(0)
         self.silent = torch.where(fired, 0.0, self.silent + 1)
         dead = self.silent > self.config.dead_after
@@ -135,7 +152,8 @@ class SkipTranscoder(torch.nn.Module):
         if not fixed and dead.any():
             residual = (y - reconstruction).detach()
             best = (pre * dead).topk(min(self.config.auxiliary, int(dead.sum())), dim=1)
-            revived = torch.zeros_like(pre).scatter(1, best.indices, best.values) @ self.W_dec
+            with torch.autocast("cpu", torch.bfloat16):
+                revived = torch.zeros_like(pre).scatter(1, best.indices, best.values) @ self.W_dec
             loss = loss + (residual - revived).pow(2).mean() / 32
         return loss
 
@@ -175,24 +193,32 @@ class SkipTranscoder(torch.nn.Module):
 def train_transcoder(
     x: Float[Tensor, "token d_in"], y: Float[Tensor, "token d_out"], config: DictionaryConfig, seed: int, title: str
 ) -> SkipTranscoder:
-    """Train one layer's transcoder."""
+    """Train one layer's transcoder: which latents there are, then their thresholds, then sharper ones."""
     torch.manual_seed(seed)
     transcoder = SkipTranscoder(x, y, config)
-    optimizer = torch.optim.Adam(transcoder.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
     fixed_from = int(config.steps * (1 - config.threshold_share))
-    progress = tqdm(range(config.steps), desc=title, leave=False, disable=None)
+    fit(transcoder, x, y, range(config.steps), fixed_from, title)
+    transcoder.raise_thresholds(x / transcoder.x_scale)
+    fit(transcoder, x, y, range(config.sharpen_steps), 0, f"{title}, sharper")
+    return transcoder
+
+
+def fit(transcoder: SkipTranscoder, x: Tensor, y: Tensor, steps: range, fixed_from: int, title: str) -> None:
+    """Adam with a short warm-up and a linear decay; thresholds are fixed from step `fixed_from` on."""
+    config = transcoder.config
+    optimizer = torch.optim.Adam(transcoder.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
+    progress = tqdm(steps, desc=title, leave=False, disable=None)
     for step in progress:
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * min(1.0, (step + 1) / 50, 1.02 - step / config.steps)
+            group["lr"] = config.learning_rate * min(1.0, (step + 1) / 50, 1.02 - step / len(steps))
         index = torch.randint(x.shape[0], (config.batch_size,))
-        loss = transcoder.losses(x[index] / transcoder.x_scale, y[index] / transcoder.y_scale, fixed=step >= fixed_from)
+        loss = transcoder.losses(x[index] / transcoder.x_scale, y[index] / transcoder.y_scale, step >= fixed_from)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         transcoder.unit_decoders()
         if step % 50 == 0:
             progress.set_postfix(error=f"{loss.item():.3f}")
-    return transcoder
 
 
 def train_all(

@@ -47,7 +47,7 @@ MINIATURE = Recipe(
     model=ModelConfig(
         vocab_size=600, n_layers=2, d_model=32, d_mlp=64, steps=40, batch_size=32, sequence_length=32, compile=False
     ),
-    dictionaries=DictionaryConfig(width=64, first=16, active=2, steps=40, batch_size=256),
+    dictionaries=DictionaryConfig(width=64, first=16, active=2, steps=40, sharpen_steps=10, batch_size=256),
     sentences_for_dictionaries=400,
     questions=50,
     exchanges=5,
