@@ -29,14 +29,17 @@ GOOD_F1 = 0.8
 FAIR_F1 = 0.5  # from here on a latent gets the name of the concept with a question mark
 PROMPTS_A_CITY = 8  # two-hop prompts of each city to choose latents by, and as many others to test them on
 
+# Sentences that are no questions, or are about people: no latents are looked for in them.
+LEFT_OUT = ("location", "named", "indirect object", "induction")
 # kind of concept -> families whose prompts have it, and where the sentence says its value
+IN_WORDS = ("opposite", "opposite abroad", "translation")
 CONCEPTS = {
     "city": (("two-hop",), "city"),
-    "state or country": (("two-hop",), "place"),
+    "state or country": (("two-hop", "one-hop"), "place"),
     "relation": (("two-hop", "one-hop"), "relation"),
     "answer": (("two-hop", "one-hop"), "answer"),
-    "language": (("opposite", "translation"), "language"),
-    "concept of an opposite": (("opposite", "translation"), "concept"),
+    "language": (IN_WORDS, "language"),
+    "concept of an opposite": (IN_WORDS, "concept"),
     "digit": (("addition",), "digit"),
 }
 LANGUAGE_NAMES = {"en": "English", "fr": "French", "es": "Spanish"}
@@ -57,7 +60,7 @@ def probe_sentences(sentences: list[Sentence], rng: random.Random) -> tuple[list
     for sentence in sentences:
         if sentence.family == "two-hop":
             by_city[sentence.concepts["city"]].append(sentence)
-        elif sentence.family not in ("location", "indirect object", "induction"):
+        elif sentence.family not in LEFT_OUT:
             others.append(sentence)
     choose, test = [], []
     for group in by_city.values():
