@@ -162,14 +162,16 @@ def label_latents(
     Args:
         tokens: text of the token at every row of `activations`.
     """
-    labels: dict[str, dict[str, str]] = {str(layer): {} for layer in transcoders}
+    labels: dict[str, dict[str, str]] = {}
+    fires_on: dict[tuple[int, int], list[str]] = {}
     for layer, transcoder in transcoders.items():
-        for latent, label in token_labels(transcoder, tokens, activations.x[layer]).items():
-            labels[str(layer)][str(latent)] = label
+        top = top_tokens(transcoder, tokens, activations.x[layer])
+        fires_on |= {(layer, latent): shown for latent, shown in top.items()}
+        labels[str(layer)] = {str(la): FIRES_ON + ", ".join(map(repr, shown)) for la, shown in top.items()}
     best: dict[tuple[int, int], NamedLatent] = {}
     for found in named:
         key = found.layer, found.latent
-        if key not in best or found.f1 > best[key].f1:
+        if key in fires_on and believable(found, fires_on[key]) and (key not in best or found.f1 > best[key].f1):
             best[key] = found
     for (layer, latent), found in sorted(best.items()):
         value = LANGUAGE_NAMES.get(found.value, found.value)
@@ -178,22 +180,27 @@ def label_latents(
     return labels
 
 
+def believable(found: NamedLatent, fires_on: list[str]) -> bool:
+    """Whether a city's latent fires on the city's name most of all: F1 is measured at one position, a label is read at all."""
+    return found.kind != "city" or (found.position == "subject" and fires_on[0].strip() in found.value)
+
+
 @torch.no_grad()
-def token_labels(transcoder: JumpReLUSkipTranscoder, tokens: list[str], x: Tensor) -> dict[int, str]:
-    """For each latent that fires, the up to three tokens that carry most of its activation."""
+def top_tokens(transcoder: JumpReLUSkipTranscoder, tokens: list[str], x: Tensor) -> dict[int, list[str]]:
+    """For each latent that fires, the up to three tokens that carry most of its activation, the first one first."""
     vocabulary = sorted(set(tokens))
     index = {token: i for i, token in enumerate(vocabulary)}
     ids = torch.tensor([index[token] for token in tokens])
     total = torch.zeros(len(vocabulary), transcoder.cfg.d_sae)
     for part, rows in zip(x.split(8192), ids.split(8192), strict=True):
         total.index_add_(0, rows, transcoder.encode(part))
-    labels = {}
+    found = {}
     values, top = total.topk(min(3, len(vocabulary)), dim=0)
     for latent in (values[0] > 0).nonzero().flatten().tolist():
-        shown = [vocabulary[i] for i, v in zip(top[:, latent], values[:, latent]) if v > 0.15 * total[:, latent].sum()]
-        shown = shown or [vocabulary[top[0, latent]]]
-        labels[latent] = FIRES_ON + ", ".join(repr(token) for token in shown)
-    return labels
+        enough = values[:, latent] > 0.15 * total[:, latent].sum()
+        enough[0] = True
+        found[latent] = [vocabulary[i] for i in top[enough, latent].tolist()]
+    return found
 
 
 def _percent(share: float) -> str:

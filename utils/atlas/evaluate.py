@@ -206,36 +206,40 @@ def exchange(
 ) -> float:
     """Give each first prompt the latents of its second, from `from_layer` up and from the end of the city on.
 
-    On the real model: attention is live and the error of every MLP stays; only what the latents write is exchanged,
-    position by position, counted from the end. Returns the share of prompts whose next token is then the first token
-    of the second prompt's answer.
+    On the real model, with live attention: at these places an MLP writes the second prompt's latents, what its skip makes of
+    the live input, and its error on the first prompt. Positions are counted from the end. Returns the share of prompts whose
+    next token is then the first token of the second prompt's answer.
     """
     changed = 0
     for first, second in pairs:
         a, b = encode_prompts([first], tokenizer), encode_prompts([second], tokenizer)
         width = int(min(a.last[0] - a.subject[0], b.last[0] - b.subject[0])) + 1
-        _, cache = model.run_with_cache(b.tokens, names_filter=lambda name: name.endswith("mlp.hook_in"))
+        _, own = model.run_with_cache(a.tokens)
+        _, other = model.run_with_cache(b.tokens)
         hooks = []
         for layer in range(from_layer, model.cfg.n_layers):
-            wanted = transcoders[layer].encode(cache[transcoders[layer].cfg.metadata.hook_name][:, -width:])
-            hooks += exchange_hooks(transcoders[layer], wanted)
+            transcoder, metadata = transcoders[layer], transcoders[layer].cfg.metadata
+            x = own[metadata.hook_name][:, -width:]
+            error = own[metadata.hook_name_out][:, -width:] - transcoder(x)
+            latents = transcoder.encode(other[metadata.hook_name][:, -width:])
+            hooks += exchange_hooks(transcoder, transcoder.decode(latents) + error)
         logits = model.run_with_hooks(a.tokens, fwd_hooks=hooks)
         answer = tokenizer(second.prompt + second.answer)["input_ids"][int(b.last[0]) + 1]
         changed += int(logits[0, -1].argmax()) == answer
     return changed / len(pairs)
 
 
-def exchange_hooks(transcoder: JumpReLUSkipTranscoder, wanted: Float[Tensor, "1 position latent"]) -> list:
-    """Hooks that set one layer's latents at the last positions to `wanted`, whatever they are there at that moment."""
-    width = wanted.shape[1]
+def exchange_hooks(transcoder: JumpReLUSkipTranscoder, written: Float[Tensor, "1 position d_model"]) -> list:
+    """Hooks that let an MLP write `written` and its live skip at the last positions."""
+    width = written.shape[1]
     found: list[Tensor] = []
 
     def read(x: Tensor, hook) -> None:
-        found[:] = [transcoder.encode(x[:, -width:])]
+        found[:] = [x[:, -width:]]
 
     def write(y: Tensor, hook) -> Tensor:
         y = y.clone()
-        y[:, -width:] += (wanted - found[0]) @ transcoder.W_dec
+        y[:, -width:] = written + found[0] @ transcoder.W_skip.T
         return y
 
     return [(transcoder.cfg.metadata.hook_name, read), (transcoder.cfg.metadata.hook_name_out, write)]
