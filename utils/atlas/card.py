@@ -224,8 +224,8 @@ def card_text(metrics: dict) -> str:
         "# Model card: atlas",
         "",
         "A small language model and its skip transcoders, trained by this project so that every chapter runs offline.",
-        "Written by `python -m utils.atlas.train` on "
-        f"{time.strftime('%Y-%m-%d')} in {metrics['minutes']:.0f} minutes; the numbers are also in `metrics.json`.",
+        f"Written by `python -m utils.atlas.train` on {time.strftime('%Y-%m-%d')}; the numbers are also in `metrics.json`.",
+        f"The run that wrote it took {metrics['minutes']:.0f} minutes, not counting stages that it found done.",
         "",
         "## Size",
         "",
