@@ -60,8 +60,10 @@ def adjacency_by_loop(
     for start, nodes, reading_vecs, positions, layers in prepare_backward_batches(graph, batch_size):
         captured: dict[str, Tensor] = {}
 
-        def capture(value: Tensor, hook: HookPoint, captured: dict[str, Tensor] = captured) -> None:
-            captured[hook.name] = value
+        def capture(value: Tensor, hook: HookPoint, captured: dict[str, Tensor] = captured) -> Tensor:
+            # the model's weights may not ask for gradients, so the embedding has to
+            captured[hook.name] = value.detach().requires_grad_() if hook.name == EMBEDDING_HOOK else value
+            return captured[hook.name]
 
         hooks = [(name, capture) for name in (*source_hooks.values(), *read_hooks.values())]
         with torch.enable_grad(), hooked(model, freeze.fwd_hooks + tc_hooks.fwd_hooks + hooks):
