@@ -94,7 +94,7 @@ def test_an_exported_transcoder_is_the_trained_one():
     trained = train_transcoder(
         x, y, DictionaryConfig(width=23, first=6, active=2, steps=60, sharpen_steps=20, batch_size=128), 0, ""
     )
-    exported = trained.export(2, "test")
+    exported = trained.export(2)
     scaled = x / trained.x_scale
     acts = trained.select(trained.pre_activations(scaled), fixed=True)
     expected = (acts @ trained.W_dec + trained.b_dec + scaled @ trained.W_skip.T) * trained.y_scale

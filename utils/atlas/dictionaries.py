@@ -163,7 +163,7 @@ class SkipTranscoder(torch.nn.Module):
         norms = self.W_dec.norm(dim=1).clamp_min(1e-6)
         self.W_dec.div_(norms[:, None])
 
-    def export(self, layer: int, model_name: str) -> JumpReLUSkipTranscoder:
+    def export(self, layer: int) -> JumpReLUSkipTranscoder:
         """The same function on unscaled inputs and outputs, as SAELens has it."""
         d_in, d_out = self.W_enc.shape[0], self.W_dec.shape[1]
         config = JumpReLUSkipTranscoderConfig(
@@ -172,7 +172,7 @@ class SkipTranscoder(torch.nn.Module):
             d_sae=self.config.width,
             apply_b_dec_to_input=False,
             metadata=SAEMetadata(
-                model_name=model_name,
+                model_name="atlas",
                 hook_name=f"blocks.{layer}.mlp.hook_in",
                 hook_name_out=f"blocks.{layer}.hook_mlp_out",
             ),
@@ -222,7 +222,7 @@ def fit(transcoder: SkipTranscoder, x: Tensor, y: Tensor, steps: range, fixed_fr
 
 
 def train_all(
-    activations: Activations, config: DictionaryConfig, folder: Path, seed: int, model_name: str = "atlas"
+    activations: Activations, config: DictionaryConfig, folder: Path, seed: int
 ) -> dict[int, JumpReLUSkipTranscoder]:
     """Train or, where `folder` holds them already, read the transcoders of all layers."""
     transcoders = {}
@@ -230,6 +230,6 @@ def train_all(
         place = folder / f"layer_{layer}"
         if not (place / "cfg.json").exists():
             trained = train_transcoder(x, y, config, seed + layer, f"transcoder {layer}")
-            trained.export(layer, model_name).save_model(place)
+            trained.export(layer).save_model(place)
         transcoders[layer] = JumpReLUSkipTranscoder.load_from_disk(place)
     return transcoders

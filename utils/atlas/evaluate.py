@@ -2,6 +2,7 @@
 
 import random
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -174,17 +175,24 @@ def dictionary_quality(
     return rows
 
 
-def replacement_hooks(transcoder: JumpReLUSkipTranscoder) -> list:
-    """Hooks that put a transcoder's output in the place of its MLP's, without an error term."""
+def rewriting_hooks(
+    transcoder: JumpReLUSkipTranscoder, rewrite: Callable[[Float[Tensor, "..."], Float[Tensor, "..."]], Tensor]
+) -> list:
+    """Hooks that put `rewrite(x, y)` in the place of what a transcoder's MLP writes; `x` is its live input."""
     found: list[Tensor] = []
 
     def read(x: Tensor, hook) -> None:
         found[:] = [x]
 
     def write(y: Tensor, hook) -> Tensor:
-        return transcoder(found[0])
+        return rewrite(found[0], y)
 
     return [(transcoder.cfg.metadata.hook_name, read), (transcoder.cfg.metadata.hook_name_out, write)]
+
+
+def replacement_hooks(transcoder: JumpReLUSkipTranscoder) -> list:
+    """Hooks that put a transcoder's output in the place of its MLP's, without an error term."""
+    return rewriting_hooks(transcoder, lambda x, y: transcoder(x))
 
 
 @torch.no_grad()
@@ -232,14 +240,8 @@ def exchange(
 def exchange_hooks(transcoder: JumpReLUSkipTranscoder, written: Float[Tensor, "1 position d_model"]) -> list:
     """Hooks that let an MLP write `written` and its live skip at the last positions."""
     width = written.shape[1]
-    found: list[Tensor] = []
 
-    def read(x: Tensor, hook) -> None:
-        found[:] = [x[:, -width:]]
+    def exchanged(x: Tensor, y: Tensor) -> Tensor:
+        return torch.cat([y[:, :-width], written + x[:, -width:] @ transcoder.W_skip.T], dim=1)
 
-    def write(y: Tensor, hook) -> Tensor:
-        y = y.clone()
-        y[:, -width:] = written + found[0] @ transcoder.W_skip.T
-        return y
-
-    return [(transcoder.cfg.metadata.hook_name, read), (transcoder.cfg.metadata.hook_name_out, write)]
+    return rewriting_hooks(transcoder, exchanged)

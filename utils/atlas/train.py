@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 from transformer_lens.model_bridge import TransformerBridge
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from utils.atlas.card import label_latents, measure, write_card
 from utils.atlas.corpus import FAMILIES, Sentence, all_sentences, tokenizer_texts
@@ -121,9 +121,8 @@ def build(recipe: Recipe, work: Path, out: Path) -> None:
     torch.manual_seed(recipe.seed)
     sentences = all_sentences(load_world(), recipe.seed)
     folder = build_language_model(recipe, sentences, work)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
     model = bridge(folder)
-    rows = training_rows(sentences, tokenizer, recipe.model)
+    rows = training_rows(sentences, model.tokenizer, recipe.model)
     training, testing = collect_for_dictionaries(model, rows, recipe.sentences_for_dictionaries, recipe.seed)
     transcoders = train_all(training, recipe.dictionaries, work / "transcoders", recipe.seed)
     metrics, named = measure(
@@ -131,7 +130,7 @@ def build(recipe: Recipe, work: Path, out: Path) -> None:
     )
     metrics["minutes"] = (time.time() - started) / 60
     metrics["recipe"] = asdict(recipe)
-    tokens = [tokenizer.decode([token]) for token in testing.tokens.tolist()]
+    tokens = [model.tokenizer.decode([token]) for token in testing.tokens.tolist()]
     install(work, out, label_latents(transcoders, tokens, testing, named))
     write_card(out, metrics, NOTES.read_text(encoding="utf-8"))
 
