@@ -3,6 +3,7 @@
     from utils.models import load
     model, transcoders = load("atlas")  # bundled, no network
     model, transcoders = load("gemma-3-270m-it")  # Hugging Face hub, HF_TOKEN from .env
+    saes = load_saes("atlas")  # sparse autoencoders on the residual stream, for chapter 1
 
 Whatever the model, what `load` gives has the same form and conventions (`d` = d_model, `F` = latents a layer):
 
@@ -22,8 +23,9 @@ import difflib
 import errno
 import json
 import os
+import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +36,7 @@ import torch
 from tqdm import tqdm
 
 if TYPE_CHECKING:  # importing these takes seconds, which a mistyped name or `--help` should not cost
+    from sae_lens import SAE
     from sae_lens.saes.transcoder import Transcoder
     from transformer_lens.model_bridge import TransformerBridge
 
@@ -70,6 +73,10 @@ class ModelSpec:
     model_params: float
     dictionary_params: float
     licence: str
+    residual_release: str | None = (
+        None  # SAELens' name for SAEs on the residual stream after every layer, if there are any
+    )
+    residual_id: str | None = None  # one of them, with {layer}
 
     @property
     def params(self) -> float:
@@ -103,6 +110,8 @@ def _gemma(size: str, download_gb: float, model_params: float, dictionary_params
         model_params=model_params,
         dictionary_params=dictionary_params,
         licence="Gemma Terms of Use (transcoders: CC BY 4.0)",
+        residual_release=f"gemma-scope-2-{size}-it-res-all",
+        residual_id="layer_{layer}_width_16k_l0_small",
     )
 
 
@@ -161,6 +170,79 @@ def load(
     if source.hub_id is None:
         return _load_folder(ATLAS_FOLDER, source.name, device, _dtype(dtype) or source.default_dtype)
     return _load_hub(source, device, _dtype(dtype) or source.default_dtype)
+
+
+def load_saes(
+    name: str | os.PathLike[str],
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | str | None = None,
+    layers: Iterable[int] | None = None,
+) -> dict[int, SAE]:
+    """Load sparse autoencoders on the residual stream after every layer, `{layer: sae}`.
+
+    `saes[l].cfg.metadata.hook_name` is `blocks.l.hook_out`, `W_enc` is (d, F), `W_dec` (F, d); `encode(r)` gives the
+    activations and `decode(a)` is `a @ W_dec + b_dec`. Nothing requires a gradient.
+
+    Args:
+        name: a name of `MODELS`, or a folder with `saes/layer_{l}/` in SAELens form.
+        device, dtype: as in `load`.
+        layers: which ones; default: all there are.
+
+    Raises:
+        ValueError: unknown name, device or dtype, a layer without an SAE, a model without SAEs, or a damaged file.
+        FileNotFoundError, PermissionError, ConnectionError, MemoryError, OSError: as in `load`.
+    """
+    from sae_lens import SAE
+
+    source = _resolve(name)
+    device = _device(device)
+    if isinstance(source, ModelSpec) and source.hub_id is not None:
+        dtype = _dtype_name(_dtype(dtype) or source.default_dtype)
+        available, load_layer = _hub_saes(source, device, dtype)
+    else:
+        folder = (source if isinstance(source, Path) else ATLAS_FOLDER) / "saes"
+        dtype = _dtype_name(_dtype(dtype) or torch.float32)  # they are stored in float16
+        _require_files(folder, ("layer_*/cfg.json", "layer_*/sae_weights.safetensors"))
+        available = sorted(int(path.parent.name.removeprefix("layer_")) for path in folder.glob("layer_*/cfg.json"))
+
+        def load_layer(layer: int) -> SAE:
+            path = folder / f"layer_{layer}"
+            with _local_errors(path):
+                return SAE.load_from_disk(path, device=device, dtype=dtype)
+
+    chosen = available if layers is None else sorted(set(layers))
+    if missing := sorted(set(chosen) - set(available)):
+        raise ValueError(f"There is no SAE for layer {missing[0]}: choose from {available[0]} to {available[-1]}.")
+    saes = {}
+    for layer in tqdm(chosen, desc="SAEs", unit="layer", delay=0.5, disable=None):
+        sae = load_layer(layer)
+        sae.cfg.metadata.hook_name = f"blocks.{layer}.hook_out"  # GemmaScope's name for it is hook_resid_post
+        saes[layer] = sae.eval().requires_grad_(False)
+    return saes
+
+
+def _hub_saes(spec: ModelSpec, device: str, dtype: str) -> tuple[list[int], Callable[[int], SAE]]:
+    """The layers that have an SAE on the hub, and the function that loads one."""
+    from sae_lens import SAE
+    from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
+
+    if spec.residual_release is None:
+        others = ", ".join(repr(other.name) for other in MODELS.values() if other.residual_release)
+        raise ValueError(
+            f"There are no SAEs on the residual stream of {spec.name}: use 'atlas', which is bundled, or one of {others}."
+        )
+    _require_token(spec)
+    release = get_pretrained_saes_directory()[spec.residual_release]
+    pattern = re.compile(re.escape(spec.residual_id).replace(re.escape("{layer}"), r"(\d+)"))
+    available = sorted(int(found[1]) for sae_id in release.saes_map if (found := pattern.fullmatch(sae_id)))
+
+    def load_layer(layer: int) -> SAE:
+        with _hub_errors(spec, release.repo_id):
+            return SAE.from_pretrained(
+                spec.residual_release, spec.residual_id.format(layer=layer), device=device, dtype=dtype
+            )
+
+    return available, load_layer
 
 
 def dictionary_name(name: str | os.PathLike[str]) -> str:
