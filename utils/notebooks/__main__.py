@@ -1,0 +1,37 @@
+"""Build the notebooks: `python -m utils.notebooks [--check] [--chapter N]`.
+
+Exit code 0: all is built (or nothing is stale), 1: `--check` found something stale, 2: something has to be changed first.
+"""
+
+import argparse
+import sys
+
+from utils.notebooks.course import build, find_stale
+from utils.notebooks.errors import CourseError, shown
+from utils.notebooks.reading import ROOT
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m utils.notebooks", description="Build the notebooks of the course.")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; say what is stale, exit code 1 if anything is"
+    )
+    parser.add_argument("--chapter", type=int, metavar="N", help="only this chapter")
+    arguments = parser.parse_args()
+    try:
+        if arguments.check:
+            stale = find_stale(ROOT, arguments.chapter)
+            for file in stale:
+                print(file)
+            print("Build with `python -m utils.notebooks`." if stale else "All notebooks are up to date.")
+            return 1 if stale else 0
+        for path in build(ROOT, arguments.chapter):
+            print(f"wrote {shown(path)}")
+        return 0
+    except CourseError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""The whole course: what is built, which files are stale and why, and putting them in their places."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+from utils.notebooks.address import point_links, repository
+from utils.notebooks.building import build_notebook, lines_of_cells
+from utils.notebooks.completeness import find_problems
+from utils.notebooks.errors import CourseError, CourseErrors, shown
+from utils.notebooks.execution import execute
+from utils.notebooks.materials import fingerprints
+from utils.notebooks.outputs import compare_outputs
+from utils.notebooks.reading import Chapter, read_course
+
+
+@dataclass(frozen=True)
+class Stale:
+    """A file that is not what would be built, and why."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{shown(self.path)} {self.reason}"
+
+
+def build(root: Path, number: int | None = None) -> list[Path]:
+    """Build what is stale and return the files written; answer notebooks are executed. Raises CourseError.
+
+    Nothing is written before everything is built, and each file is put in place in one step.
+    """
+    texts = {}
+    for chapter in chosen_chapters(root, number):
+        texts[chapter.notebook] = as_text(build_notebook(chapter))
+        if answers_stale(chapter):
+            texts[chapter.answers] = as_text(build_answers(chapter))
+    texts |= texts_with_links(root)
+    stale = [path for path, text in texts.items() if read(path) != text]
+    for path in stale:
+        write(path, texts[path])
+    return stale
+
+
+def find_stale(root: Path, number: int | None = None) -> list[Stale]:
+    """All files that building would change, found without executing anything. Raises CourseError."""
+    chapters = chosen_chapters(root, number)
+    found = []
+    for chapter in chapters:
+        if read(chapter.notebook) != as_text(build_notebook(chapter)):
+            found.append(Stale(chapter.notebook, "is not what its page and its solutions give now."))
+        if reason := answers_stale(chapter):
+            found.append(Stale(chapter.answers, reason))
+    found += [
+        Stale(path, "has links to another address.")
+        for path, text in texts_with_links(root).items()
+        if read(path) != text
+    ]
+    return found + (list(notebooks_without_page(root, chapters)) if number is None else [])
+
+
+def chosen_chapters(root: Path, number: int | None) -> list[Chapter]:
+    """All chapters, or the one of that number, after everything that building needs was looked at. Raises CourseError."""
+    chapters = [chapter for chapter in read_course(root) if number in (None, chapter.number)]
+    if number is not None and not chapters:
+        raise CourseError(root / "instructions", 1, f"there is no chapter {number}.")
+    problems = [problem for chapter in chapters for problem in find_problems(chapter)]
+    if problems:
+        raise CourseErrors(problems)
+    return chapters
+
+
+def build_answers(chapter: Chapter) -> NotebookNode:
+    """The answer notebook, executed, with the hashes of what its outputs came from. Raises CourseError."""
+    notebook = build_notebook(chapter, answers=True)
+    made_from = fingerprints(chapter, notebook)
+    execute(notebook, chapter.root, chapter.path, lines_of_cells(chapter))
+    compare_outputs(chapter, notebook)
+    notebook.metadata.course["made_from"] = made_from
+    return notebook
+
+
+def answers_stale(chapter: Chapter) -> str:
+    """Why the answer notebook has to be built again, or nothing if it need not."""
+    text = read(chapter.answers)
+    if not text:
+        return "is missing."
+    wanted = build_notebook(chapter, answers=True)
+    try:
+        there = nbformat.reads(text, as_version=4)
+        made_from = there.metadata.course.pop("made_from")
+    except (ValueError, AttributeError, KeyError):
+        return "is not an answer notebook."
+    for cell in there.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    if there != wanted:
+        return "is not what its page and its solutions give now."
+    now = fingerprints(chapter, wanted)
+    changed = sorted(name for name in {*now, *made_from} if now.get(name) != made_from.get(name))
+    return f"was executed before a change of {', '.join(changed)}." if changed else ""
+
+
+def texts_with_links(root: Path) -> dict[Path, str]:
+    """The README, if there is one, with its links pointed at the address."""
+    path = root / "README.md"
+    return {path: point_links(read(path), repository(root))} if path.exists() else {}
+
+
+def notebooks_without_page(root: Path, chapters: list[Chapter]) -> Iterator[Stale]:
+    """Notebooks that nothing builds any more."""
+    built = {path for chapter in chapters for path in (chapter.notebook, chapter.answers)}
+    for folder in ("chapters", "solutions"):
+        for path in sorted((root / folder).glob("*.ipynb")):
+            if path not in built:
+                yield Stale(path, "has no page in instructions/; delete it.")
+
+
+def as_text(notebook: NotebookNode) -> str:
+    """The file of a notebook."""
+    return nbformat.writes(notebook, version=4) + "\n"
+
+
+def read(path: Path) -> str:
+    """The text of a file, or nothing where there is none."""
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def write(path: Path, text: str) -> None:
+    """Put a file in its place in one step, so that there is the old one or the new one, never a part of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".building-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

@@ -1,0 +1,97 @@
+"""Running an answer notebook, and taking out of its outputs what differs from run to run."""
+
+import os
+import re
+import sys
+import tempfile
+import uuid
+from pathlib import Path
+
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+from tqdm import tqdm
+
+from utils.notebooks.errors import CourseError
+
+SECONDS_FOR_A_CELL = 300
+ENVIRONMENT = {"PLOTLY_RENDERER": "plotly_mimetype+colab", "TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
+MEMORY = re.compile(r"\bat 0x[0-9a-f]+")
+
+
+def execute(notebook: NotebookNode, folder: Path, path: Path, lines: dict[str, int]) -> None:
+    """Run all cells in place, in a new kernel of this Python that starts in `folder`; a bar shows how far it is.
+
+    Raises CourseError at the line of the page (`path`, `lines`) whose cell fails.
+    """
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    with tempfile.TemporaryDirectory() as settings, tqdm(total=len(code), unit="cell", desc=path.stem) as bar:
+        client = NotebookClient(
+            notebook,
+            km=AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[])),
+            timeout=SECONDS_FOR_A_CELL,
+            extra_arguments=["--IPKernelApp.log_level=40"],  # errors only
+            coalesce_streams=True,
+            record_timing=False,
+            resources={"metadata": {"path": str(folder)}},
+            on_cell_executed=lambda **_: bar.update(),
+        )
+        try:
+            client.execute(env={**os.environ, **ENVIRONMENT, "IPYTHONDIR": settings})
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+            failed = next((cell for cell in code if failure(cell)), None) or code[min(bar.n, len(code) - 1)]
+            raise CourseError(
+                path, lines[failed.id], f"the cell made from here fails: {failure(failed) or error}"
+            ) from error
+    make_repeatable(notebook, folder)
+
+
+def failure(cell: NotebookNode) -> str:
+    """The error that a cell shows, in one line, if any."""
+    errors = [output for output in cell.outputs if output.output_type == "error"]
+    return " ".join(f"{errors[0].ename}: {errors[0].evalue}".split()) if errors else ""
+
+
+def make_repeatable(notebook: NotebookNode, root: Path) -> None:
+    """Take out what differs from run to run or machine to machine: versions, ids, addresses in memory, paths, warnings."""
+    notebook.metadata.language_info = {"name": "python"}
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        cell.metadata.pop("execution", None)
+        # libraries warn here, with paths of this machine
+        cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+        replace = Replacer(cell.id, root)
+        cell.outputs = [replace.everywhere(output) for output in cell.outputs]
+
+
+class Replacer:
+    """Replaces, in all text of a cell's outputs, what differs: the n-th identifier by one made from the cell and n."""
+
+    def __init__(self, cell: str, root: Path) -> None:
+        self.cell = cell
+        self.folders = {str(root.resolve()): "course", str(root): "course", sys.prefix: "python", str(Path.home()): "~"}
+        self.identifiers: dict[str, str] = {}
+
+    def everywhere(self, value):
+        """The value with all strings in it replaced."""
+        if isinstance(value, dict):
+            return NotebookNode({self.everywhere(key): self.everywhere(item) for key, item in value.items()})
+        if isinstance(value, list):
+            return [self.everywhere(item) for item in value]
+        return self.text(value) if isinstance(value, str) else value
+
+    def text(self, text: str) -> str:
+        """One string, replaced."""
+        for folder, name in self.folders.items():
+            if len(folder) > 1:
+                text = text.replace(folder, name)
+        return MEMORY.sub("at 0x…", UUID.sub(self.identifier, text))
+
+    def identifier(self, match: re.Match) -> str:
+        """The replacement for an identifier, the same each time it comes."""
+        number = len(self.identifiers)
+        return self.identifiers.setdefault(match[0], str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.cell}/{number}")))
