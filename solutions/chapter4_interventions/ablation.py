@@ -1,0 +1,151 @@
+"""Ablation with controls: does it matter *which* latents are changed, or only how much?
+
+Whatever is done to a model changes its answer a little. So every effect is put beside the effect of random latents of
+matched activation on the same prompt.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from solutions.chapter4_interventions.interventions import Edit, intervene, run_base
+from utils.graph import NodeInfo
+from utils.hooks import Transcoder
+
+
+def answer_score(
+    logits: Float[Tensor, "batch seq d_vocab"], answer: int, position: int = -1
+) -> Float[Tensor, " batch"]:
+    """The answer's logit less the mean logit, at one position: what a logit node of the graph reads."""
+    here = logits[:, position]
+    return here[:, answer] - here.mean(dim=-1)
+
+
+def matched_controls(
+    sizes: Float[Tensor, " n"],
+    chosen: Sequence[int],
+    generator: torch.Generator,
+    n_nearest: int = 3,
+) -> list[int]:
+    """For every chosen item a random other one of about the same size.
+
+    Go through `chosen` in order. For each, take the `n_nearest` items whose size differs least from its own, among those
+    that are neither chosen nor a control already (fewer, if fewer are left), and draw one of them with
+    `torch.randint(..., generator=generator)`.
+
+    Args:
+        sizes: a size of every item, such as the activation of every latent of a graph.
+        chosen: indices of the items that need a control.
+        generator: decides the draws.
+        n_nearest: how many items of similar size to draw from; 1 takes the nearest.
+
+    Returns:
+        One index for each of `chosen`, in its order, all different and none of them chosen.
+
+    Raises:
+        ValueError: there are not enough other items.
+    """
+    ### BEGIN SOLUTION
+    free = [i for i in range(len(sizes)) if i not in set(chosen)]
+    if len(free) < len(chosen):
+        raise ValueError(f"{len(chosen)} controls are needed, but there are only {len(free)} other items.")
+    controls = []
+    for i in chosen:
+        nearest = sorted(free, key=lambda other: abs(float(sizes[other] - sizes[i])))[:n_nearest]
+        drawn = nearest[int(torch.randint(len(nearest), (), generator=generator))]
+        controls.append(drawn)
+        free.remove(drawn)
+    return controls
+    ### END SOLUTION
+
+
+def dose_response(
+    model: TransformerBridge,
+    transcoders: dict[int, Transcoder],
+    tokens: Int[Tensor, "1 seq"],
+    nodes: Sequence[NodeInfo],
+    doses: Sequence[float],
+    answer: int,
+    **frozen,
+) -> Float[Tensor, " n_doses"]:
+    """How the answer's score changes when several latents are multiplied together by each dose.
+
+    All doses run as one batch, one row a dose: 1 is the unchanged prompt, 0 an ablation, -2 the reverse at double strength.
+
+    Args:
+        model, transcoders: the model and its transcoders.
+        tokens: one prompt.
+        nodes: latents of its graph; all of them get the same dose.
+        doses: multiples of their activations on this prompt.
+        answer: token id whose score is measured.
+        frozen: arguments of `intervene` that say what is frozen and held.
+
+    Returns:
+        (n_doses,) the answer's score at the last position less that on the unchanged prompt.
+    """
+    ### BEGIN SOLUTION
+    base = run_base(model, transcoders, tokens.repeat(len(doses), 1))
+    edits = [
+        Edit(node.layer, node.ctx_idx, node.feature, dose, "scale", row)
+        for row, dose in enumerate(doses)
+        for node in nodes
+    ]
+    outcome = intervene(model, transcoders, base, edits, **frozen)
+    return answer_score(outcome.logits, answer) - answer_score(base.logits, answer)
+    ### END SOLUTION
+
+
+def ablate_each(
+    model: TransformerBridge,
+    transcoders: dict[int, Transcoder],
+    tokens: Int[Tensor, "1 seq"],
+    nodes: Sequence[NodeInfo],
+    answer: int,
+    batch_size: int = 64,
+    **frozen,
+) -> Float[Tensor, " n_nodes"]:
+    """How the answer's score changes when each latent alone is set to 0.
+
+    Args:
+        model, transcoders, tokens, answer, frozen: see `dose_response`.
+        nodes: latents of the prompt's graph, ablated one by one.
+        batch_size: how many of them run together, one row each.
+
+    Returns:
+        (n_nodes,) the answer's score less that on the unchanged prompt, in the order of `nodes`. Negative: the latent helped.
+    """
+    ### BEGIN SOLUTION
+    effects = []
+    for first in range(0, len(nodes), batch_size):
+        part = nodes[first : first + batch_size]
+        base = run_base(model, transcoders, tokens.repeat(len(part), 1))
+        edits = [Edit(node.layer, node.ctx_idx, node.feature, 0.0, row=row) for row, node in enumerate(part)]
+        outcome = intervene(model, transcoders, base, edits, **frozen)
+        effects.append(answer_score(outcome.logits, answer) - answer_score(base.logits, answer))
+    return torch.cat(effects)
+    ### END SOLUTION
+
+
+def rank_correlation(predicted: Float[Tensor, " n"], measured: Float[Tensor, " n"]) -> float:
+    """Spearman's rank correlation: do the two put the items in the same order?
+
+    The correlation of the ranks. Items of equal size share the mean of the ranks they take up together, so that it does not
+    matter in which order they come.
+
+    Returns:
+        Between -1 (reversed) and 1 (same order); 0 if one of the two does not vary.
+    """
+    ### BEGIN SOLUTION
+    centred = []
+    for x in (predicted, measured):
+        x = x.double()
+        below, equal = (x[:, None] > x).sum(1), (x[:, None] == x).sum(1)
+        ranks = below + (equal + 1) / 2
+        centred.append(ranks - ranks.mean())
+    a, b = centred
+    scale = float(a.norm() * b.norm())
+    return float(a @ b) / scale if scale else 0.0
+    ### END SOLUTION

@@ -1,0 +1,250 @@
+"""Set latents on the real model, and say what else may change.
+
+An intervention is a list of edits: this latent, at this position, has this activation. Around it stand three switches:
+attention patterns may be live or frozen at their values on the unchanged prompt, so may the scales of the norms and the
+errors of the transcoders, and the MLPs of some layers may be held, so that their latents do not answer to the edit.
+(Circuit Tracing, section "Validating attribution graph hypotheses with interventions"; constrained patching is its `held`.)
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens.hook_points import HookPoint
+from transformer_lens.model_bridge import TransformerBridge
+
+from solutions.chapter3_attribution_graphs import FreezeHooks
+from utils.hooks import FINAL_HOOK, Transcoder, hooked, mlp_out_hook, reading_hook
+
+
+class Edit(NamedTuple):
+    """One latent at one place, and what its activation becomes.
+
+    Attributes:
+        layer, position, latent: which latent, and where in the prompt (counted from 0, a beginning-of-sequence token counts).
+        value: a number whose meaning `kind` says.
+        kind: "set": the new activation is `value`; "scale": `value` times the activation on the unchanged prompt; "add":
+            that activation plus `value`.
+        row: which prompt of the batch.
+    """
+
+    layer: int
+    position: int
+    latent: int
+    value: float
+    kind: str = "set"
+    row: int = 0
+
+
+class LayerEdits(NamedTuple):
+    """The edits of one layer as tensors: `acts[rows, positions, latents] = values`."""
+
+    rows: Int[Tensor, " n_edits"]
+    positions: Int[Tensor, " n_edits"]
+    latents: Int[Tensor, " n_edits"]
+    values: Float[Tensor, " n_edits"]
+
+
+@dataclass
+class LayerRun:
+    """One MLP on the unchanged prompts.
+
+    Attributes:
+        x: (batch, seq, d_model) its input, after ln2.
+        acts: (batch, seq, d_latents) activations of its latents.
+        error: (batch, seq, d_model) what the MLP writes and the transcoder does not: `y - transcoder(x)`.
+    """
+
+    x: Float[Tensor, "batch seq d_model"]
+    acts: Float[Tensor, "batch seq d_latents"]
+    error: Float[Tensor, "batch seq d_model"]
+
+
+@dataclass
+class BaseRun:
+    """The unchanged model on a batch of prompts: everything that an intervention may hold.
+
+    Attributes:
+        tokens: (batch, seq), shorter prompts filled up on the right.
+        logits: (batch, seq, d_vocab).
+        freeze: has the attention patterns and the norms' scales.
+        layers: layer -> its MLP.
+    """
+
+    tokens: Int[Tensor, "batch seq"]
+    logits: Float[Tensor, "batch seq d_vocab"]
+    freeze: FreezeHooks
+    layers: dict[int, LayerRun]
+
+    @property
+    def acts(self) -> dict[int, Float[Tensor, "batch seq d_latents"]]:
+        """Layer -> activations of its latents."""
+        return {layer: run.acts for layer, run in self.layers.items()}
+
+
+@dataclass
+class Outcome:
+    """What came of an intervention.
+
+    Attributes:
+        logits: (batch, seq, d_vocab).
+        acts: layer -> (batch, seq, d_latents), the activations that the MLP wrote with, edits included.
+        reads: every layer and "L" -> (batch, seq, d_model), what latents and logits read: `read_targets` takes it.
+    """
+
+    logits: Float[Tensor, "batch seq d_vocab"]
+    acts: dict[int, Float[Tensor, "batch seq d_latents"]]
+    reads: dict[int | str, Float[Tensor, "batch seq d_model"]]
+
+
+def linear_part(transcoder: Transcoder, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+    """What a transcoder writes besides its latents: `b_dec`, and its skip where it has one."""
+    W_skip = getattr(transcoder, "W_skip", None)
+    b_dec = transcoder.b_dec.detach().to(x)
+    return b_dec.expand_as(x) if W_skip is None else b_dec + x @ W_skip.detach().to(x).T
+
+
+@torch.no_grad()
+def run_base(model: TransformerBridge, transcoders: dict[int, Transcoder], tokens: Int[Tensor, "batch seq"]) -> BaseRun:
+    """Run the unchanged model and keep everything that an intervention may hold."""
+    freeze = FreezeHooks(model)
+    cache = freeze.cache_frozen_values(tokens)
+    layers = {}
+    for layer, transcoder in transcoders.items():
+        x, y = cache[reading_hook(layer)], cache[mlp_out_hook(layer)]
+        acts = transcoder.encode(x).to(x)
+        layers[layer] = LayerRun(x, acts, y - acts @ transcoder.W_dec.to(x) - linear_part(transcoder, x))
+    return BaseRun(tokens, freeze.logits, freeze, layers)
+
+
+def resolve_edits(
+    edits: Sequence[Edit], base_acts: dict[int, Float[Tensor, "batch seq d_latents"]]
+) -> dict[int, LayerEdits]:
+    """Turn edits of all kinds into new activations, layer by layer.
+
+    Args:
+        edits: in any order, of any layers, rows and kinds.
+        base_acts: layer -> activations on the unchanged prompts. Multiples and sums refer to these.
+
+    Returns:
+        layer -> its edits, in the order given. Layers without an edit are left out.
+
+    Raises:
+        ValueError: a kind is none of "set", "scale" and "add", or two edits name the same latent at the same place of the
+            same row: then it would be chance which of them counts.
+    """
+    ### BEGIN SOLUTION
+    places = [(edit.row, edit.layer, edit.position, edit.latent) for edit in edits]
+    if len(set(places)) < len(places):
+        twice = next(place for place in places if places.count(place) > 1)
+        raise ValueError(f"Two edits name row {twice[0]}, layer {twice[1]}, position {twice[2]}, latent {twice[3]}.")
+    if unknown := {edit.kind for edit in edits} - {"set", "scale", "add"}:
+        raise ValueError(f"An edit's kind must be 'set', 'scale' or 'add', not {sorted(unknown)[0]!r}.")
+    resolved = {}
+    for layer in sorted({edit.layer for edit in edits}):
+        acts, here = base_acts[layer], [edit for edit in edits if edit.layer == layer]
+        rows, positions, latents = (
+            torch.tensor([getattr(edit, name) for edit in here], device=acts.device)
+            for name in ("row", "position", "latent")
+        )
+        before = acts[rows, positions, latents]
+        # every kind is: factor times before, plus shift
+        factor = [{"set": 0.0, "scale": edit.value, "add": 1.0}[edit.kind] for edit in here]
+        shift = [0.0 if edit.kind == "scale" else edit.value for edit in here]
+        values = before.new_tensor(factor) * before + before.new_tensor(shift)
+        resolved[layer] = LayerEdits(rows, positions, latents, values)
+    return resolved
+    ### END SOLUTION
+
+
+def rewrite_mlp(
+    transcoder: Transcoder,
+    x: Float[Tensor, "batch seq d_model"],
+    y: Float[Tensor, "batch seq d_model"],
+    base: LayerRun,
+    edits: LayerEdits | None = None,
+    held: bool = False,
+    freeze_errors: bool = False,
+) -> tuple[Float[Tensor, "batch seq d_model"], Float[Tensor, "batch seq d_latents"]]:
+    """What an MLP writes after an edit of its latents: `linear_part(x) + activations @ W_dec + error`.
+
+    Args:
+        transcoder: the transcoder of the MLP.
+        x, y: what the MLP reads and writes in this run, in which earlier layers may have been edited already.
+        base: the same MLP on the unchanged prompts.
+        edits: new activations of some latents; they count whatever `held` says. None: no edit here.
+        held: latents and error keep their values of the unchanged prompts; only the linear part answers to `x`.
+        freeze_errors: the error keeps its value of the unchanged prompts, though the latents answer.
+
+    Returns:
+        What the MLP writes, and the activations it writes with. Without edits, holding and freezing that is `y`. The tensors
+        of `base` are left as they are.
+    """
+    ### BEGIN SOLUTION
+    W_dec = transcoder.W_dec.detach().to(x)
+    linear = linear_part(transcoder, x)
+    live = transcoder.encode(x).to(x)
+    acts = base.acts.clone() if held else live.clone()
+    error = base.error if held or freeze_errors else y - linear - live @ W_dec
+    if edits is not None:
+        acts[edits.rows, edits.positions, edits.latents] = edits.values
+    return linear + acts @ W_dec + error, acts
+    ### END SOLUTION
+
+
+@torch.no_grad()
+def intervene(
+    model: TransformerBridge,
+    transcoders: dict[int, Transcoder],
+    base: BaseRun,
+    edits: Sequence[Edit],
+    *,
+    freeze_attention: bool = True,
+    freeze_norms: bool = False,
+    freeze_errors: bool = False,
+    constrained_layers: Collection[int] = (),
+) -> Outcome:
+    """Run the model on the prompts of `base` with some latents edited.
+
+    Args:
+        model, transcoders: as for `run_base`.
+        base: the unchanged run; what is frozen or held is taken from it, and its tokens are run.
+        edits: see `Edit`; none gives the unchanged model.
+        freeze_attention: hold every attention pattern (the hooks of `base.freeze` whose name ends in "hook_pattern").
+        freeze_norms: hold the scale of every norm ("hook_scale").
+        freeze_errors: hold what the transcoders leave unexplained, in every layer.
+        constrained_layers: layers whose MLPs are held, see `rewrite_mlp`. With all layers held and attention and norms
+            frozen, the model is the linear one of the graph, and a reading changes by exactly the edge.
+
+    Returns:
+        Logits, activations of all latents, and what every layer and the unembedding read. Hooks are as before when this
+        returns or raises.
+    """
+    ### BEGIN SOLUTION
+    resolved = resolve_edits(edits, base.acts)
+    acts: dict[int, Tensor] = {}
+    reads: dict[int | str, Tensor] = {}
+
+    def read(x: Tensor, hook: HookPoint, place: int | str) -> None:
+        reads[place] = x
+
+    def write(y: Tensor, hook: HookPoint, layer: int) -> Tensor:
+        held = layer in constrained_layers
+        y, acts[layer] = rewrite_mlp(
+            transcoders[layer], reads[layer], y, base.layers[layer], resolved.get(layer), held, freeze_errors
+        )
+        return y
+
+    frozen = ("hook_pattern",) * freeze_attention + ("hook_scale",) * freeze_norms
+    hooks = [(name, hold) for name, hold in base.freeze.fwd_hooks if name.endswith(frozen)]
+    for layer in transcoders:
+        hooks += [(reading_hook(layer), partial(read, place=layer)), (mlp_out_hook(layer), partial(write, layer=layer))]
+    hooks.append((FINAL_HOOK, partial(read, place="L")))
+    with hooked(model, hooks):
+        logits = model(base.tokens)
+    return Outcome(logits, acts, reads)
+    ### END SOLUTION
