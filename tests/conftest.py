@@ -8,6 +8,9 @@ import torch
 
 from tests.tiny import tiny_model, tiny_transcoders
 from utils import models
+from utils.grading.restore import watch
+
+pytest_plugins = ["utils.grading.plugin"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -24,20 +27,42 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable:
 
     @cache
     def model(architecture: str, n_layers: int, dtype: torch.dtype):
-        return tiny_model(tmp_path_factory.mktemp(architecture), architecture, n_layers, dtype)
+        made = tiny_model(tmp_path_factory.mktemp(architecture), architecture, n_layers, dtype)
+        watch(made)
+        return made
 
     @cache
     def make(architecture: str, n_layers: int = 3, dtype: torch.dtype = torch.float64, skip: bool = True):
-        loaded = model(architecture, n_layers, dtype)
-        return loaded, tiny_transcoders(loaded, skip)
+        made = model(architecture, n_layers, dtype)
+        transcoders = tiny_transcoders(made, skip)
+        watch(*transcoders.values())
+        return made, transcoders
 
     return make
 
 
 @pytest.fixture(scope="session")
-def atlas():
+def atlas() -> models.LoadedModel:
     """The bundled model and its transcoders."""
     if not (models.ATLAS_FOLDER / "config.json").exists() and not any(models.ATLAS_FOLDER.glob("*/config.json")):
         pytest.skip("the bundled model is not there yet (utils/atlas/weights)")
-    loaded = models.load("atlas")
-    return loaded.model, loaded.transcoders
+    return load_and_watch("atlas")
+
+
+@pytest.fixture(scope="session")
+def chosen(request: pytest.FixtureRequest) -> models.LoadedModel:
+    """The model that `--model` names (atlas if it names none) and its transcoders."""
+    name = request.config.getoption("model")
+    if name == "atlas":
+        return request.getfixturevalue("atlas")
+    try:
+        return load_and_watch(name)
+    except (OSError, MemoryError) as error:  # no token, no network, no room: the message says what is missing
+        pytest.skip(str(error))
+
+
+def load_and_watch(name: str) -> models.LoadedModel:
+    """A model and its transcoders, which graded answers cannot spoil for the tests that follow."""
+    loaded = models.load(name)
+    watch(loaded.model, *loaded.transcoders.values())
+    return loaded

@@ -1,0 +1,71 @@
+"""Why a test failed, in a sentence for the student, and the traceback for who wants it."""
+
+import os
+import traceback
+from collections.abc import Iterator
+
+import pytest
+
+from utils.grading.expectations import Unexpected
+from utils.grading.limits import Stopped
+
+LONGEST_LINES = 8
+
+
+def sentence(error: BaseException) -> str:
+    """What went wrong: expected and got, or the error that the student's code raised and where."""
+    if isinstance(error, Unexpected | Stopped):
+        return str(error)
+    if isinstance(error, pytest.fail.Exception):
+        return _expected_error(str(error))
+    where = _place(error)
+    if isinstance(error, NotImplementedError) and where:
+        return f"A part is not written yet: {where}."
+    if isinstance(error, AssertionError) and not where:
+        return _first_lines(str(error)) or "A check in the test failed."
+    what = f"{type(error).__name__}: {_first_lines(str(error))}" if str(error) else type(error).__name__
+    if where:
+        return f"Your code raised {what}\n{where}"
+    return f"The test could not use what your code gave: {what}"
+
+
+def text_of_traceback(error: BaseException) -> str:
+    """The traceback from the test on, without the machinery that called it."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_machinery(frame.filename)]
+    lines = traceback.format_list(frames) + traceback.format_exception_only(error)
+    return "".join(lines)
+
+
+def _expected_error(text: str) -> str:
+    if text.startswith("DID NOT RAISE "):
+        kind = text.removeprefix("DID NOT RAISE ").removeprefix("<class '").removesuffix("'>").rpartition(".")[2]
+        return f"Expected {kind}, but nothing was raised."
+    return _first_lines(text)
+
+
+def _first_lines(text: str) -> str:
+    lines = text.strip().splitlines()
+    return "\n".join(lines[:LONGEST_LINES] + ["…"] * (len(lines) > LONGEST_LINES))
+
+
+def _place(error: BaseException) -> str:
+    """The last line of the student's code that the error came through; empty if it came through none."""
+    frames = list(_student_frames(error))
+    if not frames:
+        return ""
+    last = frames[-1]
+    return (
+        f"in line {last.lineno} of {last.name}: {last.line}" if last.line else f"in line {last.lineno} of {last.name}"
+    )
+
+
+def _student_frames(error: BaseException) -> Iterator[traceback.FrameSummary]:
+    """Frames whose code is in no file: a cell of a notebook, or a planted mistake."""
+    for frame in traceback.extract_tb(error.__traceback__):
+        if not os.path.exists(frame.filename) and not frame.filename.startswith("<frozen"):
+            yield frame
+
+
+def _is_machinery(filename: str) -> bool:
+    folders = [part for part in os.path.normpath(filename).split(os.sep)]
+    return bool({"_pytest", "pluggy"} & set(folders)) or folders[-3:-1] == ["utils", "grading"]

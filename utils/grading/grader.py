@@ -1,0 +1,145 @@
+"""Runs tests on answers inside a pytest session: which answer a test gets, and what came of it.
+
+The same code serves `pytest tests/chapterN`, `check(...)` in a notebook, and the proof of the planted mistakes.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import pytest
+
+from utils.grading import failure
+from utils.grading.course import Chapter, chapter_of_test, reference
+from utils.grading.expectations import Unexpected
+from utils.grading.fingerprint import Fingerprint, ending, noting
+from utils.grading.limits import Endless, ShortMemory, limited
+from utils.grading.restore import restore_watched, restored, seed_everything
+from utils.grading.results import Answer, CaseResult
+
+READS_PRINTS = {"capsys", "capsysbinary", "capfd", "capfdbinary", "capteesys"}
+
+
+class Task(NamedTuple):
+    """The exercise that a test grades."""
+
+    chapter: Chapter
+    name: str
+
+
+@dataclass
+class Outcome:
+    """What came of the latest run of a test."""
+
+    fingerprint: Fingerprint = field(default_factory=Fingerprint)
+    error: BaseException | None = None
+    is_skipped: bool = False
+    printed: str = ""
+
+
+TASK = pytest.StashKey[Task]()
+OUTCOME = pytest.StashKey[Outcome]()
+
+
+def find_task(item: pytest.Item) -> Task | None:
+    """The exercise whose fixture a test takes; of several, the last in the order of the chapter."""
+    chapter = chapter_of_test(item.path)
+    names = [exercise.name for exercise in chapter.exercises] if chapter else []
+    taken = [name for name in names if name in getattr(item, "fixturenames", ())]
+    return Task(chapter, taken[-1]) if taken else None
+
+
+class Grader:
+    """The answers that a session grades."""
+
+    def __init__(self, answer_to: Callable[[Task], Answer], seconds: float):
+        self._answer_to = answer_to
+        self._seconds = seconds
+        self._instead: Answer | None = None
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether a test is run on the side: its result is not the session's."""
+        return self._instead is not None
+
+    def answer(self, task: Task) -> Answer:
+        """The answer that is tested now."""
+        return self._instead or self._answer_to(task)
+
+    def value(self, item: pytest.Item, name: str) -> object:
+        """What a test gets for the fixture `name`: the answer that it grades, or the reference to another exercise."""
+        task = item.stash[TASK]
+        return self.answer(task).value if name == task.name else reference(task.chapter, name)
+
+    def run(self, item: pytest.Item, answer: Answer) -> Outcome:
+        """Run one test on an answer, on the side. Fixtures that tests share are kept for the next one."""
+        before, self._instead = self._instead, answer
+        try:
+            item.ihook.pytest_runtest_protocol(item=item, nextitem=item.parent)
+        finally:
+            self._instead = before
+        return item.stash[OUTCOME]
+
+    @contextmanager
+    def around_protocol(self, item: pytest.Item) -> Iterator[None]:
+        """The whole run of a graded test, its fixtures included."""
+        item.stash[OUTCOME] = Outcome()
+        seed_everything()
+        yield
+        if not restore_watched():
+            # the weights of a shared model are not what they were: have all fixtures made anew
+            item.session._setupstate.teardown_exact(None)
+
+    @contextmanager
+    def around_call(self, item: pytest.Item) -> Iterator[None]:
+        """The run of the test function, in which student code is called."""
+        outcome, answer, memory = item.stash[OUTCOME], self.answer(item.stash[TASK]), ShortMemory()
+        reads_prints = READS_PRINTS & set(item.fixturenames)
+        try:
+            with restored(), noting() as outcome.fingerprint, limited(self._seconds):
+                if reads_prints:
+                    yield
+                else:
+                    with redirect_stdout(memory), redirect_stderr(memory):
+                        yield
+        except Endless as error:
+            answer.problem = str(error)
+            raise
+        finally:
+            outcome.printed = memory.text
+
+
+def conclude(item: pytest.Item, error: BaseException | None) -> None:
+    """Note how a phase of a test ended. The first error counts."""
+    outcome = item.stash[OUTCOME]
+    if error is None or outcome.error is not None:
+        return
+    outcome.error = error
+    outcome.is_skipped = isinstance(error, pytest.skip.Exception)
+    outcome.fingerprint.ending = ending(error, isinstance(error, Unexpected))
+
+
+def case_result(item: pytest.Item) -> CaseResult:
+    """The result of the latest run of a test."""
+    outcome = item.stash[OUTCOME]
+    is_failure = outcome.error is not None and not outcome.is_skipped
+    return CaseResult(
+        function=item.originalname,
+        sentence=in_words(item),
+        case=item.callspec.id if hasattr(item, "callspec") else "",
+        failure=failure.sentence(outcome.error) if is_failure else "",
+        traceback=failure.text_of_traceback(outcome.error) if is_failure else "",
+        printed=outcome.printed if is_failure else "",
+        is_skipped=outcome.is_skipped,
+        fingerprint=outcome.fingerprint,
+    )
+
+
+def in_words(item: pytest.Item) -> str:
+    """What a test says about the answer: the first line of its docstring, or else its name."""
+    lines = (inspect.getdoc(item.function) or "").splitlines()
+    if lines:
+        return lines[0]
+    return item.originalname.removeprefix("test_").replace("_", " ").capitalize() + "."

@@ -1,0 +1,79 @@
+"""Planted mistakes and alternates: other versions of a reference answer, given as patches of its source or in full."""
+
+import inspect
+import itertools
+import linecache
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Patches = Sequence[tuple[str, str]]
+
+_numbers = itertools.count()
+
+
+class PlantedError(ValueError):
+    """A mistake or an alternate does not fit the solution; the text is meant for its author."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong answer, and the sentence that a student who made it should read.
+
+    Args:
+        name: short, unique within the exercise.
+        sentence: what is wrong, said to the student.
+        patches: (old text, new text) of the exercise's own source; each old text must occur exactly once in it.
+        source: instead of patches, the whole wrong answer. What the solution's module defines is at hand.
+    """
+
+    name: str
+    sentence: str
+    patches: Patches = ()
+    source: str | None = None
+
+
+@dataclass(frozen=True)
+class Alternate:
+    """Another right answer: by patches, or in full, as `Mistake`."""
+
+    name: str
+    patches: Patches = ()
+    source: str | None = None
+
+
+def patched_source(version: Mistake | Alternate, source: str) -> str:
+    """The source of a version, made from that of the reference.
+
+    Raises:
+        PlantedError: an old text does not occur exactly once, or there is not either a source or patches.
+    """
+    if bool(version.patches) == bool(version.source):
+        raise PlantedError(f"{version.name}: give either patches or a source.")
+    if version.source:
+        return version.source
+    for old, new in version.patches:
+        if source.count(old) != 1:
+            raise PlantedError(f"{version.name}: {old!r} occurs {source.count(old)} times, but it must occur once.")
+        source = source.replace(old, new)
+    return source
+
+
+def build(version: Mistake | Alternate, reference: object) -> object:
+    """A version of the reference, run in a copy of the globals of the module that defines the reference.
+
+    Raises:
+        PlantedError: a patch does not fit, or the source cannot be run.
+    """
+    source = patched_source(version, inspect.getsource(reference))
+    # inspect and tracebacks look for sources in linecache
+    filename = f"<{version.name} {next(_numbers)}>"
+    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    namespace = dict(vars(sys.modules[reference.__module__]))
+    try:
+        exec(compile(source, filename, "exec"), namespace)
+    except Exception as error:
+        raise PlantedError(f"{version.name}: its source cannot be run: {type(error).__name__}: {error}") from error
+    if namespace[reference.__name__] is reference:
+        raise PlantedError(f"{version.name}: its source does not define {reference.__name__}.")
+    return namespace[reference.__name__]
