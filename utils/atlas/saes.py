@@ -40,7 +40,7 @@ class SaeConfig:
 
     width: int = 1024
     active: float = 16.0  # latents a token has, on average over a batch
-    steps: int = 1000
+    steps: int = 900
     batch_size: int = 1024
     learning_rate: float = 1.5e-3
     dead_after: int = 60  # a latent is dead, and is given the error to explain, when silent for so many batches
@@ -122,18 +122,14 @@ def save_sae(sae: BatchTopKTrainingSAE, folder: Path) -> None:
 
 
 def train_saes(residuals: Residuals, config: SaeConfig, folder: Path, seed: int) -> dict[int, SAE]:
-    """Train or, where `folder` holds them already, read the SAEs of all layers.
-
-    `<bos>`, whose residual stream is the same in every sentence and many times longer, is left out of the training.
-    """
+    """Train or, where `folder` holds them already, read the SAEs of all layers. `<bos>` is learnt like any other token."""
     saes = {}
-    used = residuals.tokens != BOS_ID
     logging.getLogger("sae_lens").setLevel(logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
     for layer, values in enumerate(residuals.values):
         place = folder / f"layer_{layer}"
         if not (place / "cfg.json").exists():
-            save_sae(train_sae(values[used], config, layer, seed + layer), place)
+            save_sae(train_sae(values, config, layer, seed + layer), place)
         saes[layer] = SAE.load_from_disk(place, dtype="float32").requires_grad_(False).eval()
     return saes
 
