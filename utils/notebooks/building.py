@@ -6,7 +6,7 @@ import html
 import mimetypes
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import nbformat
@@ -15,13 +15,15 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from utils.notebooks.address import badge, repository
 from utils.notebooks.errors import CourseError
+from utils.notebooks.outputs import read_printed
 from utils.notebooks.reading import Cell, Chapter, Code, Exercise, Expected, Given, Markdown
 
 IMAGE = re.compile(r"!\[([^\]]*)\]\((?!\w+:)([^)\s]+)\)")
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!\w+:|#)([^)\s]+)\)")
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 NOT_TEXT = re.compile(r"(```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$)", re.DOTALL)
-LINE = "course_line"
+LINE = "course_line"  # the line of the page that a cell was made from, while it is built
+SHOWS = "course_shows"  # the id of the cell whose output a cell shows, while it is built
 
 SETUP = """\
 # Setup. Finds the course or fetches it (on Colab), and installs what is missing. Running it twice does no harm.
@@ -47,13 +49,22 @@ install_missing(course / "requirements.txt")
 from utils.grading import check, progress"""
 
 
-def build_notebook(chapter: Chapter, answers: bool = False, hints: bool = True, solutions: bool = True) -> NotebookNode:
+def build_notebook(
+    chapter: Chapter,
+    answers: bool = False,
+    hints: bool = True,
+    solutions: bool = True,
+    printed: Mapping[str, str] | None = None,
+) -> NotebookNode:
     """The chapter's notebook, not executed.
 
-    `answers` puts the answers in place of the stubs, and then no folded solutions below them. Without `hints` or `solutions`
-    the folded hints or solutions are left out. Raises CourseError.
+    `answers` puts the answers in place of the stubs; folded solutions and expected outputs are then left out. Without
+    `hints` or `solutions` the folded hints or solutions are left out. `printed` says what each cell prints, by its id, for
+    expected outputs that the page leaves open; by default it is read from the answer notebook. Raises CourseError.
     """
     cells = build_cells(chapter, answers, hints, solutions and not answers)
+    printed = read_printed(chapter.answers) if printed is None else printed
+    cells = [cell for cell in cells if SHOWS not in cell.metadata or (not answers and fill(cell, printed))]
     for cell in cells:
         del cell.metadata[LINE]
     metadata = {"colab": {"provenance": [], "toc_visible": True}, **chapter.metadata}
@@ -66,10 +77,10 @@ def build_notebook(chapter: Chapter, answers: bool = False, hints: bool = True, 
 
 def lines_of_cells(chapter: Chapter) -> dict[str, int]:
     """For each cell's id the line of the page that it was made from."""
-    return {cell.id: cell.metadata[LINE] for cell in build_cells(chapter, answers=True, hints=True, solutions=False)}
+    return {cell.id: cell.metadata[LINE] for cell in build_cells(chapter, answers=True)}
 
 
-def build_cells(chapter: Chapter, answers: bool, hints: bool, solutions: bool) -> list[NotebookNode]:
+def build_cells(chapter: Chapter, answers: bool, hints: bool = True, solutions: bool = False) -> list[NotebookNode]:
     """All cells, with ids. The setup cell stands before the first cell that is not text."""
     address = repository(chapter.root)
     folder = address.rsplit("/")[-1]
@@ -80,8 +91,31 @@ def build_cells(chapter: Chapter, answers: bool, hints: bool, solutions: bool) -
         if not isinstance(cell, Markdown):
             cells, setup = cells + setup, []
         cells += build_cell(chapter, cell, answers, hints, solutions)
-    make_ids_unique(cells)
+    settle_ids(cells)
     return cells
+
+
+def settle_ids(cells: list[NotebookNode]) -> None:
+    """Expected outputs learn the id of the code cell above; a cell whose id is taken gets a number behind it."""
+    taken, above = set(), ""
+    for cell in cells:
+        if SHOWS in cell.metadata:
+            cell.metadata[SHOWS] = above
+            cell.id = f"output-{above}"[:64]
+        identity, number = cell.id, 2
+        while cell.id in taken:
+            cell.id = f"{identity[:60]}-{number}"
+            number += 1
+        taken.add(cell.id)
+        above = cell.id if cell.cell_type == "code" else above
+
+
+def fill(cell: NotebookNode, printed: Mapping[str, str]) -> bool:
+    """Make a fold of an expected output, if need be from what the cell above prints. False where nothing is known."""
+    text = cell.source or printed.get(cell.metadata[SHOWS], "")
+    del cell.metadata[SHOWS]
+    cell.source = fold("Expected output", f"```text\n{text}\n```")
+    return bool(text)
 
 
 def build_cell(chapter: Chapter, cell: Cell, answers: bool, hints: bool, solutions: bool) -> Iterator[NotebookNode]:
@@ -94,10 +128,11 @@ def build_cell(chapter: Chapter, cell: Cell, answers: bool, hints: bool, solutio
     elif isinstance(cell, Given):
         text = "\n\n\n".join(chapter.source(name, cell.line).text for name in cell.names)
         yield code(f"given-{cell.names[0]}", text, cell.line, tags=["given"])
+    elif isinstance(cell, Expected) and cell.title:
+        text = link_to_instructions(chapter, cell.text, cell.line)
+        yield markdown(f"expected-{digest(cell.text)}", fold(inline(cell.title), text), cell.line)
     elif isinstance(cell, Expected):
-        label = f" of {inline(cell.label)}" if cell.label else ""
-        text = fold(f"Expected output{label}", f"```text\n{cell.text}\n```")
-        yield markdown(f"expected-{digest(cell.text)}", text, cell.line)
+        yield markdown("output", cell.text, cell.line, **{SHOWS: ""})
     else:
         yield from build_exercise(chapter, cell, answers, hints, solutions)
 
@@ -189,9 +224,9 @@ def nbgrader(grade_id: str, solution: bool = False, grade: bool = False, **point
     return {"schema_version": 3, "grade_id": grade_id, **kinds, **points}
 
 
-def markdown(identity: str, text: str, line: int) -> NotebookNode:
+def markdown(identity: str, text: str, line: int, **metadata) -> NotebookNode:
     """A Markdown cell that knows its line on the page."""
-    return new_markdown_cell(text, id=identity[:64], metadata={LINE: line})
+    return new_markdown_cell(text, id=identity[:64], metadata={**metadata, LINE: line})
 
 
 def code(identity: str, text: str, line: int, **metadata) -> NotebookNode:
@@ -202,14 +237,3 @@ def code(identity: str, text: str, line: int, **metadata) -> NotebookNode:
 def digest(text: str) -> str:
     """A short name for a text, so that a cell keeps its id when others come and go."""
     return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def make_ids_unique(cells: list[NotebookNode]) -> None:
-    """A cell whose id is taken gets a number behind it."""
-    taken: set[str] = set()
-    for cell in cells:
-        identity, number = cell.id, 2
-        while cell.id in taken:
-            cell.id = f"{identity[:60]}-{number}"
-            number += 1
-        taken.add(cell.id)

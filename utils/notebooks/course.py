@@ -10,12 +10,12 @@ import nbformat
 from nbformat import NotebookNode
 
 from utils.notebooks.address import point_links, repository
-from utils.notebooks.building import build_notebook, lines_of_cells
+from utils.notebooks.building import SHOWS, build_cells, build_notebook, lines_of_cells
 from utils.notebooks.completeness import find_problems
 from utils.notebooks.errors import CourseError, CourseErrors, shown
 from utils.notebooks.execution import execute
 from utils.notebooks.materials import fingerprints
-from utils.notebooks.outputs import compare_outputs
+from utils.notebooks.outputs import difference, printed_in, read_printed
 from utils.notebooks.reading import Chapter, read_course
 
 
@@ -37,9 +37,11 @@ def build(root: Path, number: int | None = None) -> list[Path]:
     """
     texts = {}
     for chapter in chosen_chapters(root, number):
-        texts[chapter.notebook] = as_text(build_notebook(chapter))
+        printed = read_printed(chapter.answers)
         if answers_stale(chapter):
-            texts[chapter.answers] = as_text(build_answers(chapter))
+            answers = build_answers(chapter)
+            texts[chapter.answers], printed = as_text(answers), printed_in(answers)
+        texts[chapter.notebook] = as_text(build_notebook(chapter, printed=printed))
     texts |= texts_with_links(root)
     stale = [path for path, text in texts.items() if read(path) != text]
     for path in stale:
@@ -66,7 +68,7 @@ def find_stale(root: Path, number: int | None = None) -> list[Stale]:
 
 def chosen_chapters(root: Path, number: int | None) -> list[Chapter]:
     """All chapters, or the one of that number, after everything that building needs was looked at. Raises CourseError."""
-    chapters = [chapter for chapter in read_course(root) if number in (None, chapter.number)]
+    chapters = read_course(root, number)
     if number is not None and not chapters:
         raise CourseError(root / "instructions", 1, f"there is no chapter {number}.")
     problems = [problem for chapter in chapters for problem in find_problems(chapter)]
@@ -80,9 +82,20 @@ def build_answers(chapter: Chapter) -> NotebookNode:
     notebook = build_notebook(chapter, answers=True)
     made_from = fingerprints(chapter, notebook)
     execute(notebook, chapter.root, chapter.path, lines_of_cells(chapter))
-    compare_outputs(chapter, notebook)
+    check_outputs(chapter, printed_in(notebook))
     notebook.metadata.course["made_from"] = made_from
     return notebook
+
+
+def check_outputs(chapter: Chapter, printed: dict[str, str]) -> None:
+    """Hold the expected outputs that stand on the page against what the cells print. Raises CourseErrors."""
+    problems = []
+    for cell, line in zip(build_cells(chapter, answers=True), lines_of_cells(chapter).values()):
+        if SHOWS in cell.metadata and cell.source:
+            sentence = difference(cell.source, printed[cell.metadata[SHOWS]])
+            problems += [CourseError(chapter.path, line, sentence)] if sentence else []
+    if problems:
+        raise CourseErrors(problems)
 
 
 def answers_stale(chapter: Chapter) -> str:

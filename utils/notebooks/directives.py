@@ -18,11 +18,16 @@ class Text:
     """Markdown between directives."""
 
     lines: list[str]
-    line: int
+    start: int
 
     @property
     def text(self) -> str:
         return "\n".join(self.lines).strip()
+
+    @property
+    def line(self) -> int:
+        """The number of the first line that is not empty."""
+        return self.start + next((index for index, line in enumerate(self.lines) if line.strip()), 0)
 
 
 @dataclass
@@ -72,10 +77,12 @@ def closing(lines: list[str], start: int, colons: str, line: int, path: Path) ->
     while index < len(lines):
         if lines[index].rstrip() == colons:
             return index
+        inner = OPENING.match(lines[index])
+        if inner and len(inner[1]) >= len(colons):
+            break
         index = end_of_code(lines, index, line, path) + 1
-    raise CourseError(
-        path, line + start, f"this directive is not closed: `{colons}` is missing (code cells cannot stand inside)."
-    )
+    sentence = f"this directive is not closed: `{colons}` is missing before the next one, or before a code cell."
+    raise CourseError(path, line + start, sentence)
 
 
 def end_of_code(lines: list[str], index: int, line: int, path: Path) -> int:

@@ -36,11 +36,12 @@ def execute(notebook: NotebookNode, folder: Path, path: Path, lines: dict[str, i
             extra_arguments=["--IPKernelApp.log_level=40"],  # errors only
             coalesce_streams=True,
             record_timing=False,
+            shutdown_kernel="immediate",
             resources={"metadata": {"path": str(folder)}},
             on_cell_executed=lambda **_: bar.update(),
         )
         try:
-            client.execute(env={**os.environ, **ENVIRONMENT, "IPYTHONDIR": settings})
+            client.execute(cleanup_kc=True, env={**os.environ, **ENVIRONMENT, "IPYTHONDIR": settings})
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             failed = next((cell for cell in code if failure(cell)), None) or code[min(bar.n, len(code) - 1)]
             raise CourseError(

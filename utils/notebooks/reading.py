@@ -57,10 +57,13 @@ class Given:
 
 @dataclass(frozen=True)
 class Expected:
-    """What the run cell above should print."""
+    """What to expect of the run cell above: with a title, Markdown in words; without one, what the cell prints.
 
+    The text of the latter may be left empty: the build fills it in.
+    """
+
+    title: str
     text: str
-    label: str
     line: int
 
 
@@ -157,12 +160,13 @@ class Chapter:
         return found[0]
 
 
-def read_course(root: Path = ROOT) -> list[Chapter]:
-    """All chapters, in order. Raises CourseError, also for a chapter or an exercise that exists twice."""
-    chapters = [read_chapter(path, root) for path in sorted((root / "instructions").glob("chapter*.md"))]
+def read_course(root: Path = ROOT, number: int | None = None) -> list[Chapter]:
+    """All chapters in order, or the one of that number. Raises CourseError, also for a chapter or an exercise that exists twice."""
+    pattern = "chapter*.md" if number is None else f"chapter{number}_*.md"
+    chapters = [read_chapter(path, root) for path in (root / "instructions").glob(pattern)]
     numbers: dict[int, Chapter] = {}
     names: dict[str, Chapter] = {}
-    for chapter in sorted(chapters, key=lambda chapter: chapter.number):
+    for chapter in sorted(chapters, key=lambda chapter: (chapter.number, chapter.path)):
         if chapter.number in numbers:
             raise CourseError(chapter.path, 1, f"{numbers[chapter.number].path.name} is chapter {chapter.number} too.")
         numbers[chapter.number] = chapter
@@ -189,7 +193,7 @@ def read_chapter(path: Path, root: Path | None = None) -> Chapter:
     lines = metadata.pop("source_map")
     metadata.pop("jupyter", None)
     course = front_matter(metadata.pop("course", None), path, text)
-    cells = tuple(read_cells(notebook.cells, lines, course, path, text))
+    cells = tuple(read_cells(notebook.cells, lines, course, path, text.splitlines()))
     check_points(course["points"], cells, path, text)
     return Chapter(
         path=path,
@@ -223,17 +227,16 @@ def front_matter(course: dict | None, path: Path, text: str) -> dict:
     return course
 
 
-def read_cells(cells: list, lines: list[int], course: dict, path: Path, text: str) -> Iterator[Cell]:
+def read_cells(cells: list, lines: list[int], course: dict, path: Path, page: list[str]) -> Iterator[Cell]:
     """The page's cells: Markdown is split where directives stand."""
     names: dict[str, int] = {}
     for cell, line in zip(cells, lines):
         if cell.cell_type == "code":
             yield Code(cell.source, line, dict(cell.metadata))
             continue
-        # jupytext gives the line before the text, blank lines included
-        source = cell.source.splitlines()
-        first = line + 1 + blank_lines(text.splitlines()[line:])
-        for part in split(source, first, path):
+        # jupytext says after which line the text begins, and leaves out the empty ones
+        first = line + 1 + next(index for index, text in enumerate(page[line:]) if text)
+        for part in split(cell.source.splitlines(), first, path):
             if isinstance(part, Text):
                 if part.text:
                     yield Markdown(part.text, part.line)
@@ -319,9 +322,9 @@ def read_small_directive(part: Directive, path: Path) -> Given | Expected:
             raise CourseError(path, part.line, "`given` has names behind it, with commas between, and nothing inside.")
         return Given(names, part.line)
     if part.name == "expected":
-        if not part.body.strip():
-            raise CourseError(path, part.line, "`expected` holds no output.")
-        return Expected(part.body, part.argument, part.line)
+        if part.argument and not part.body.strip():
+            raise CourseError(path, part.line, "`expected` with a title holds no text.")
+        return Expected(part.argument, part.body, part.line)
     known = "`exercise`, `given` and `expected`, and `hint` inside an exercise"
     raise CourseError(path, part.line, f"there is no directive `{part.name}` here; there are {known}.")
 
@@ -355,8 +358,3 @@ def line_of(key: str, text: str) -> int:
         if re.search(rf"(^|[\s{{,]){re.escape(key)}\s*:", line):
             return number
     return 1
-
-
-def blank_lines(lines: list[str]) -> int:
-    """How many empty lines come first."""
-    return next((index for index, line in enumerate(lines) if line), len(lines))
