@@ -1,0 +1,168 @@
+"""The pictures: each shows the numbers it was given, names what it shows, and can be written into a notebook."""
+
+import json
+
+import plotly.graph_objects as go
+import pytest
+import torch
+
+from tests.course.samples import sample_result
+from utils import plots
+from utils.graph import GraphNodes, NodeInfo, NodeType
+
+LATENT, ERROR = NodeType.LATENT, NodeType.MLP_ERROR
+
+
+@pytest.fixture
+def graph() -> GraphNodes:
+    """Two positions, two layers: 2 embeddings, in each layer 1 latent and 2 errors, 1 logit."""
+    nodes = [
+        NodeInfo(NodeType.EMBEDDING, "E", pos, 7 + pos, str_token=text) for pos, text in enumerate(("<bos>", " a"))
+    ]
+    for layer in range(2):
+        nodes += [NodeInfo(LATENT, layer, 1, 40 + layer, activation=1.5)]
+        nodes += [NodeInfo(ERROR, layer, pos, 0) for pos in range(2)]
+    nodes += [NodeInfo(NodeType.LOGIT, "L", 1, 5, token_prob=0.9, str_token=" b")]
+    ranges = {"E": (0, 2), 0: (2, 5), 1: (5, 8), "L": (8, 9)}
+    return GraphNodes(nodes=nodes, node_range_dict=ranges, seq_len=2, n_layers=2)
+
+
+def every_figure(graph: GraphNodes) -> dict[str, go.Figure]:
+    """All figures, of small numbers."""
+    n = len(graph)
+    matrix = torch.randn(n, n, generator=torch.Generator().manual_seed(0)).tril(-1)
+    counts = torch.tensor([[1.0, 2.0, 3.0], [2.0, 4.0, 5.0]])
+    kinds = [node.node_type for node in graph.nodes]
+    return {
+        "frozen block": plots.plot_frozen_block(),
+        "linearity": plots.plot_linearity(torch.arange(3.0), {"x": torch.arange(3.0)}, "a word", "the logit"),
+        "reconstruction": plots.plot_reconstruction(
+            {"skip": torch.tensor([0.5, 0.4]), "all": torch.tensor([0.1, 0.2])}
+        ),
+        "node counts": plots.plot_node_counts(graph, ["<bos>", " a"]),
+        "gradient": plots.plot_gradient(torch.tensor([[1.0, 2.0]] * 3), ["E", 0, 1], ["<bos>", " a"], "the logit"),
+        "adjacency": plots.plot_adjacency(matrix, graph),
+        "completeness": plots.plot_completeness(torch.arange(float(n)), torch.arange(float(n)), kinds),
+        "path lengths": plots.plot_path_lengths(torch.tensor([1.0, 0.5, 0.0])),
+        "influence": plots.plot_influence_curve(torch.arange(float(n)), graph),
+        "thresholds": plots.plot_thresholds([0.5, 0.8, 0.9], [0.5, 0.9], counts, counts),
+        "interventions": plots.plot_interventions(torch.arange(3.0), {"live": torch.arange(3.0)}, "Taken away"),
+        "graph": plots.plot_graph([f"n{i}" for i in range(n)], kinds, list(range(n)), list(range(n)), matrix),
+    }
+
+
+def numbers_in(value) -> list:
+    """All numbers of nested lists and dictionaries."""
+    if isinstance(value, dict):
+        return [number for item in value.values() for number in numbers_in(item)]
+    if isinstance(value, list):
+        return [number for item in value for number in numbers_in(item)]
+    return [value] if isinstance(value, int | float) else []
+
+
+def test_every_figure_is_plain_json_on_white_paper(graph):
+    """Figures hold lists, not binary arrays (which some viewers do not read), no NaN, and set their own colours."""
+    for name, figure in every_figure(graph).items():
+        text = figure.to_json()
+        assert "bdata" not in text, name
+        assert "NaN" not in text, name
+        assert all(number == number for number in numbers_in(json.loads(text))), name
+        assert figure.layout.paper_bgcolor == plots.PAPER and figure.layout.font.color == plots.INK, name
+
+
+def test_figures_say_what_they_show(graph):
+    for name, figure in every_figure(graph).items():
+        if name != "graph":  # its title is an argument
+            assert figure.layout.title.text, name
+    titled = every_figure(graph)
+    for name in ("linearity", "completeness", "path lengths", "influence", "thresholds", "interventions", "adjacency"):
+        assert titled[name].layout.xaxis.title.text, name
+
+
+def test_adjacency_has_targets_as_rows_from_the_top(graph):
+    """Row t, column s of the heatmap is the edge from s to t, and the first target is at the top."""
+    matrix = torch.zeros(len(graph), len(graph))
+    matrix[8, 2], matrix[5, 0] = 3.0, -2.0
+    figure = plots.plot_adjacency(matrix, graph)
+    z = figure.data[0].z
+    assert z[8][2] == 3.0 and z[5][0] == -2.0
+    assert figure.layout.yaxis.range[0] > figure.layout.yaxis.range[1]
+    # lines after the embeddings, layer 0 and layer 1, in both directions
+    assert sorted({shape.y0 for shape in figure.layout.shapes if shape.y0 == shape.y1}) == [1.5, 4.5, 7.5]
+    assert list(figure.layout.xaxis.ticktext) == ["emb.", "0", "1", "logits"]
+
+
+def test_a_large_matrix_is_thinned_to_its_strongest_edges():
+    """Each cell of a thinned matrix is the strongest edge of its square, with its sign."""
+    n = 2 * plots.MAX_CELLS + 5
+    matrix = torch.zeros(n, n)
+    matrix[n - 1, 0], matrix[n - 2, 1], matrix[10, 3] = 1.0, -4.0, 0.25
+    thinned, step = plots._thin(matrix)
+    assert step == 3 and len(thinned) == -(-n // 3)
+    assert thinned[(n - 1) // 3, 0] == 1.0 or thinned[(n - 2) // 3, 0] == -4.0
+    assert thinned[3, 1] == 0.25
+    assert thinned.abs().max() == 4.0 and thinned.min() == -4.0
+
+
+def test_the_influence_curve_counts_what_a_threshold_keeps(graph):
+    """Logits are left out; the curve ends at 1; a threshold's label says how many nodes reach it."""
+    influence = torch.tensor([4.0, 3.0, 2.0, 1.0, 0.0, 0.0, 0.0, 0.0, 100.0])
+    figure = plots.plot_influence_curve(influence, graph, thresholds=(0.7, 0.71))
+    assert list(figure.data[0].y) == pytest.approx([0.4, 0.7, 0.9, 1, 1, 1, 1, 1])
+    assert [annotation.text for annotation in figure.layout.annotations] == ["0.7: 2 nodes", "0.71: 3 nodes"]
+
+
+def test_the_influence_curve_of_no_influence_is_flat(graph):
+    figure = plots.plot_influence_curve(torch.zeros(len(graph)), graph)
+    assert set(figure.data[0].y) == {0.0}
+
+
+def test_counts_stand_at_their_layer_and_position(graph):
+    figure = plots.plot_node_counts(graph, ["<bos>", " a"])
+    assert [list(row) for row in figure.data[0].z] == [[0, 1], [0, 1]]
+
+
+def test_tokens_that_look_like_markup_are_shown(graph):
+    """plotly would read `<bos>` as a tag and drop it; equal tokens keep columns of their own."""
+    figure = plots.plot_gradient(torch.ones(1, 3), ["E"], ["<bos>", " a", " a"], "x")
+    assert list(figure.data[0].x) == ["‹bos›<br>0", "·a<br>1", "·a<br>2"]
+
+
+def test_a_missing_gradient_is_a_gap():
+    figure = plots.plot_gradient(torch.tensor([[1.0, float("nan")]]), ["E"], ["a", "b"], "x")
+    assert list(figure.data[0].z[0]) == [1.0, None]
+
+
+def test_a_drawn_graph_has_one_arrow_for_every_edge():
+    """From source to target, blue for an edge that raises, orange for one that lowers."""
+    matrix = torch.zeros(3, 3)
+    matrix[2, 0], matrix[2, 1] = 4.0, -1.0
+    figure = plots.plot_graph(["a", "b", "c"], [LATENT] * 3, [0, 1, 2], [0, 0, 1], matrix, numbers=False)
+    arrows = [arrow for arrow in figure.layout.annotations if arrow.showarrow]
+    assert [(a.ax, a.ay, a.x, a.y) for a in arrows] == [(0, 0, 2, 1), (1, 0, 2, 1)]
+    assert [a.arrowcolor for a in arrows] == [plots.RAISES, plots.LOWERS]
+    assert arrows[0].arrowwidth > arrows[1].arrowwidth
+
+
+def test_wrong_shapes_are_refused_in_one_sentence(graph):
+    n = len(graph)
+    for call in (
+        lambda: plots.plot_adjacency(torch.zeros(n, n + 1), graph),
+        lambda: plots.plot_influence_curve(torch.zeros(n + 1), graph),
+        lambda: plots.plot_gradient(torch.zeros(2, 3), ["E"], ["a", "b", "c"], "x"),
+        lambda: plots.plot_completeness(torch.zeros(2), torch.zeros(3), [LATENT] * 2),
+        lambda: plots.plot_thresholds([0.5], [0.5], torch.zeros(1, 2), torch.zeros(1, 2)),
+        lambda: plots.plot_interventions(torch.zeros(2), {"live": torch.zeros(3)}, "x"),
+        lambda: plots.plot_graph(["a"], [LATENT], [0], [0], torch.zeros(2, 2)),
+    ):
+        with pytest.raises(ValueError, match="need"):
+            call()
+
+
+def test_the_page_in_a_notebook_is_a_frame_of_its_own():
+    """The page is escaped into `srcdoc`, so that its quotes and its script cannot end the frame."""
+    pytest.importorskip("IPython")
+    shown = plots.show_page(sample_result()).data
+    assert shown.count("<iframe") == 1 and shown.count("<script") == 0
+    start = shown.index('srcdoc="') + len('srcdoc="')
+    assert "&lt;script" in shown[start : shown.index('"', start)]
