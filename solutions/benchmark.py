@@ -24,7 +24,6 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from solutions.chapter3_attribution_graphs import (
     FreezeHooks,
-    Transcoder,
     TranscoderReplacementHooks,
     attribute,
     build_graph_nodes,
@@ -32,14 +31,8 @@ from solutions.chapter3_attribution_graphs import (
     compute_salient_logits,
     prepare_backward_batches,
 )
-from solutions.chapter3_attribution_graphs.freezing import (
-    EMBEDDING_HOOK,
-    FINAL_HOOK,
-    hooked,
-    reading_hook,
-    writing_hook,
-)
 from utils.graph import GraphNodes, NodeType
+from utils.hooks import EMBEDDING_HOOK, FINAL_HOOK, Transcoder, hooked, reading_hook, writing_hook
 
 PROMPT = "The capital of the state containing Dallas is"
 STAND_IN = "stand-in"

@@ -9,12 +9,13 @@ import hashlib
 import json
 import shutil
 import tempfile
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -23,6 +24,11 @@ FORMAT = "attribution-graph"
 VERSION = 1
 TENSORS_FILE = "tensors.safetensors"
 JSON_FILE = "result.json"
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Half precision is for the model's own computation; sums over many nodes need more."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class NodeType(Enum):
@@ -95,6 +101,18 @@ class GraphNodes:
     def indices(self, *node_types: NodeType) -> list[int]:
         """Indices of the nodes that are of one of these types, in order."""
         return [i for i, node in enumerate(self.nodes) if node.node_type in node_types]
+
+    def mask(self, *node_types: NodeType) -> Bool[Tensor, " n_nodes"]:
+        """True for the nodes that are of one of these types."""
+        return self._where(node.node_type in node_types for node in self.nodes)
+
+    @property
+    def hidden(self) -> Bool[Tensor, " n_nodes"]:
+        """True for the nodes at positions before `start_posn`."""
+        return self._where(node.ctx_idx < self.start_posn for node in self.nodes)
+
+    def _where(self, flags: Iterable[bool]) -> Bool[Tensor, " n_nodes"]:
+        return torch.tensor(list(flags), dtype=torch.bool, device=self.writing_vecs.device)
 
 
 @dataclass

@@ -14,20 +14,18 @@ from solutions.chapter3_attribution_graphs.edges import (
     tabulate_sources,
     walk_back,
 )
-from solutions.chapter3_attribution_graphs.freezing import (
-    FreezeHooks,
-    Transcoder,
-    TranscoderReplacementHooks,
-    check_transcoders,
-)
+from solutions.chapter3_attribution_graphs.freezing import FreezeHooks, TranscoderReplacementHooks
 from solutions.chapter3_attribution_graphs.influence import (
+    always_kept,
     compute_graph_scores,
     compute_influence,
-    drop_dead_ends,
     normalize_matrix,
     prune_edges,
     prune_graph,
     prune_nodes,
+    restrict,
+    share_of_larger,
+    weights_of_all_nodes,
 )
 from solutions.chapter3_attribution_graphs.nodes import (
     OutputToken,
@@ -38,27 +36,21 @@ from solutions.chapter3_attribution_graphs.nodes import (
     compute_salient_logits,
     select_latents,
 )
-from solutions.chapter3_attribution_graphs.pipeline import attribute, hidden_nodes
-from utils.graph import AttributionResult, GraphNodes, NodeInfo, NodeType
+from solutions.chapter3_attribution_graphs.pipeline import attribute
 
 __all__ = [
-    "AttributionResult",
     "BackwardBatch",
     "FreezeHooks",
     "FrozenRun",
-    "GraphNodes",
-    "NodeInfo",
-    "NodeType",
     "OutputToken",
     "SourceTable",
-    "Transcoder",
     "TranscoderReplacementHooks",
+    "always_kept",
     "attribute",
     "build_embedding_nodes",
     "build_graph_nodes",
     "build_intermediate_nodes",
     "build_logit_nodes",
-    "check_transcoders",
     "completeness_gap",
     "compute_adjacency_matrix",
     "compute_bias",
@@ -66,16 +58,17 @@ __all__ = [
     "compute_influence",
     "compute_salient_logits",
     "compute_values",
-    "drop_dead_ends",
-    "hidden_nodes",
     "normalize_matrix",
     "prepare_backward_batches",
     "prune_edges",
     "prune_graph",
     "prune_nodes",
     "read_targets",
+    "restrict",
     "select_latents",
     "setup_attribution",
+    "share_of_larger",
     "tabulate_sources",
     "walk_back",
+    "weights_of_all_nodes",
 ]

@@ -16,17 +16,9 @@ from torch import Tensor
 from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 
-from solutions.chapter3_attribution_graphs.freezing import (
-    EMBEDDING_HOOK,
-    FINAL_HOOK,
-    FreezeHooks,
-    Hook,
-    TranscoderReplacementHooks,
-    hooked,
-    reading_hook,
-    writing_hook,
-)
+from solutions.chapter3_attribution_graphs.freezing import FreezeHooks, TranscoderReplacementHooks
 from utils.graph import GraphNodes, NodeInfo, NodeType
+from utils.hooks import EMBEDDING_HOOK, FINAL_HOOK, hooked, reading_hook, writing_hook
 
 
 @dataclass
@@ -62,36 +54,56 @@ class SourceTable(NamedTuple):
 def setup_attribution(
     model: TransformerBridge, tokens: Int[Tensor, "1 seq"], freeze: FreezeHooks, tc_hooks: TranscoderReplacementHooks
 ) -> FrozenRun:
-    """Run the frozen model once and keep what the backward walks need.
+    """Run the frozen model once on `tokens` and keep what the backward walks need.
 
-    The gradient stops at the embedding and at the weights: neither is asked for. Hooks and gradient mode are as before when
-    this returns or raises.
+    Kept are, as live tensors that know how they were computed:
+        writes["E"]: the embedding (`EMBEDDING_HOOK`). The gradient stops here: the model goes on with a detached copy that
+            asks for a gradient, and this copy is what is kept.
+        writes[layer]: the residual stream after each block (`writing_hook(layer)`).
+        reads[layer]: what the latents of each layer read, after ln2 (`reading_hook(layer)`).
+        reads["L"]: what the logits read, after ln_final (`FINAL_HOOK`).
+
+    The run has the hooks of `freeze` and `tc_hooks`; your own hooks come after them. Gradients are recorded even if they were
+    switched off by the caller. Hooks and gradient mode are as before when this returns or raises.
     """
+    writes: dict[int | str, Tensor] = {}
+    reads: dict[int | str, Tensor] = {}
+    # Run the model with all hooks (`with hooked(model, ...)`) and fill `writes` and `reads`.
+    ### BEGIN SOLUTION
     n_layers = model.cfg.n_layers
-    places = {writing_hook(layer): ("writes", layer) for layer in range(n_layers)}
-    places |= {reading_hook(layer): ("reads", layer) for layer in range(n_layers)}
-    places[FINAL_HOOK] = ("reads", "L")
-    captured: dict[str, dict[int | str, Tensor]] = {"writes": {}, "reads": {}}
-
-    def capture(value: Tensor, hook: HookPoint) -> None:
-        kind, key = places[hook.name]
-        captured[kind][key] = value
+    places = {FINAL_HOOK: (reads, "L")}
+    places |= {writing_hook(layer): (writes, layer) for layer in range(n_layers)}
+    places |= {reading_hook(layer): (reads, layer) for layer in range(n_layers)}
 
     def start_here(embedding: Tensor, hook: HookPoint) -> Tensor:
-        captured["writes"]["E"] = embedding.detach().requires_grad_()
-        return captured["writes"]["E"]
+        writes["E"] = embedding.detach().requires_grad_()
+        return writes["E"]
 
-    hooks: list[Hook] = [(EMBEDDING_HOOK, start_here), *((name, capture) for name in places)]
+    def capture(value: Tensor, hook: HookPoint) -> None:
+        kept, key = places[hook.name]
+        kept[key] = value
+
+    hooks = [(EMBEDDING_HOOK, start_here), *((name, capture) for name in places)]
     with torch.enable_grad(), hooked(model, freeze.fwd_hooks + tc_hooks.fwd_hooks + hooks):
         model(tokens)
-    return FrozenRun(**captured)
+    ### END SOLUTION
+    return FrozenRun(writes, reads)
 
 
 def prepare_backward_batches(graph: GraphNodes, batch_size: int = 128) -> list[BackwardBatch]:
-    """Group the nodes that read (latents and logits) into batches of at most `batch_size`, never across layers."""
+    """Group the nodes that read (latents and logits) into batches of at most `batch_size`, never across layers.
+
+    Every target is in one batch, and batches follow the order of the nodes; all but the last one of a layer are full.
+    `graph.node_range_dict` says where each layer's nodes are: in a layer the latents come first, then its errors, which do not
+    read. Embeddings do not read either.
+
+    Returns:
+        The batches. For each, `global_start_idx` is the index of its first node in `graph.nodes`, `positions` has the nodes'
+        `ctx_idx` (on the device of the reading vectors), and `layers` the nodes' `layer`.
+    """
+    ### BEGIN SOLUTION
     batches = []
     for layer, (start, end) in graph.node_range_dict.items():
-        # in a layer the latents come first, and errors do not read
         n_targets = sum(node.node_type in (NodeType.LATENT, NodeType.LOGIT) for node in graph.nodes[start:end])
         for first in range(start, start + n_targets, batch_size):
             last = min(first + batch_size, start + n_targets)
@@ -99,6 +111,7 @@ def prepare_backward_batches(graph: GraphNodes, batch_size: int = 128) -> list[B
             positions = torch.tensor([node.ctx_idx for node in nodes], device=graph.reading_vecs.device)
             batches.append(BackwardBatch(first, nodes, graph.reading_vecs[first:last], positions, [layer] * len(nodes)))
     return batches
+    ### END SOLUTION
 
 
 def walk_back(
@@ -158,6 +171,9 @@ def compute_adjacency_matrix(
 ) -> Float[Tensor, "n_nodes n_nodes"]:
     """Direct effects, [target, source]; strictly lower triangular.
 
+    An edge is the gradient of what the target reads, at the place and position where the source writes, times the source's
+    writing vector. There are thousands of sources, so they are contracted together, without a Python loop over nodes.
+
     Args:
         model, tokens, graph: what is traced, and its nodes.
         freeze, tc_hooks: make the model linear.
@@ -171,13 +187,18 @@ def compute_adjacency_matrix(
     run = run or setup_attribution(model, tokens, freeze, tc_hooks)
     tables = tabulate_sources(graph)
     n_nodes, n_targets, n_done = len(graph), sum(len(batch.nodes) for batch in batches), 0
+    # one column more, for the fillers of the tables; it is cut off in the end
     adjacency = graph.writing_vecs.new_zeros(n_nodes, n_nodes + 1)
     for batch in batches:
+        # Fill the rows of this batch's targets. `walk_back` yields the places and the gradients there, (batch, seq, d_model);
+        # `tables[place]` has the sources that write there.
+        ### BEGIN SOLUTION
         rows = adjacency[batch.global_start_idx : batch.global_start_idx + len(batch.nodes)]
         for place, grad in walk_back(run, batch.reading_vecs, batch.positions, batch.layers[0]):
             vectors, columns = tables[place]
             effects = grad.to(vectors).transpose(0, 1) @ vectors.mT  # (seq, batch, width)
             rows[:, columns.flatten()] = effects.transpose(0, 1).flatten(1)
+        ### END SOLUTION
         n_done += len(batch.nodes)
         if progress is not None:
             progress(n_done, n_targets)
@@ -221,7 +242,7 @@ def compute_bias(
     def capture(value: Tensor, hook: HookPoint) -> None:
         reads[places[hook.name]] = value
 
-    hooks: list[Hook] = [(name, capture) for name in places]
+    hooks = [(name, capture) for name in places]
     with hooked(model, freeze.fwd_hooks + tc_hooks.silent_hooks + hooks):
         model(tokens)
     return read_targets(graph, reads)
@@ -232,10 +253,17 @@ def completeness_gap(
     bias: Float[Tensor, " n_nodes"],
     values: Float[Tensor, " n_nodes"],
 ) -> Float[Tensor, " n_nodes"]:
-    """Relative error of the identity `sum of edges + bias = value`, for every node; 0 where nothing is read.
+    """Relative error of the identity `sum of edges + bias = value`, for every node.
 
-    Relative to the value, or to a thousandth of the terms that it is the sum of where they nearly cancel.
+    The sum is over the sources: over a row of the matrix. The error is relative to the absolute value, or, where the terms
+    nearly cancel, to a thousandth of their size if that is larger (the sum of the absolute edges and the absolute bias). Where
+    the identity holds exactly, so also for nodes that do not read, it is 0.
+
+    Returns:
+        (n_nodes,), at least 0, never nan.
     """
+    ### BEGIN SOLUTION
     terms = adjacency_matrix.abs().sum(1) + bias.abs()
     gap = (adjacency_matrix.sum(1) + bias - values).abs()
     return torch.where(gap == 0, gap, gap / torch.maximum(values.abs(), terms / 1000))
+    ### END SOLUTION

@@ -5,79 +5,38 @@ through the linear part of its transcoder. What is left is a linear map of the r
 exact direct effect. (Circuit Tracing, section 2.2, "The local replacement model".)
 """
 
-import itertools
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import TypeAlias
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 
 import torch
 from jaxtyping import Float, Int
-from sae_lens import JumpReLUSkipTranscoder, JumpReLUTranscoder
-from sae_lens.saes.transcoder import Transcoder as AnyTranscoder
 from torch import Tensor
 from transformer_lens import ActivationCache
 from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 
-Transcoder: TypeAlias = JumpReLUTranscoder | JumpReLUSkipTranscoder
-Hook: TypeAlias = tuple[str, Callable[..., Tensor | None]]
-
-# TransformerBridge says so whenever a norm's scale is edited. Editing it is what this module is for.
-warnings.filterwarnings("ignore", message="A forward hook edited hook_scale/hook_normalized")
-
-EMBEDDING_HOOK = "blocks.0.hook_in"
-FINAL_HOOK = "ln_final.hook_out"
-
-
-def reading_hook(layer: int) -> str:
-    """Where the latents of `layer` read: the input of the MLP, after ln2."""
-    return f"blocks.{layer}.mlp.hook_in"
-
-
-def mlp_out_hook(layer: int) -> str:
-    """What the MLP of `layer` adds to the residual stream (after the norm behind the MLP, if there is one)."""
-    return f"blocks.{layer}.hook_mlp_out"
-
-
-def writing_hook(layer: int) -> str:
-    """Where the latents and the error of `layer` write: the residual stream after the block."""
-    return f"blocks.{layer}.hook_out"
-
-
-# TransformerBridge counts its own levels up from 1.
-_levels = itertools.count(-1, -1)
-
-
-@contextmanager
-def hooked(model: TransformerBridge, fwd_hooks: list[Hook]) -> Iterator[None]:
-    """`model.hooks(fwd_hooks=...)`, but quick (that one takes 0.7 ms a hook) and strict about names.
-
-    Raises:
-        ValueError: the model has no hook of that name.
-    """
-    points, level, used = model.hook_dict, next(_levels), []
-    try:
-        for name, function in fwd_hooks:
-            if name not in points:
-                raise ValueError(f"The model has no hook {name!r}, so that this chapter's method does not apply to it.")
-            points[name].add_hook(function, level=level)
-            used.append(points[name])
-        yield
-    finally:
-        for point in used:
-            point.remove_hooks(level=level)
+from utils.hooks import (
+    EMBEDDING_HOOK,
+    FINAL_HOOK,
+    Hook,
+    Transcoder,
+    check_transcoders,
+    hooked,
+    mlp_out_hook,
+    reading_hook,
+    writing_hook,
+)
 
 
 class FreezeHooks:
     """Hold attention patterns and norm scales at their values on one prompt.
 
     Use it as a context manager, `with freeze: model(tokens)`, or pass `freeze.fwd_hooks` on together with other hooks:
-    `with model.hooks(fwd_hooks=freeze.fwd_hooks + other_hooks): ...`.
+    `with hooked(model, freeze.fwd_hooks + other_hooks): ...`.
 
     Attributes:
         frozen_values: hook name -> value; empty until `cache_frozen_values` has run.
-        logits: (1, seq, d_vocab) of the unchanged model.
+        logits: (batch, seq, d_vocab) of the unchanged model.
     """
 
     def __init__(self, model: TransformerBridge):
@@ -88,23 +47,33 @@ class FreezeHooks:
 
     @property
     def fwd_hooks(self) -> list[Hook]:
-        """The hooks as (name, function) pairs."""
-        return [(name, self._freeze_hook) for name in self.frozen_values]
+        """The hooks as (name, function) pairs: one for every frozen value."""
+        return [(name, self.freeze_hook) for name in self.frozen_values]
 
     @torch.no_grad()
     def cache_frozen_values(self, tokens: Int[Tensor, "batch seq"]) -> ActivationCache:
         """Freeze the model at its values on `tokens`, and return the activations that the graph needs.
 
-        The patterns and scales come from a run of the unchanged model. The activations come from a second run in which they
-        are frozen: Hugging Face's RMSNorm rounds to float32 inside, so the two differ by about 1e-7, and the graph describes
-        the frozen model.
+        Frozen are every attention pattern and the scale of every norm: those of the blocks, the final one, and, where the
+        model has them, those of queries and keys and those behind attention and MLP. Their hooks are named
+        `blocks.0.attn.hook_pattern`, `blocks.0.ln2.hook_scale`, `blocks.0.attn.q_norm.hook_scale`, `ln_final.hook_scale`, ...
+        (all names: `model.hook_dict`). Nothing else is frozen.
+
+        The first run, of the unchanged model, gives `self.frozen_values` and `self.logits`. The second, with these values
+        frozen, gives the activations that are returned: Hugging Face's RMSNorm rounds to float32 inside, so the two runs
+        differ by about 1e-7, and the graph describes the frozen model.
         """
         # freezing a model that is already frozen would freeze the old prompt's values
         self.frozen_values = {}
+        # Run the unchanged model with `self.model.run_with_cache(tokens, names_filter=...)`, which returns (logits, cache);
+        # `names_filter` says of a hook's name whether its value goes into the cache. Set `self.logits` and
+        # `self.frozen_values`, a dict.
+        ### BEGIN SOLUTION
         self.logits, cache = self.model.run_with_cache(
             tokens, names_filter=lambda name: name.endswith(("hook_pattern", "hook_scale"))
         )
         self.frozen_values = dict(cache.items())
+        ### END SOLUTION
         layers = range(self.model.cfg.n_layers)
         names = {EMBEDDING_HOOK, FINAL_HOOK} | {
             f(i) for f in (reading_hook, mlp_out_hook, writing_hook) for i in layers
@@ -113,8 +82,16 @@ class FreezeHooks:
             _, cache = self.model.run_with_cache(tokens, names_filter=names.__contains__)
         return cache
 
-    def _freeze_hook(self, value: Tensor, hook: HookPoint) -> Tensor:
-        """Put the frozen value in the place of the live one, once for every prompt in the batch."""
+    def freeze_hook(self, value: Tensor, hook: HookPoint) -> Tensor:
+        """The hook function: what it returns takes the place of the live `value`.
+
+        Returns:
+            The frozen value of `hook.name`, in the shape of `value`. The model may be run on a batch that holds the frozen
+            prompts `copies` times, one whole copy after the other; the frozen value is then repeated in the same order.
+
+        Raises:
+            ValueError: the model is run on a prompt of another length.
+        """
         frozen = self.frozen_values[hook.name]
         copies, rest = divmod(value.shape[0], frozen.shape[0])
         if rest or frozen.shape[1:] != value.shape[1:]:
@@ -122,8 +99,9 @@ class FreezeHooks:
                 f"{hook.name} was frozen with shape {tuple(frozen.shape)} but now has {tuple(value.shape)}: "
                 "run the frozen model on the prompt it was frozen at."
             )
-        # also right where a model folds positions and heads into the first dimension: the batch is the slowest part of it
-        return frozen if copies == 1 else frozen.repeat(copies, *[1] * (frozen.ndim - 1))
+        ### BEGIN SOLUTION
+        return frozen.repeat(copies, *[1] * (frozen.ndim - 1))
+        ### END SOLUTION
 
     def __enter__(self) -> "FreezeHooks":
         context = hooked(self.model, self.fwd_hooks)
@@ -168,23 +146,62 @@ class TranscoderReplacementHooks:
                 self.transcoder_output[layer] = (acts @ transcoder.W_dec.to(x)) + self.linear_part(layer, x)
 
     def skip(self, layer: int, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        """The skip of one transcoder; zeros if it has none. SAELens stores `W_skip` as (d_out, d_in)."""
+        """The skip of one transcoder, applied to the MLP's input `x`; the same shape.
+
+        Zeros if the transcoder has no skip. The transcoder's weights are constants: no gradient goes into them. SAELens
+        stores `W_skip` as (d_out, d_in).
+        """
         W_skip = getattr(self.transcoders[layer], "W_skip", None)
-        return torch.zeros_like(x) if W_skip is None else x @ W_skip.detach().to(x).T
+        W_skip = None if W_skip is None else W_skip.detach().to(x)
+        ### BEGIN SOLUTION
+        return torch.zeros_like(x) if W_skip is None else x @ W_skip.T
+        ### END SOLUTION
 
     def linear_part(self, layer: int, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """What the transcoder writes besides its latents: the skip and `b_dec`."""
         return self.skip(layer, x) + self.transcoders[layer].b_dec.detach().to(x)
 
+    def keep_value(
+        self, layer: int, x: Float[Tensor, "batch seq d_model"], mlp_out: Float[Tensor, "batch seq d_model"]
+    ) -> Float[Tensor, "batch seq d_model"]:
+        """What the MLP's output is replaced by: a tensor with the value of `mlp_out` and the gradient of the skip of `x`.
+
+        No gradient reaches `mlp_out`: the one way back is through the skip.
+        """
+        ### BEGIN SOLUTION
+        skip = self.skip(layer, x)
+        return skip + (mlp_out - skip).detach()
+        ### END SOLUTION
+
+    def only_linear(
+        self, layer: int, x: Float[Tensor, "batch seq d_model"], mlp_out: Float[Tensor, "batch seq d_model"]
+    ) -> Float[Tensor, "batch seq d_model"]:
+        """What the MLP's output is replaced by in a run without latents and errors."""
+        return self.linear_part(layer, x)
+
+    def layer_hooks(self, layer: int, replace: Callable[[int, Tensor, Tensor], Tensor]) -> list[Hook]:
+        """Two hooks, as (name, function), which put `replace(layer, x, mlp_out)` in the place of one MLP's output.
+
+        The first, at `reading_hook(layer)`, remembers the MLP's input `x` of the run that is going on, and leaves it
+        unchanged. The second, at `mlp_out_hook(layer)`, is given `mlp_out` and returns the replacement. `x` must be the live
+        tensor, which knows how it was computed; the one in `self.cache` has forgotten it.
+        """
+        ### BEGIN SOLUTION
+        live = {}
+
+        def remember(x: Tensor, hook: HookPoint) -> None:
+            live["x"] = x
+
+        def substitute(mlp_out: Tensor, hook: HookPoint) -> Tensor:
+            return replace(layer, live.pop("x"), mlp_out)
+
+        return [(reading_hook(layer), remember), (mlp_out_hook(layer), substitute)]
+        ### END SOLUTION
+
     @property
     def fwd_hooks(self) -> list[Hook]:
         """The MLP's output in the forward pass, the skip in the backward pass."""
-
-        def keep_value(layer: int, x: Tensor, mlp_out: Tensor) -> Tensor:
-            skip = self.skip(layer, x)
-            return skip + (mlp_out - skip).detach()
-
-        return self._mlp_hooks(keep_value)
+        return [hook for layer in self.transcoders for hook in self.layer_hooks(layer, self.keep_value)]
 
     @property
     def silent_hooks(self) -> list[Hook]:
@@ -193,26 +210,8 @@ class TranscoderReplacementHooks:
         def no_embedding(embedding: Tensor, hook: HookPoint) -> Tensor:
             return torch.zeros_like(embedding)
 
-        def only_linear(layer: int, x: Tensor, mlp_out: Tensor) -> Tensor:
-            return self.linear_part(layer, x)
-
-        return [(EMBEDDING_HOOK, no_embedding), *self._mlp_hooks(only_linear)]
-
-    def _mlp_hooks(self, replace: Callable[[int, Tensor, Tensor], Tensor]) -> list[Hook]:
-        """Hooks that put `replace(layer, x, mlp_out)` in the place of every MLP's output."""
-        live: dict[int, Tensor] = {}
-
-        def hooks_of(layer: int) -> list[Hook]:
-            # x must be the live tensor: a cached one is detached, and no gradient would reach the skip
-            def capture(x: Tensor, hook: HookPoint) -> None:
-                live[layer] = x
-
-            def substitute(mlp_out: Tensor, hook: HookPoint) -> Tensor:
-                return replace(layer, live.pop(layer), mlp_out)
-
-            return [(reading_hook(layer), capture), (mlp_out_hook(layer), substitute)]
-
-        return [hook for layer in self.transcoders for hook in hooks_of(layer)]
+        linear = [hook for layer in self.transcoders for hook in self.layer_hooks(layer, self.only_linear)]
+        return [(EMBEDDING_HOOK, no_embedding), *linear]
 
     def install(self) -> None:
         """Add `fwd_hooks` to the model until `remove` is called."""
@@ -228,46 +227,3 @@ class TranscoderReplacementHooks:
 
     def __exit__(self, *exc) -> None:
         self.remove()
-
-
-def check_transcoders(model: TransformerBridge, transcoders: dict[int, Transcoder]) -> None:
-    """Refuse transcoders that the algebra of this chapter does not cover.
-
-    Raises:
-        ValueError: one sentence that names the layer and what is wrong.
-    """
-    n_layers, d_model = model.cfg.n_layers, model.cfg.d_model
-    missing = sorted(set(range(n_layers)) - set(transcoders))
-    if missing:
-        raise ValueError(
-            f"There is no transcoder for layer {', '.join(map(str, missing))}: give one for each of the {n_layers} layers."
-        )
-    if len(transcoders) != n_layers:
-        raise ValueError(f"There are transcoders for {len(transcoders)} layers, but the model has {n_layers}.")
-    for layer, transcoder in transcoders.items():
-        if not isinstance(transcoder, AnyTranscoder):
-            raise ValueError(
-                f"Layer {layer} has a {type(transcoder).__name__}; it needs a transcoder (JumpReLUTranscoder or "
-                "JumpReLUSkipTranscoder of SAELens)."
-            )
-        if transcoder.cfg.normalize_activations != "none":
-            raise ValueError(
-                f"The transcoder of layer {layer} normalises its input ({transcoder.cfg.normalize_activations}); fold the "
-                "normalisation into its weights first."
-            )
-        if transcoder.cfg.reshape_activations != "none":
-            raise ValueError(f"The transcoder of layer {layer} reshapes its input, which is not supported.")
-        if (transcoder.cfg.d_in, transcoder.cfg.d_out) != (d_model, d_model):
-            raise ValueError(
-                f"The transcoder of layer {layer} maps {transcoder.cfg.d_in} to {transcoder.cfg.d_out} dimensions, but the "
-                f"model has {d_model}."
-            )
-        _check_place(layer, transcoder)
-
-
-def _check_place(layer: int, transcoder: Transcoder) -> None:
-    """Refuse a transcoder that says it was trained on another layer."""
-    metadata = transcoder.cfg.metadata
-    for name in (getattr(metadata, "hook_name", None), getattr(metadata, "hook_name_out", None)):
-        if name and name.startswith("blocks.") and name.split(".")[1] != str(layer):
-            raise ValueError(f"The transcoder given for layer {layer} was made for {name}.")

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from utils.arguments import check_threshold
 from utils.graph import GraphNodes, NodeType
 
 # Relative differences below this are rounding: on a chain of single edges all scores are the same number.
@@ -18,39 +19,16 @@ ROUNDING = 1e-6
 def normalize_matrix(adjacency_matrix: Float[Tensor, "n_nodes n_nodes"]) -> Float[Tensor, "n_nodes n_nodes"]:
     """Absolute values, each row divided by its sum: what share of a target's input comes from which source.
 
-    A row of zeros stays zero.
+    The given matrix, [target, source], is left as it is. A row of zeros stays zero.
     """
+    ### BEGIN SOLUTION
     strengths = adjacency_matrix.abs()
     total = strengths.sum(dim=1, keepdim=True)
     return strengths / torch.where(total > 0, total, 1)
+    ### END SOLUTION
 
 
-def compute_influence(
-    adjacency_matrix: Float[Tensor, "n_nodes n_nodes"], logit_weights: Float[Tensor, " n_logits"], n_layers: int
-) -> Float[Tensor, " n_nodes"]:
-    """Share of the output that passes through each node: the sum over k >= 1 of `w @ A_norm^k`.
-
-    The longest path, embedding -> one latent a layer -> logit, has `n_layers + 1` edges. Every longer product is zero, so the
-    series ends by itself.
-
-    Args:
-        adjacency_matrix: edges, [target, source].
-        logit_weights: probabilities of the logit nodes, which are the last nodes.
-        n_layers: number of layers of the model.
-
-    Returns:
-        (n_nodes,) influence, at least 0. Logits have none: they are no one's source.
-    """
-    shares = normalize_matrix(adjacency_matrix)
-    passing = _weights_of_all_nodes(adjacency_matrix, logit_weights)
-    influence = torch.zeros_like(passing)
-    for _ in range(n_layers + 1):
-        passing = passing @ shares
-        influence = influence + passing
-    return influence
-
-
-def _weights_of_all_nodes(
+def weights_of_all_nodes(
     adjacency_matrix: Float[Tensor, "n_nodes n_nodes"], logit_weights: Float[Tensor, " n_logits"]
 ) -> Float[Tensor, " n_nodes"]:
     """The weights of the logits at the end, 0 for all other nodes."""
@@ -59,32 +37,66 @@ def _weights_of_all_nodes(
     return weights
 
 
-def _smallest_set(scores: Float[Tensor, "*shape"], threshold: float) -> Bool[Tensor, "*shape"]:
-    """The fewest scores, largest first, that add up to at least `threshold` of the total. Equal scores go together.
+def compute_influence(
+    adjacency_matrix: Float[Tensor, "n_nodes n_nodes"], logit_weights: Float[Tensor, " n_logits"], n_layers: int
+) -> Float[Tensor, " n_nodes"]:
+    """How much of the output passes through each node: the sum over k >= 1 of `w @ A_norm^k`.
 
-    Raises:
-        ValueError: the threshold is not a share.
+    `A_norm` is the normalised matrix and `w` the logits' probabilities, 0 for all other nodes. The longest path, embedding ->
+    one latent a layer -> logit, has `n_layers + 1` edges. Every longer product is zero, so the series ends by itself.
+
+    Args:
+        adjacency_matrix: edges, [target, source], not normalised.
+        logit_weights: probabilities of the logit nodes, which are the last nodes; they need not add up to 1.
+        n_layers: number of layers of the model.
+
+    Returns:
+        (n_nodes,) influence, at least 0. Logits have none: they are no one's source.
     """
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"A pruning threshold must be between 0 and 1, not {threshold}.")
-    if threshold == 1:
-        return scores > 0
+    ### BEGIN SOLUTION
+    shares = normalize_matrix(adjacency_matrix)
+    passing = weights_of_all_nodes(adjacency_matrix, logit_weights)
+    influence = torch.zeros_like(passing)
+    for _ in range(n_layers + 1):
+        passing = passing @ shares
+        influence = influence + passing
+    return influence
+    ### END SOLUTION
+
+
+def share_of_larger(scores: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """For each score, the share of the total that all larger scores hold together.
+
+    0 for the largest, below 1 for every other score that is not 0, and 1 for a score of 0. Scores that are equal up to
+    rounding have the same share.
+    """
+    positive = scores > 0
     # double: a float32 sum over a million edges loses the small ones
-    descending = scores.flatten().double().sort(descending=True).values
-    cumulative = descending.cumsum(0)
-    if not len(descending) or cumulative[-1] <= 0:
-        return torch.zeros_like(scores, dtype=torch.bool)
-    last = int((cumulative < threshold * cumulative[-1] * (1 - ROUNDING)).sum())
-    return (scores >= descending[last] * (1 - ROUNDING)) & (scores > 0)
+    some = scores[positive].double()
+    ascending = some.sort().values
+    # what the smallest 0, 1, 2, ... of them add up to
+    smaller = torch.cat([some.new_zeros(1), ascending.cumsum(0)])
+    larger = smaller[-1] - smaller[torch.searchsorted(ascending, some * (1 + ROUNDING), right=True)]
+    # a share that reaches a threshold up to rounding reaches it
+    share = larger / smaller[-1] * (1 + ROUNDING)
+    below_one = torch.nextafter(share.new_ones(()), share.new_zeros(()))
+    return torch.ones_like(scores, dtype=torch.double).masked_scatter(positive, share.minimum(below_one))
 
 
-def _always_kept(
+def always_kept(
     n_nodes: int, logit_weights: Float[Tensor, " n_logits"], keep: Bool[Tensor, " n_nodes"] | None
 ) -> Bool[Tensor, " n_nodes"]:
-    """Logits, and whatever `keep` names."""
-    device = logit_weights.device
-    always = torch.arange(n_nodes, device=device) >= n_nodes - len(logit_weights)
-    return always if keep is None else always | keep.to(device)
+    """True for the logits (the last nodes), and for whatever `keep` names."""
+    always = torch.arange(n_nodes, device=logit_weights.device) >= n_nodes - len(logit_weights)
+    return always if keep is None else always | keep.to(always.device)
+
+
+def restrict(
+    matrix: Float[Tensor, "n_nodes n_nodes"], kept: Bool[Tensor, " n_nodes"]
+) -> tuple[Int[Tensor, " n_kept"], Float[Tensor, "n_kept n_kept"]]:
+    """Ascending indices of the kept nodes, and the matrix restricted to their rows and columns."""
+    indices = kept.nonzero()[:, 0]
+    return indices, matrix[indices[:, None], indices]
 
 
 def prune_nodes(
@@ -95,27 +107,34 @@ def prune_nodes(
     keep: Bool[Tensor, " n_nodes"] | None = None,
     hidden: Bool[Tensor, " n_nodes"] | None = None,
 ) -> tuple[Int[Tensor, " n_kept"], Float[Tensor, "n_kept n_kept"]]:
-    """Keep the fewest nodes whose influence adds up to `threshold` of the total.
+    """Keep the smallest set of nodes, largest influence first, whose influence adds up to at least `threshold` of the total.
 
     Args:
         adjacency_matrix, logit_weights, n_layers: see `compute_influence`.
-        threshold: share of influence to keep, in [0, 1]; a higher one keeps more nodes.
-        keep: nodes that are kept whatever their influence. Logits always are.
-        hidden: nodes that are dropped whatever their influence; the share is counted without them.
+        threshold: share of influence to keep, in [0, 1]; a higher one keeps more nodes. Nodes without influence are not kept
+            even at 1.
+        keep: nodes that are kept whatever their influence. Logits always are. They do not change what else is kept.
+        hidden: nodes that are dropped whatever their influence, even if they are in `keep`. Their influence does not count,
+            neither in the total nor in the sum.
 
     Returns:
-        Ascending indices of the kept nodes, and the matrix restricted to them.
+        Ascending indices of the kept nodes, and the matrix restricted to them (n_kept, n_kept), not normalised.
 
     Raises:
         ValueError: the threshold is not in [0, 1].
     """
+    check_threshold(threshold)
+    always = always_kept(len(adjacency_matrix), logit_weights, keep)
+    # Set `kept`, (n_nodes,) of bools.
+    ### BEGIN SOLUTION
     influence = compute_influence(adjacency_matrix, logit_weights, n_layers)
     if hidden is not None:
         influence = influence.masked_fill(hidden, 0)
-    kept = _smallest_set(influence, threshold) | _always_kept(len(influence), logit_weights, keep)
+    kept = (share_of_larger(influence) < threshold) | always
     if hidden is not None:
         kept &= ~hidden
-    return _restrict(adjacency_matrix, kept)
+    ### END SOLUTION
+    return restrict(adjacency_matrix, kept)
 
 
 def prune_edges(
@@ -125,54 +144,37 @@ def prune_edges(
     threshold: float = 0.85,
     keep: Bool[Tensor, " n_nodes"] | None = None,
 ) -> tuple[Int[Tensor, " n_kept"], Float[Tensor, "n_kept n_kept"]]:
-    """Keep the fewest edges whose scores add up to `threshold` of the total, then drop nodes without any edge.
+    """Keep the smallest set of edges, largest score first, that adds up to at least `threshold` of the total; then drop nodes
+    that have no edge left, neither as source nor as target.
 
-    The score of an edge is the influence that passes along it: `A_norm[t, s] * (influence[t] + w[t])`.
+    The score of an edge is the influence that passes along it: `A_norm[t, s] * (influence[t] + w[t])`, where `A_norm` and the
+    influence are those of the given matrix.
 
     Args:
-        adjacency_matrix: edges, after `prune_nodes`.
+        adjacency_matrix: edges, [target, source], after `prune_nodes`.
         logit_weights, n_layers: see `compute_influence`.
-        threshold: share of the score to keep, in [0, 1]; a higher one keeps more edges.
+        threshold: share of the total score to keep, in [0, 1]; a higher one keeps more edges. Edges of score 0 are not kept
+            even at 1.
         keep: nodes that are kept even without an edge. Logits always are.
 
     Returns:
-        Ascending indices of the kept nodes (into the given matrix), and the matrix restricted to them, pruned edges 0.
+        Ascending indices of the kept nodes (into the given matrix), and the matrix restricted to them, pruned edges 0, the
+        others as they were.
 
     Raises:
         ValueError: the threshold is not in [0, 1].
     """
+    check_threshold(threshold)
+    always = always_kept(len(adjacency_matrix), logit_weights, keep)
+    # Set `pruned`, the whole matrix with the pruned edges 0, and `kept`, (n_nodes,) of bools.
+    ### BEGIN SOLUTION
     influence = compute_influence(adjacency_matrix, logit_weights, n_layers)
-    through = influence + _weights_of_all_nodes(adjacency_matrix, logit_weights)
+    through = influence + weights_of_all_nodes(adjacency_matrix, logit_weights)
     scores = normalize_matrix(adjacency_matrix) * through[:, None]
-    pruned = torch.where(_smallest_set(scores, threshold), adjacency_matrix, 0)
-    has_edge = (pruned != 0).any(dim=0) | (pruned != 0).any(dim=1)
-    return _restrict(pruned, has_edge | _always_kept(len(influence), logit_weights, keep))
-
-
-def drop_dead_ends(
-    adjacency_matrix: Float[Tensor, "n_nodes n_nodes"],
-    needs_input: Bool[Tensor, " n_nodes"],
-    needs_output: Bool[Tensor, " n_nodes"],
-) -> tuple[Int[Tensor, " n_kept"], Float[Tensor, "n_kept n_kept"]]:
-    """Drop nodes that need an incoming or outgoing edge and have none, until nothing changes.
-
-    Dropping one node can leave another without an edge, hence the loop; it ends after at most one round a layer.
-    """
-    edges = adjacency_matrix != 0
-    kept = torch.ones_like(needs_input)
-    while True:
-        alive = edges & kept[:, None] & kept
-        still = kept & (alive.any(dim=1) | ~needs_input) & (alive.any(dim=0) | ~needs_output)
-        if bool((still == kept).all()):
-            return _restrict(adjacency_matrix, kept)
-        kept = still
-
-
-def _restrict(
-    matrix: Float[Tensor, "n_nodes n_nodes"], kept: Bool[Tensor, " n_nodes"]
-) -> tuple[Int[Tensor, " n_kept"], Float[Tensor, "n_kept n_kept"]]:
-    indices = kept.nonzero()[:, 0]
-    return indices, matrix[indices[:, None], indices]
+    pruned = torch.where(share_of_larger(scores) < threshold, adjacency_matrix, 0)
+    kept = (pruned != 0).any(dim=0) | (pruned != 0).any(dim=1) | always
+    ### END SOLUTION
+    return restrict(pruned, kept)
 
 
 def prune_graph(
@@ -184,11 +186,11 @@ def prune_graph(
     keep: Bool[Tensor, " n_nodes"] | None = None,
     hidden: Bool[Tensor, " n_nodes"] | None = None,
 ) -> tuple[Int[Tensor, " n_kept"], Float[Tensor, "n_kept n_kept"]]:
-    """Prune nodes, then edges, then everything that has become a dead end.
+    """Prune nodes, then edges, then, until nothing changes, every node that has become a dead end.
 
-    A dead end is a latent, an error or an embedding without an outgoing edge, or a latent without an incoming one. Nodes in
-    `keep`, and logits, are never dropped. With the embeddings in `keep` this gives the masks of circuit-tracer's
-    `prune_graph` on the same matrix.
+    A dead end is a node (latent, error or embedding) without an outgoing edge, or a node that reads (a latent) without an
+    incoming one. A node goes together with all its edges, which can make others dead ends. Nodes in `keep`, and logits, are
+    never dead ends. With the embeddings in `keep` this gives the masks of circuit-tracer's `prune_graph` on the same matrix.
 
     Args:
         adjacency_matrix, logit_weights, n_layers: see `compute_influence`.
@@ -196,19 +198,30 @@ def prune_graph(
         keep, hidden: see `prune_nodes`.
 
     Returns:
-        Ascending indices of the kept nodes, and the matrix restricted to them, pruned edges 0.
+        Ascending indices of the kept nodes into the given matrix, and the matrix restricted to them, pruned edges 0.
 
     Raises:
         ValueError: a threshold is not in [0, 1].
     """
-    always = _always_kept(len(adjacency_matrix), logit_weights, keep)
+    always = always_kept(len(adjacency_matrix), logit_weights, keep)
     reads = (adjacency_matrix != 0).any(dim=1)
-
+    # Set `kept`, ascending indices into the given matrix; `matrix`, the edges among them; and `alive`, a bool for each of them.
+    ### BEGIN SOLUTION
     kept, matrix = prune_nodes(adjacency_matrix, logit_weights, n_layers, node_threshold, keep, hidden)
     by_edges, matrix = prune_edges(matrix, logit_weights, n_layers, edge_threshold, always[kept])
     kept = kept[by_edges]
-    alive, matrix = drop_dead_ends(matrix, needs_input=reads[kept] & ~always[kept], needs_output=~always[kept])
-    return kept[alive], matrix
+
+    has_input, has_output = ~reads[kept] | always[kept], always[kept]
+    alive = torch.ones_like(has_output)
+    while True:
+        edges = (matrix != 0) & alive[:, None] & alive
+        still = alive & (edges.any(dim=1) | has_input) & (edges.any(dim=0) | has_output)
+        if torch.equal(still, alive):
+            break
+        alive = still
+    ### END SOLUTION
+    indices, matrix = restrict(matrix, alive)
+    return kept[indices], matrix
 
 
 def compute_graph_scores(
@@ -223,7 +236,7 @@ def compute_graph_scores(
     influence = compute_influence(adjacency_matrix, logit_weights, graph.n_layers)
     embeddings, errors = graph.indices(NodeType.EMBEDDING), graph.indices(NodeType.MLP_ERROR)
     from_embeddings, from_errors = float(influence[embeddings].sum()), float(influence[errors].sum())
-    through = influence + _weights_of_all_nodes(adjacency_matrix, logit_weights)
+    through = influence + weights_of_all_nodes(adjacency_matrix, logit_weights)
     not_from_errors = 1 - normalize_matrix(adjacency_matrix)[:, errors].sum(dim=1)
     total = float(through.sum())
     return {

@@ -18,14 +18,10 @@ from torch import Tensor
 from transformer_lens import ActivationCache
 from transformer_lens.model_bridge import TransformerBridge
 
-from solutions.chapter3_attribution_graphs.freezing import (
-    EMBEDDING_HOOK,
-    Transcoder,
-    TranscoderReplacementHooks,
-    mlp_out_hook,
-    reading_hook,
-)
-from utils.graph import GraphNodes, NodeInfo, NodeType
+from solutions.chapter3_attribution_graphs.freezing import TranscoderReplacementHooks
+from utils.arguments import check_output_choice
+from utils.graph import GraphNodes, NodeInfo, NodeType, at_least_float32
+from utils.hooks import EMBEDDING_HOOK, Transcoder, mlp_out_hook, reading_hook
 
 
 class OutputToken(NamedTuple):
@@ -47,60 +43,44 @@ def compute_salient_logits(
 ) -> tuple[Float[Tensor, "n_output d_model"], list[OutputToken]]:
     """Choose the output tokens and return their reading vectors, the demeaned columns of `W_U`.
 
-    A vector that raises all logits alike changes no probability; subtracting the mean column takes it out.
+    A vector that raises all logits alike changes no probability; subtracting the mean column of `W_U` (the mean over the
+    whole vocabulary) takes it out.
 
     Args:
-        model: the model.
+        model: the model; `model.W_U` is (d_model, d_vocab).
         logits: logits of the model; the last position of the first prompt counts.
-        n_output_nodes: take this many of the most probable tokens, unless one of the next arguments is given.
-        probability_mass: take the smallest set of top tokens whose probabilities add up to this much (between 0 and 1) ...
+        n_output_nodes: take this many of the most probable tokens, unless one of the next arguments is given. All tokens if
+            there are not so many.
+        probability_mass: take the smallest set of top tokens whose probabilities add up to at least this much (above 0, at
+            most 1) ...
         max_output_nodes: ... but no more than this many.
-        token_ids: take exactly these tokens, in this order.
+        token_ids: take exactly these tokens, in this order, each once, whatever the other arguments say.
 
     Returns:
-        The reading vectors (one row a token), and for each token its text, probability and id.
+        The reading vectors (one row a token, at least float32, without gradient), and for each token its text, probability
+        (among all tokens) and id. Unless `token_ids` is given, the most probable token comes first.
 
     Raises:
         ValueError: an argument is out of range.
     """
+    check_output_choice(logits.shape[-1], n_output_nodes, probability_mass, max_output_nodes, token_ids)
+    W_U = at_least_float32(model.W_U.detach())
+    # Set `probs`, (d_vocab,) in float32; `ids`, the chosen tokens as a tensor (n_output,); and `reading_vecs`.
+    ### BEGIN SOLUTION
     probs = logits[0, -1].detach().float().softmax(dim=-1)
-    ids = _choose_tokens(probs, n_output_nodes, probability_mass, max_output_nodes, token_ids)
-    W_U = model.W_U.detach()
-    reading_vecs = _at_least_float32(W_U[:, ids].T) - _at_least_float32(W_U).mean(dim=-1)
+    if token_ids is not None:
+        ids = torch.tensor(list(dict.fromkeys(token_ids)), device=probs.device)
+    elif probability_mass is None:
+        ids = probs.topk(min(n_output_nodes, len(probs))).indices
+    else:
+        top = probs.topk(min(max_output_nodes, len(probs)))
+        # the first token that reaches the mass is still needed
+        n_below = int((top.values.cumsum(0) < probability_mass).sum())
+        ids = top.indices[: n_below + 1]
+    reading_vecs = W_U[:, ids].T - W_U.mean(dim=-1)
+    ### END SOLUTION
     chosen = zip(ids.tolist(), probs[ids].tolist(), strict=True)
     return reading_vecs, [OutputToken(model.tokenizer.decode([i]), prob, i) for i, prob in chosen]
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    """Half precision is for the model's own computation; sums over many nodes need more."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def _choose_tokens(
-    probs: Float[Tensor, " d_vocab"],
-    n_output_nodes: int,
-    probability_mass: float | None,
-    max_output_nodes: int,
-    token_ids: Sequence[int] | None,
-) -> Int[Tensor, " n_output"]:
-    d_vocab = probs.shape[0]
-    if token_ids is not None:
-        ids = list(dict.fromkeys(token_ids))
-        if not ids or not all(0 <= i < d_vocab for i in ids):
-            raise ValueError(f"Token ids must be between 0 and {d_vocab - 1}, and at least one is needed; got {ids}.")
-        return torch.tensor(ids, device=probs.device)
-    if probability_mass is None:
-        if n_output_nodes < 1:
-            raise ValueError(f"n_output_nodes must be at least 1, not {n_output_nodes}.")
-        return probs.topk(min(n_output_nodes, d_vocab)).indices
-    if not 0 < probability_mass <= 1:
-        raise ValueError(f"probability_mass must be above 0 and at most 1, not {probability_mass}.")
-    if max_output_nodes < 1:
-        raise ValueError(f"max_output_nodes must be at least 1, not {max_output_nodes}.")
-    top = probs.topk(min(max_output_nodes, d_vocab))
-    # the first token that reaches the mass is still needed
-    n_below = int((top.values.cumsum(0) < probability_mass).sum())
-    return top.indices[: n_below + 1]
 
 
 def build_embedding_nodes(
@@ -108,15 +88,22 @@ def build_embedding_nodes(
 ) -> tuple[list[NodeInfo], Float[Tensor, "seq d_model"], Float[Tensor, "seq d_model"]]:
     """One node a position. It writes its embedding (with the position's, where the model adds one) and reads nothing.
 
+    What is written is what the first block gets: `cache[EMBEDDING_HOOK]`, (1, seq, d_model).
+
     Returns:
-        The nodes, their writing vectors and their reading vectors (zeros).
+        The nodes in the order of the positions: type `NodeType.EMBEDDING`, layer "E", `ctx_idx` the position, `feature` the
+        token's id, `str_token` its text (`model.tokenizer.decode([token_id])`).
+        Their writing vectors, at least float32.
+        Their reading vectors, zeros of the same shape and dtype.
     """
-    writing_vecs = _at_least_float32(cache[EMBEDDING_HOOK][0])
+    ### BEGIN SOLUTION
+    writing_vecs = at_least_float32(cache[EMBEDDING_HOOK][0])
     nodes = [
         NodeInfo(NodeType.EMBEDDING, layer="E", ctx_idx=pos, feature=token, str_token=model.tokenizer.decode([token]))
         for pos, token in enumerate(tokens[0].tolist())
     ]
     return nodes, writing_vecs, torch.zeros_like(writing_vecs)
+    ### END SOLUTION
 
 
 def select_latents(
@@ -146,33 +133,41 @@ def build_intermediate_nodes(
 ]:
     """Latents and MLP errors of all layers; in each layer first the latents, then one error a position.
 
-    The error is all that the MLP writes and nobody else accounts for: `y - b_dec - x @ W_skip.T - sum of kept a * W_dec`.
-    Latents that `top_k` leaves out are therefore in the error. Before `start_posn` there are only errors.
+    A latent writes its activation times its row of `W_dec` and reads with its column of `W_enc`. The error is all that the MLP
+    writes and nobody else accounts for: `y - b_dec - x @ W_skip.T - sum of kept a * W_dec`. Latents that `top_k` leaves out
+    are therefore in the error. Before `start_posn` there are only errors.
 
     Args:
-        transcoders: layer -> transcoder.
+        transcoders: layer -> transcoder, with `W_dec` (d_latents, d_model) and `W_enc` (d_model, d_latents).
         cache: from `FreezeHooks.cache_frozen_values`.
-        tc_hooks: has the activations of the latents.
+        tc_hooks: has the activations of the latents, and `linear_part(layer, x)`: skip and `b_dec`.
         tokens: the prompt.
         d_model: width of the residual stream.
         start_posn: first position whose latents become nodes.
         top_k: keep this many latents a position and layer; None keeps every active one.
 
     Returns:
-        The nodes, their writing vectors, their reading vectors, and layer -> (first, one past the last) index.
+        The nodes, their writing vectors, their reading vectors (zeros for errors), and layer -> (first, one past the last)
+        index.
     """
     nodes: list[NodeInfo] = []
     writing_vecs, reading_vecs, ranges = [], [], {}
     seq_len = tokens.shape[1]
     for layer in sorted(transcoders):
         start, transcoder = len(nodes), transcoders[layer]
+        # acts: (seq, d_latents); x and y, the MLP's input and output: (seq, d_model)
         acts, x, y = tc_hooks.transcoder_acts[layer], cache[reading_hook(layer)], cache[mlp_out_hook(layer)]
-        acts, x, y = (_at_least_float32(tensor[0]) for tensor in (acts, x, y))
+        acts, x, y = (at_least_float32(tensor[0]) for tensor in (acts, x, y))
+        W_dec, W_enc = transcoder.W_dec.detach().to(x), transcoder.W_enc.detach().to(x)
+        # the latents that become nodes: where and which, and how active, each (n_kept,)
         positions, latents = select_latents(acts, start_posn, top_k)
         kept_acts = acts[positions, latents]
-        writes = kept_acts[:, None] * transcoder.W_dec.detach()[latents].to(x)
-        reads = transcoder.W_enc.detach().T[latents].to(x)
+        # Set `writes` and `reads`, (n_kept, d_model), of these latents, and `errors`, (seq, d_model).
+        ### BEGIN SOLUTION
+        writes = kept_acts[:, None] * W_dec[latents]
+        reads = W_enc.T[latents]
         errors = (y - tc_hooks.linear_part(layer, x)).index_add(0, positions, -writes)
+        ### END SOLUTION
 
         columns = zip(positions.tolist(), latents.tolist(), kept_acts.tolist(), strict=True)
         nodes += [NodeInfo(NodeType.LATENT, layer, pos, latent, activation=act) for pos, latent, act in columns]
@@ -191,14 +186,24 @@ def build_logit_nodes(
 ) -> tuple[list[NodeInfo], Float[Tensor, "n_output d_model"], Float[Tensor, "n_output d_model"]]:
     """One node an output token, at the last position. It reads its logit and writes nothing.
 
+    Args:
+        reading_vecs_logit, top_token_info: from `compute_salient_logits`.
+        seq_len: number of positions in the prompt.
+        d_model: width of the residual stream.
+
     Returns:
-        The nodes, their writing vectors (zeros) and their reading vectors.
+        The nodes in the order of `top_token_info`: type `NodeType.LOGIT`, layer "L", `ctx_idx` the last position, `feature`
+        the token's id, `token_prob` its probability, `str_token` its text.
+        Their writing vectors, zeros (n_output, d_model).
+        Their reading vectors, as given.
     """
+    ### BEGIN SOLUTION
     nodes = [
         NodeInfo(NodeType.LOGIT, "L", seq_len - 1, token.token_id, token_prob=token.prob, str_token=token.str_token)
         for token in top_token_info
     ]
     return nodes, reading_vecs_logit.new_zeros(len(nodes), d_model), reading_vecs_logit
+    ### END SOLUTION
 
 
 def build_graph_nodes(
@@ -235,15 +240,9 @@ def build_graph_nodes(
         n_layers=len(transcoders),
         start_posn=start_posn,
     )
-    graph.reading_bias = _reading_bias(graph, transcoders)
-    return graph
-
-
-def _reading_bias(graph: GraphNodes, transcoders: dict[int, Transcoder]) -> Float[Tensor, " n_nodes"]:
-    """`b_enc` of every latent, 0 for all other nodes."""
-    bias = graph.reading_vecs.new_zeros(len(graph))
+    graph.reading_bias = graph.reading_vecs.new_zeros(len(graph))
     for layer, transcoder in transcoders.items():
         start, end = graph.node_range_dict[layer]
         latents = [node.feature for node in graph.nodes[start:end] if node.node_type is NodeType.LATENT]
-        bias[start : start + len(latents)] = transcoder.b_enc.detach()[latents].to(bias)
-    return bias
+        graph.reading_bias[start : start + len(latents)] = transcoder.b_enc.detach()[latents].to(graph.reading_bias)
+    return graph

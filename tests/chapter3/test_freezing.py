@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from solutions.chapter3_attribution_graphs import FreezeHooks, TranscoderReplacementHooks
-from solutions.chapter3_attribution_graphs.freezing import check_transcoders, hooked
 from tests.chapter3.conftest import state_of
 from tests.tiny import ARCHITECTURES, D_MODEL, PROMPT, tiny_transcoders
+from utils.hooks import check_transcoders, hooked
 
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 0.1}
 
@@ -51,7 +51,7 @@ def test_a_batch_folded_into_the_first_dimension_is_repeated_as_a_whole(tiny):
     freeze = FreezeHooks(tiny("qwen3")[0])
     freeze.frozen_values = {"scale": torch.arange(6.0)[:, None]}
     hook = type("Hook", (), {"name": "scale"})()
-    torch.testing.assert_close(freeze._freeze_hook(torch.zeros(12, 1), hook), torch.arange(6.0).repeat(2)[:, None])
+    torch.testing.assert_close(freeze.freeze_hook(torch.zeros(12, 1), hook), torch.arange(6.0).repeat(2)[:, None])
 
 
 def test_another_prompt_is_refused(traced):

@@ -8,7 +8,6 @@ import torch
 from solutions.chapter3_attribution_graphs import (
     compute_graph_scores,
     compute_influence,
-    drop_dead_ends,
     normalize_matrix,
     prune_edges,
     prune_graph,
@@ -196,14 +195,14 @@ def test_hidden_nodes_are_dropped_and_not_counted():
 
 
 def test_dead_ends_are_dropped_until_nothing_changes():
-    """Dropping 3 leaves 2 without a target, and then 1: one round is not enough."""
-    matrix = torch.zeros(5, 5)
-    for target, source in [(1, 0), (2, 1), (3, 2), (4, 0)]:
-        matrix[target, source] = 1.0
-    inner = torch.tensor([False, True, True, True, False])
-    kept, small = drop_dead_ends(matrix, needs_input=inner, needs_output=inner)
-    assert kept.tolist() == [0, 4]
-    assert torch.equal(small, torch.tensor([[0.0, 0.0], [1.0, 0.0]]))
+    """Node 3 loses both of its edges to the logits; that leaves 2 without a target, and then 1: one round is not enough."""
+    matrix = torch.zeros(7, 7)
+    for target, source, strength in [(1, 0, 1), (2, 1, 1), (3, 2, 1), (5, 3, 0.02), (6, 3, 0.02), (5, 4, 1), (6, 4, 1)]:
+        matrix[target, source] = strength
+    assert int((prune_edges(matrix, torch.tensor([0.5, 0.5]), 4, 0.95)[1] != 0).sum()) == 5
+    kept, small = prune_graph(matrix, torch.tensor([0.5, 0.5]), 4, 1.0, 0.95)
+    assert kept.tolist() == [4, 5, 6]
+    assert torch.equal(small, torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]))
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])

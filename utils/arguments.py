@@ -1,0 +1,134 @@
+"""Arguments checked and put into form: prompts, tokens, thresholds, and the model's mode.
+
+Whatever is wrong is said in one sentence, with what to do.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from jaxtyping import Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+
+def tokenize_prompt(model: TransformerBridge, prompt: str) -> Int[Tensor, "1 seq"]:
+    """The prompt's tokens.
+
+    Raises:
+        ValueError: there are none, or more than the model can take.
+    """
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise ValueError("The prompt is empty; give at least one word.")
+    tokens = model.to_tokens(prompt, truncate=False)
+    n_ctx = getattr(model.cfg, "n_ctx", None)
+    if n_ctx and tokens.shape[1] > n_ctx:
+        raise ValueError(f"The prompt has {tokens.shape[1]} tokens, but the model takes at most {n_ctx}; shorten it.")
+    return tokens
+
+
+def first_visible_position(model: TransformerBridge, tokens: Int[Tensor, "1 seq"], start_posn: int | None) -> int:
+    """`start_posn`; if it is None, 1 for a prompt with a beginning-of-sequence token, else 0.
+
+    Raises:
+        ValueError: there is no such position.
+    """
+    seq_len = tokens.shape[1]
+    if start_posn is None:
+        starts_with_bos = tokens[0, 0].item() == model.tokenizer.bos_token_id
+        return int(starts_with_bos and seq_len > 1)
+    if not 0 <= start_posn < seq_len:
+        raise ValueError(f"start_posn must be between 0 and {seq_len - 1} for this prompt, not {start_posn}.")
+    return start_posn
+
+
+def check_threshold(threshold: float, name: str = "A pruning threshold") -> None:
+    """Refuse a threshold that is not a share.
+
+    Raises:
+        ValueError: it is not between 0 and 1.
+    """
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"{name} must be between 0 and 1, not {threshold}.")
+
+
+def check_tracing_arguments(top_k: int | None, batch_size: int, node_threshold: float, edge_threshold: float) -> None:
+    """Refuse numbers out of range.
+
+    Raises:
+        ValueError: one of them is.
+    """
+    check_threshold(node_threshold, "node_threshold")
+    check_threshold(edge_threshold, "edge_threshold")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, not {batch_size}.")
+    if top_k is not None and top_k < 0:
+        raise ValueError(f"top_k must be at least 0, or None to keep every active latent, not {top_k}.")
+
+
+def check_output_choice(
+    d_vocab: int,
+    n_output_nodes: int,
+    probability_mass: float | None,
+    max_output_nodes: int,
+    token_ids: Sequence[int] | None,
+) -> None:
+    """Refuse a choice of output tokens that cannot be made.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+    if token_ids is not None:
+        ids = list(token_ids)
+        if not ids or not all(0 <= i < d_vocab for i in ids):
+            raise ValueError(f"Token ids must be between 0 and {d_vocab - 1}, and at least one is needed; got {ids}.")
+    elif probability_mass is None:
+        if n_output_nodes < 1:
+            raise ValueError(f"n_output_nodes must be at least 1, not {n_output_nodes}.")
+    elif not 0 < probability_mass <= 1:
+        raise ValueError(f"probability_mass must be above 0 and at most 1, not {probability_mass}.")
+    elif max_output_nodes < 1:
+        raise ValueError(f"max_output_nodes must be at least 1, not {max_output_nodes}.")
+
+
+def token_id(model: TransformerBridge, token: str | int) -> int:
+    """The id of a text that is a single token.
+
+    Raises:
+        ValueError: the text is unknown or takes several tokens.
+    """
+    d_vocab = model.W_U.shape[1]
+    if isinstance(token, int):
+        if not 0 <= token < d_vocab:
+            raise ValueError(f"There is no token {token}; ids go from 0 to {d_vocab - 1}.")
+        return token
+    ids = model.tokenizer.encode(token, add_special_tokens=False)
+    if len(ids) == 1 and (ids[0] != model.tokenizer.unk_token_id or token == model.tokenizer.unk_token):
+        return ids[0]
+    if len(ids) < 2:
+        raise ValueError(f"The model does not know the token {token!r}; give one that is in its vocabulary.")
+    pieces = " | ".join(model.tokenizer.decode([i]) for i in ids)
+    raise ValueError(
+        f"{token!r} is not one token but {len(ids)} ({pieces}); give a single token, such as the first one."
+    )
+
+
+def name_of(model: TransformerBridge) -> str:
+    """The model's name on the hub, or the last part of the folder it was loaded from."""
+    name = str(getattr(model.cfg, "model_name", None) or "")
+    return Path(name).name if Path(name).is_absolute() else name
+
+
+@contextmanager
+def evaluating(model: TransformerBridge) -> Iterator[None]:
+    """Without dropout; the model's mode is put back at the end."""
+    # the bridge does not own the Hugging Face model that it runs
+    modules = {*model.modules(), *model.original_model.modules()}
+    training = [module for module in modules if module.training]
+    try:
+        for module in training:
+            module.training = False
+        yield
+    finally:
+        for module in training:
+            module.training = True
