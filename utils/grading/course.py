@@ -1,15 +1,57 @@
-"""The chapters as grading sees them: their exercises, reference answers, planted mistakes and alternates."""
+"""The chapters as grading sees them: exercises and points, reference answers, planted mistakes and alternates."""
 
 import importlib
 import importlib.util
 import sys
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 
-from utils.grading.planted import Alternate, Mistake
-from utils.notebooks.reading import ROOT, Chapter, read_course
+import yaml
 
-__all__ = ["Chapter", "alternates", "chapter_of_test", "chapters", "mistakes", "reference", "references", "root_above"]
+from utils.grading.planted import Alternate, Mistake
+from utils.notebooks.reading import ROOT, Chapter, CourseError, front_matter, read_chapter
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A chapter by its front matter, which is all that most of grading needs. `page` reads the rest."""
+
+    path: Path
+    root: Path
+    number: int
+    title: str
+    solutions: str
+    tests: Path
+    points: dict[str, int]
+
+    @cached_property
+    def page(self) -> Chapter:
+        """The whole page. Raises CourseError."""
+        return read_chapter(self.path, self.root)
+
+    @property
+    def notebook(self) -> Path:
+        """Where a student writes the answers."""
+        return self.root / "chapters" / f"{self.path.stem}.ipynb"
+
+    def reference(self, name: str) -> object:
+        """The reference answer to an exercise."""
+        return getattr(importlib.import_module(self.solutions), name)
+
+    def references(self, without: str) -> dict[str, object]:
+        """The reference answers to all exercises but one, and all that is given."""
+        given = {name: importlib.import_module(self.page.source(name).module) for name in self.page.given}
+        found = {name: getattr(module, name) for name, module in given.items()}
+        return found | {name: self.reference(name) for name in self.points if name != without}
+
+    def mistakes(self, name: str) -> list[Mistake]:
+        """The planted mistakes of an exercise."""
+        return planted(self.tests / "mistakes.py").get(name, [])
+
+    def alternates(self, name: str) -> list[Alternate]:
+        """The other right answers to an exercise."""
+        return planted(self.tests / "alternates.py").get(name, [])
 
 
 def root_above(path: Path) -> Path:
@@ -19,42 +61,34 @@ def root_above(path: Path) -> Path:
 
 
 @cache
-def chapters(root: Path) -> list[Chapter]:
-    """All chapters of a course, in order. Raises CourseError. Its solutions can be imported from then on."""
+def chapters(root: Path) -> list[Outline]:
+    """All chapters of a course, in order. Its solutions can be imported from then on. Raises CourseError."""
     if str(root) not in sys.path:
         sys.path.append(str(root))
-    return read_course(root)
+    outlines = [read_outline(path, root) for path in (root / "instructions").glob("chapter*.md")]
+    return sorted(outlines, key=lambda outline: outline.number)
 
 
-def chapter_of_test(path: Path) -> Chapter | None:
+def read_outline(path: Path, root: Path) -> Outline:
+    """The front matter of a page. Raises CourseError."""
+    text = path.read_text(encoding="utf-8")
+    try:
+        course = yaml.safe_load(text.split("---")[1])["course"]
+    except (yaml.YAMLError, IndexError, KeyError, TypeError) as error:
+        raise CourseError(path, 1, "the page does not begin with front matter that has `course:`.") from error
+    course = front_matter(course, path, text)
+    folder = root / course["tests"]
+    return Outline(path, root, course["chapter"], course["title"], course["solutions"], folder, course["points"])
+
+
+def chapter_of_test(path: Path) -> Outline | None:
     """The chapter whose folder of tests holds a file."""
     found = [chapter for chapter in chapters(root_above(path)) if path.is_relative_to(chapter.tests)]
     return found[0] if found else None
 
 
-def reference(chapter: Chapter, name: str) -> object:
-    """The reference answer to an exercise, or what is given under this name."""
-    return getattr(importlib.import_module(chapter.source(name).module), name)
-
-
-def references(chapter: Chapter, without: str) -> dict[str, object]:
-    """Reference answers to all exercises but one, and all that is given."""
-    names = [*chapter.given, *(exercise.name for exercise in chapter.exercises)]
-    return {name: reference(chapter, name) for name in names if name != without}
-
-
-def mistakes(chapter: Chapter, name: str) -> list[Mistake]:
-    """The planted mistakes of an exercise."""
-    return _planted(chapter.tests / "mistakes.py").get(name, [])
-
-
-def alternates(chapter: Chapter, name: str) -> list[Alternate]:
-    """The other right answers to an exercise."""
-    return _planted(chapter.tests / "alternates.py").get(name, [])
-
-
 @cache
-def _planted(path: Path) -> dict[str, list]:
+def planted(path: Path) -> dict[str, list]:
     """`MISTAKES` or `ALTERNATES` of a file of that name; nothing if there is no such file."""
     if not path.is_file():
         return {}

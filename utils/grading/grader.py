@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from utils.grading import failure
-from utils.grading.course import Chapter, chapter_of_test, reference
+from utils.grading.course import Outline, chapter_of_test
 from utils.grading.expectations import Unexpected
 from utils.grading.fingerprint import Fingerprint, ending, noting
 from utils.grading.limits import Endless, ShortMemory, limited
@@ -25,7 +25,7 @@ READS_PRINTS = {"capsys", "capsysbinary", "capfd", "capfdbinary", "capteesys"}
 class Task(NamedTuple):
     """The exercise that a test grades."""
 
-    chapter: Chapter
+    chapter: Outline
     name: str
 
 
@@ -46,8 +46,7 @@ OUTCOME = pytest.StashKey[Outcome]()
 def find_task(item: pytest.Item) -> Task | None:
     """The exercise whose fixture a test takes; of several, the last in the order of the chapter."""
     chapter = chapter_of_test(item.path)
-    names = [exercise.name for exercise in chapter.exercises] if chapter else []
-    taken = [name for name in names if name in getattr(item, "fixturenames", ())]
+    taken = [name for name in chapter.points if name in getattr(item, "fixturenames", ())] if chapter else []
     return Task(chapter, taken[-1]) if taken else None
 
 
@@ -71,7 +70,7 @@ class Grader:
     def value(self, item: pytest.Item, name: str) -> object:
         """What a test gets for the fixture `name`: the answer that it grades, or the reference to another exercise."""
         task = item.stash[TASK]
-        return self.answer(task).value if name == task.name else reference(task.chapter, name)
+        return self.answer(task).value if name == task.name else task.chapter.reference(name)
 
     def run(self, item: pytest.Item, answer: Answer) -> Outcome:
         """Run one test on an answer, on the side. Fixtures that tests share are kept for the next one."""

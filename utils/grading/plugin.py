@@ -6,7 +6,7 @@
 import pytest
 from _pytest.runner import runtestprotocol
 
-from utils.grading.course import chapter_of_test, reference
+from utils.grading.course import chapter_of_test
 from utils.grading.grader import TASK, Grader, Task, conclude, find_task
 from utils.grading.results import Answer
 from utils.notebooks.errors import CourseError
@@ -32,7 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def reference_answer(task: Task) -> Answer:
     """The reference answer to an exercise."""
-    return Answer(task.name, reference(task.chapter, task.name))
+    return Answer(task.name, task.chapter.reference(task.name))
 
 
 class Fixtures:
@@ -60,7 +60,7 @@ def pytest_pycollect_makemodule(module_path, parent) -> None:
     except CourseError as error:
         raise parent.CollectError(str(error)) from error
     known = parent.config.stash[NAMES]
-    new = {exercise.name for exercise in chapter.exercises} - known if chapter else set()
+    new = set(chapter.points) - known if chapter else set()
     if new:
         known |= new
         parent.config.pluginmanager.register(type("Fixtures", (Fixtures,), {})(new))
