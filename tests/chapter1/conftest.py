@@ -36,7 +36,9 @@ class Case(NamedTuple):
         return acts[positions, latents], positions, latents
 
 
-def read(case: Case, place: str, changes: dict[str, Callable[[Tensor], Tensor]] | None = None, batch: int = 1) -> Tensor:
+def read(
+    case: Case, place: str, changes: dict[str, Callable[[Tensor], Tensor]] | None = None, batch: int = 1
+) -> Tensor:
     """What the model has at the hook `place`, with the values at other hooks replaced; (batch, seq, ...), or (seq, ...) of one."""
     found = {}
 
@@ -79,7 +81,9 @@ def slopes(function: Callable[[Tensor], Tensor], at: Tensor, size: float) -> Ten
     return (upper - lower).T / (2 * size)
 
 
-def decoded(case: Case, layer: int, values: Tensor, positions: Tensor, latents: Tensor, error: Tensor | float) -> Tensor:
+def decoded(
+    case: Case, layer: int, values: Tensor, positions: Tensor, latents: Tensor, error: Tensor | float
+) -> Tensor:
     """Residual streams (batch, seq, d_model) for a batch of values of the active latents."""
     sae = case.saes[layer]
     acts = values.new_zeros(len(values), case.tokens.shape[1], sae.cfg.d_sae)

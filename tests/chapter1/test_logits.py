@@ -65,15 +65,16 @@ def test_logit_gradients_predict_a_small_ablation_of_the_real_model(latent_to_lo
 
 
 def effects_one_by_one(x, layer, token_ids, step, changes=None):
-    """The effects of `ablation_effects`, one run of the model for each latent."""
+    """The effects of `ablation_effects`: one copy of the residual stream for each latent, changed in a loop."""
     values, positions, latents = x.active(layer)
-    before = demeaned_logits(x, x.clean(layer)[None], changes, layer)[0, token_ids]
-    columns = []
+    clean = x.clean(layer)
+    streams = [clean]
     for value, position, latent in zip(values, positions, latents):
-        stream = x.clean(layer).clone()
+        stream = clean.clone()
         stream[position] -= step * value * x.saes[layer].W_dec[latent]
-        columns.append(demeaned_logits(x, stream[None], changes, layer)[0, token_ids] - before)
-    return torch.stack(columns, 1)
+        streams.append(stream)
+    logits = demeaned_logits(x, torch.stack(streams), changes, layer)[:, token_ids]
+    return (logits[1:] - logits[0]).T
 
 
 @pytest.mark.parametrize("step", [1.0, 0.3])

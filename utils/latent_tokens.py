@@ -1,0 +1,50 @@
+"""Short names for latents: the tokens on which they fire most, counted on a sample of sentences."""
+
+import torch
+from sae_lens import SAE
+from transformer_lens.model_bridge import TransformerBridge
+
+SENTENCES = 400
+
+
+def sample_texts(count: int = SENTENCES) -> list[str]:
+    """Sentences of the bundled model's corpus, evenly spread over it, always the same."""
+    from utils.atlas.corpus import all_sentences
+    from utils.atlas.world import load_world
+
+    sentences = all_sentences(load_world())
+    return [sentence.text for sentence in sentences[:: max(1, len(sentences) // count)]][:count]
+
+
+@torch.no_grad()
+def name_by_tokens(
+    model: TransformerBridge, saes: dict[int, SAE], texts: list[str], n_tokens: int = 2
+) -> dict[tuple[int, int], str]:
+    """`(layer, latent) -> "' Texas', ' Dallas'"`: the tokens that carry most of a latent's activation, the first one first.
+
+    Latents that never fire on `texts` are left out. The tokens say where a latent is active, which is a hint at what it stands for
+    and no more.
+    """
+    encoded = model.tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    tokens, used = encoded["input_ids"], encoded["attention_mask"].bool()
+    places = {sae.cfg.metadata.hook_name: layer for layer, sae in saes.items()}
+    ids, inverse = tokens[used].unique(return_inverse=True)
+    totals = {layer: torch.zeros(len(ids), sae.cfg.d_sae) for layer, sae in saes.items()}
+    done = 0
+    for rows, mask in zip(tokens.split(64), used.split(64), strict=True):
+        device = next(model.parameters()).device
+        _, cache = model.run_with_cache(rows.to(device), names_filter=places.__contains__)
+        count = int(mask.sum())
+        for place, layer in places.items():
+            acts = saes[layer].encode(cache[place][mask.to(device)]).float().cpu()
+            totals[layer].index_add_(0, inverse[done : done + count], acts)
+        done += count
+    names = {}
+    for layer, total in totals.items():
+        values, rows = total.topk(min(n_tokens, len(ids)), dim=0)
+        for latent in (values[0] > 0).nonzero().flatten().tolist():
+            enough = values[:, latent] > 0.15 * total[:, latent].sum()
+            enough[0] = True
+            shown = [repr(model.tokenizer.decode([token])) for token in ids[rows[enough, latent]].tolist()]
+            names[layer, latent] = ", ".join(shown)
+    return names
