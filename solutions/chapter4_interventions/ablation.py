@@ -49,15 +49,17 @@ def matched_controls(
         ValueError: there are not enough other items.
     """
     ### BEGIN SOLUTION
-    free = [i for i in range(len(sizes)) if i not in set(chosen)]
-    if len(free) < len(chosen):
-        raise ValueError(f"{len(chosen)} controls are needed, but there are only {len(free)} other items.")
+    free = torch.ones(len(sizes), dtype=torch.bool)
+    free[list(chosen)] = False
+    if int(free.sum()) < len(chosen):
+        raise ValueError(f"{len(chosen)} controls are needed, but there are only {int(free.sum())} other items.")
     controls = []
     for i in chosen:
-        nearest = sorted(free, key=lambda other: abs(float(sizes[other] - sizes[i])))[:n_nearest]
-        drawn = nearest[int(torch.randint(len(nearest), (), generator=generator))]
+        distance = (sizes - sizes[i]).abs().masked_fill(~free, float("inf"))
+        nearest = distance.argsort(stable=True)[: min(n_nearest, int(free.sum()))]
+        drawn = int(nearest[torch.randint(len(nearest), (), generator=generator)])
         controls.append(drawn)
-        free.remove(drawn)
+        free[drawn] = False
     return controls
     ### END SOLUTION
 

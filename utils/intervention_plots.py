@@ -1,0 +1,356 @@
+"""The pictures of chapter 4: interventions and their controls. Every function takes numbers and returns a plotly figure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from utils.graph import NodeType
+from utils.plots import FROZEN, INK, LOWERS, NODE_COLOURS, PAPER, RAISES, RULE, SOFT
+
+LATENT = NODE_COLOURS[NodeType.LATENT]
+CONTROL = NODE_COLOURS[NodeType.MLP_ERROR]
+Z = 1.96  # a 95 % interval
+
+
+def plot_switches(levels: Mapping[str, Sequence[bool]], columns: Sequence[str]) -> go.Figure:
+    """What answers to an edit at every level, and what is held.
+
+    Args:
+        levels: a name for every level, and for every column whether that part of the model answers.
+        columns: the parts of the model.
+    """
+    answers = [list(map(int, row)) for row in levels.values()]
+    figure = _figure("What answers to an edit, and what is held", 110 + 42 * len(levels))
+    figure.add_heatmap(
+        z=answers,
+        x=list(columns),
+        y=list(levels),
+        text=[["answers" if cell else "held" for cell in row] for row in answers],
+        texttemplate="%{text}",
+        colorscale=[[0, "#fdf1e0"], [1, "#cfe1f2"]],
+        zmin=0,
+        zmax=1,
+        showscale=False,
+        hoverinfo="skip",
+        xgap=3,
+        ygap=3,
+    )
+    figure.update_yaxes(autorange="reversed")
+    figure.update_xaxes(side="top")
+    figure.update_layout(margin={"t": 80})
+    return figure
+
+
+def plot_freeze_levels(effects: Mapping[str, float], target: str) -> go.Figure:
+    """The effect of one edit, with ever more of the model free to answer.
+
+    Args:
+        effects: a name for every level, and the change of the target.
+        target: the target, in words.
+    """
+    figure = _figure(f"One edit, more and more of the model free to answer: {target}", 340)
+    figure.add_bar(
+        x=list(effects),
+        y=list(effects.values()),
+        marker_color=[LATENT] + [RAISES] * (len(effects) - 2) + [INK],
+        text=[f"{value:+.3f}" for value in effects.values()],
+        textposition="outside",
+        cliponaxis=False,
+        hoverinfo="skip",
+    )
+    figure.add_hline(y=0, line={"color": INK, "width": 1})
+    figure.update_xaxes(title="free to answer", showgrid=False)
+    figure.update_yaxes(title="change of the score", gridcolor=RULE, zeroline=False)
+    return figure
+
+
+def plot_predictions(
+    predicted: Mapping[str, Float[Tensor, " n"]], measured: Float[Tensor, " n"], names: Sequence[str] | None = None
+) -> go.Figure:
+    """Predicted against measured effects, one point a latent; on the line a prediction is right.
+
+    Args:
+        predicted: a name for every way to predict, and the predicted effects.
+        measured: the measured effects.
+        names: what is shown where the pointer rests on a point.
+    """
+    figure = _figure("Predicted and measured effects", 460)
+    ends = [float(min(measured.min(), *(x.min() for x in predicted.values())))]
+    ends.append(float(max(measured.max(), *(x.max() for x in predicted.values()))))
+    figure.add_scatter(
+        x=ends, y=ends, mode="lines", line={"color": SOFT, "width": 1, "dash": "dot"}, name="right", hoverinfo="skip"
+    )
+    styles = zip((LATENT, LOWERS, FROZEN), ("circle", "diamond-open", "x"))
+    for (name, effects), (colour, symbol) in zip(predicted.items(), styles):
+        figure.add_scatter(
+            x=effects.tolist(),
+            y=measured.tolist(),
+            mode="markers",
+            name=name,
+            marker={"color": colour, "size": 7, "symbol": symbol, "opacity": 0.7},
+            text=names,
+            hovertemplate="%{text}<br>predicted %{x:.3f}, measured %{y:.3f}<extra></extra>" if names else None,
+        )
+    figure.update_xaxes(title="predicted change of the answer's score", gridcolor=RULE, zerolinecolor=SOFT)
+    figure.update_yaxes(title="measured change", gridcolor=RULE, zerolinecolor=SOFT)
+    return figure
+
+
+def plot_dose_response(
+    doses: Sequence[float], responses: Mapping[str, Float[Tensor, "n_prompts n_doses"]]
+) -> go.Figure:
+    """Mean change of the answer's score at every dose, with 95 % intervals over prompts.
+
+    Args:
+        doses: multiples of the activations.
+        responses: a name for every group of latents, and its responses, one row a prompt.
+    """
+    n_prompts = len(next(iter(responses.values())))
+    figure = _figure(f"Dose and response: mean and 95 % interval over {n_prompts} prompts", 400)
+    for (name, values), colour in zip(responses.items(), (RAISES, CONTROL, FROZEN)):
+        half = Z * values.std(0) / len(values) ** 0.5 if len(values) > 1 else torch.zeros(len(doses))
+        figure.add_scatter(
+            x=list(doses),
+            y=values.mean(0).tolist(),
+            error_y={"type": "data", "array": half.tolist(), "thickness": 1.2, "width": 4},
+            mode="lines+markers",
+            name=name,
+            line={"color": colour, "width": 2.5},
+        )
+    figure.add_vline(x=1, line={"color": SOFT, "width": 1, "dash": "dot"})
+    figure.add_annotation(x=1, y=0, yref="paper", text="unchanged", showarrow=False, xanchor="left", yanchor="bottom")
+    figure.update_xaxes(title="multiple of the latents' activations", gridcolor=RULE, zeroline=False)
+    figure.update_yaxes(title="change of the answer's score", gridcolor=RULE, zerolinecolor=SOFT)
+    return figure
+
+
+def plot_by_rank(
+    effects: Float[Tensor, "n_prompts n_ranks"], controls: Float[Tensor, "n_prompts n_ranks"]
+) -> go.Figure:
+    """Size of the measured effect of the most influential latent, the second, ...: mean and 95 % interval over prompts.
+
+    Args:
+        effects: sizes of the effects, one row a prompt, one column a rank; nan where a prompt has fewer latents.
+        controls: the same for random latents of matched activation.
+    """
+    figure = _figure("Measured effect by rank of influence", 360)
+    for name, values, colour in (("by influence", effects, RAISES), ("matched controls", controls, CONTROL)):
+        there = (~values.isnan()).sum(0).clamp_min(1)
+        mean = values.nansum(0) / there
+        spread = ((values - mean).square().nansum(0) / there).sqrt()
+        figure.add_scatter(
+            x=list(range(1, values.shape[1] + 1)),
+            y=mean.tolist(),
+            error_y={"type": "data", "array": (Z * spread / there.sqrt()).tolist(), "thickness": 1.2, "width": 4},
+            mode="lines+markers",
+            name=name,
+            line={"color": colour, "width": 2.5},
+        )
+    figure.update_xaxes(title="rank of influence in the graph", gridcolor=RULE, zeroline=False, dtick=1)
+    figure.update_yaxes(title="size of the change when ablated", gridcolor=RULE, rangemode="tozero")
+    return figure
+
+
+@dataclass(frozen=True)
+class Box:
+    """A supernode in a diagram.
+
+    Attributes:
+        name: what is written into it.
+        x, y: where it stands; words of the prompt are at the bottom.
+        fraction: activation after an intervention as a fraction of before; None if it is not a supernode (words, answers).
+        badge: what is done to it, such as "0×"; empty if nothing is.
+        note: a second line.
+    """
+
+    name: str
+    x: float
+    y: float
+    fraction: float | None = None
+    badge: str = ""
+    note: str = ""
+
+
+def draw_supernodes(
+    boxes: Sequence[Box],
+    arrows: Sequence[tuple[str, str, float]],
+    title: str,
+    answers: Sequence[tuple[str, float]] = (),
+) -> go.Figure:
+    """A diagram of supernodes with an intervention marked. A box is the paler, the less is left of its activation.
+
+    Args:
+        boxes: the supernodes, and words and answers of the prompt.
+        arrows: (from, to, share): wider for a larger share of the strongest.
+        title: the prompt, for example.
+        answers: the most probable next tokens after the intervention, with their probabilities.
+    """
+    figure = _figure(title, 440)
+    place = {box.name: box for box in boxes}
+    strongest = max((abs(share) for *_, share in arrows), default=1.0) or 1.0
+    for start, end, share in arrows:
+        a, b = place[start], place[end]
+        figure.add_annotation(
+            x=b.x,
+            y=b.y - 0.24,
+            ax=a.x,
+            ay=a.y + 0.24,
+            xref="x",
+            yref="y",
+            axref="x",
+            ayref="y",
+            text="",
+            arrowhead=2,
+            arrowsize=0.8,
+            arrowwidth=max(1.0, 5 * abs(share) / strongest),
+            arrowcolor=RAISES if share >= 0 else LOWERS,
+            opacity=0.55,
+        )
+    for box in boxes:
+        left = 1.0 if box.fraction is None or box.fraction != box.fraction else min(1.0, max(0.0, box.fraction))
+        fill = _mix(PAPER, "#cfe1f2" if box.fraction is not None else "#eceef1", left)
+        half = 0.06 + 0.0085 * max(len(box.name), len(box.note))
+        outline = {"color": LOWERS if box.badge else INK, "width": 2 if box.badge else 1}
+        figure.add_shape(
+            type="rect",
+            x0=box.x - half,
+            x1=box.x + half,
+            y0=box.y - 0.22,
+            y1=box.y + 0.22,
+            fillcolor=fill,
+            line=outline,
+        )
+        text = f"<b>{box.name}</b>" + (f"<br>{box.note}" if box.note else "")
+        if box.fraction is not None:
+            text += f"<br>{box.fraction:.0%}" if box.fraction == box.fraction else "<br>was silent"
+        figure.add_annotation(x=box.x, y=box.y, text=text, showarrow=False, font={"color": INK, "size": 12})
+        if box.badge:
+            figure.add_annotation(
+                x=box.x - half,
+                y=box.y + 0.22,
+                text=f" {box.badge} ",
+                showarrow=False,
+                font={"color": PAPER, "size": 12},
+                bgcolor=LOWERS,
+            )
+    if answers:
+        lines = "<br>".join(f"{token} {prob:.0%}" for token, prob in answers)
+        figure.add_annotation(
+            x=1,
+            y=1,
+            xref="paper",
+            yref="paper",
+            text=f"<b>the model now says</b><br>{lines}",
+            showarrow=False,
+            align="left",
+        )
+    xs, ys = [box.x for box in boxes], [box.y for box in boxes]
+    figure.update_xaxes(visible=False, range=[min(xs) - 0.35, max(xs) + 0.45])
+    figure.update_yaxes(visible=False, range=[min(ys) - 0.5, max(ys) + 0.6])
+    return figure
+
+
+def plot_rates(rates: Mapping[str, float], n: int, title: str) -> go.Figure:
+    """Shares of `n` tries with 95 % intervals (Wilson's, which stay between 0 and 1).
+
+    Args:
+        rates: a name for every bar, and its share. Names that contain "control" or "unrelated" are grey.
+        n: number of tries of each.
+        title: what is counted.
+    """
+    low, high = zip(*(wilson_interval(rate, n) for rate in rates.values()))
+    grey = [any(word in name for word in ("control", "unrelated", "different")) for name in rates]
+    figure = _figure(title, 120 + 44 * len(rates))
+    figure.add_bar(
+        y=list(rates),
+        x=list(rates.values()),
+        orientation="h",
+        marker_color=[CONTROL if is_control else LATENT for is_control in grey],
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [b - rate for b, rate in zip(high, rates.values())],
+            "arrayminus": [rate - a for a, rate in zip(low, rates.values())],
+            "thickness": 1.2,
+            "width": 5,
+        },
+        hovertemplate="%{x:.1%}<extra></extra>",
+    )
+    for (name, rate), end in zip(rates.items(), high):
+        figure.add_annotation(x=end, y=name, text=f"{rate:.0%}", showarrow=False, xanchor="left", xshift=6)
+    figure.update_xaxes(range=[0, 1.08], tickformat=".0%", gridcolor=RULE, zeroline=False)
+    figure.update_yaxes(autorange="reversed")
+    return figure
+
+
+def wilson_interval(rate: float, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share observed in `n` tries."""
+    centre = (rate + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * (rate * (1 - rate) / n + Z**2 / (4 * n**2)) ** 0.5
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def plot_overlaps(overlaps: Mapping[str, Float[Tensor, " n_layers"]]) -> go.Figure:
+    """Shared latents layer by layer.
+
+    Args:
+        overlaps: a name for every comparison, and its mean overlap (0 to 1) in every layer.
+    """
+    figure = _figure("Latents that two prompts share", 360)
+    for (name, values), colour in zip(overlaps.items(), (RAISES, LOWERS, CONTROL, FROZEN)):
+        figure.add_scatter(
+            x=list(range(len(values))),
+            y=values.tolist(),
+            mode="lines+markers",
+            name=name,
+            line={"color": colour, "width": 2.5},
+        )
+    figure.update_xaxes(title="layer", dtick=1, gridcolor=RULE, zeroline=False)
+    figure.update_yaxes(title="overlap of active latents", range=[0, 1.02], tickformat=".0%", gridcolor=RULE)
+    return figure
+
+
+def plot_scores_by_size(rows: Mapping[str, Sequence[Mapping[str, float]]]) -> go.Figure:
+    """Replacement and completeness score of graphs with ever more latents.
+
+    Args:
+        rows: a name for every prompt, and its rows with "latents", "replacement" and "completeness".
+    """
+    figure = _figure("How good is a graph of n latents?", 380)
+    for (name, scores), colour in zip(rows.items(), (RAISES, LOWERS, FROZEN, LATENT)):
+        for score, dash in (("replacement", "solid"), ("completeness", "dot")):
+            figure.add_scatter(
+                x=[row["latents"] for row in scores],
+                y=[row[score] for row in scores],
+                mode="lines+markers",
+                name=f"{score}: {name}",
+                line={"color": colour, "width": 2, "dash": dash},
+            )
+    figure.update_xaxes(title="latents kept, the most influential first", gridcolor=RULE, zeroline=False)
+    figure.update_yaxes(title="score", range=[0, 1.02], gridcolor=RULE)
+    return figure
+
+
+def _figure(title: str, height: int) -> go.Figure:
+    figure = go.Figure()
+    figure.update_layout(
+        title={"text": title, "font": {"size": 15}, "x": 0.02},
+        height=height,
+        width=820,
+        paper_bgcolor=PAPER,
+        plot_bgcolor=PAPER,
+        font={"color": INK, "size": 12},
+        margin={"l": 70, "r": 30, "t": 60, "b": 50},
+        legend={"orientation": "h", "y": -0.2, "x": 0},
+    )
+    return figure
+
+
+def _mix(a: str, b: str, share: float) -> str:
+    """A colour between two, both as #rrggbb."""
+    parts = (round(int(a[i : i + 2], 16) * (1 - share) + int(b[i : i + 2], 16) * share) for i in (1, 3, 5))
+    return "#" + "".join(f"{part:02x}" for part in parts)
