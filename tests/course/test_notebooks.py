@@ -349,6 +349,18 @@ BAD_MATERIAL = {
         "{given} check",
         "defines no `check`",
     ),
+    "a name that nobody gave": (
+        "solutions_toy/averages.py",
+        "    check_width(width)\n",
+        "    check_width(min(width, WIDEST))\n",
+        "`smooth` uses `WIDEST`, which this page neither imports nor gives",
+    ),
+    "a type that nobody gave": (
+        "solutions_toy/averages.py",
+        "list[float], width",
+        "Values, width",
+        "`smooth` uses `Values`",
+    ),
     "dead link": (
         "instructions/chapter9_toy.md",
         "## Windows",

@@ -1,7 +1,9 @@
 """What must be there before a chapter's notebooks are built: solutions, tests, planted mistakes."""
 
 import ast
+import builtins
 import importlib.util
+import symtable
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +21,7 @@ def find_problems(chapter: Chapter) -> list[CourseError]:
         solution_problems,
         given_problems,
         code_problems,
+        name_problems,
         test_problems,
         mistake_problems,
     ]
@@ -63,19 +66,63 @@ def given_problems(chapter: Chapter) -> Iterator[CourseError]:
 
 def code_problems(chapter: Chapter) -> Iterator[CourseError]:
     """Code cells are Python and do not import the solutions they ask for."""
-    for cell in chapter.cells:
-        if not isinstance(cell, Code) or cell.text.startswith("%%"):
-            continue
+    for cell in code_cells(chapter):
         try:
-            tree = ast.parse(
-                "\n".join("pass" if line.startswith(("%", "!")) else line for line in cell.text.splitlines())
-            )
+            tree = ast.parse(without_magics(cell.text))
         except SyntaxError as error:
             yield CourseError(chapter.path, cell.line, f"line {error.lineno} of this cell is not Python: {error.msg}.")
             continue
         for module in imported_modules(tree):
             if f"{module}.".startswith(f"{chapter.solutions}."):
                 yield CourseError(chapter.path, cell.line, "this cell imports the solutions of its own chapter.")
+
+
+def code_cells(chapter: Chapter) -> list[Code]:
+    """The page's code cells, those in other languages left out."""
+    return [cell for cell in chapter.cells if isinstance(cell, Code) and not cell.text.startswith("%%")]
+
+
+def without_magics(text: str) -> str:
+    """A cell as Python reads it."""
+    return "\n".join("pass" if line.startswith(("%", "!")) else line for line in text.splitlines())
+
+
+def name_problems(chapter: Chapter) -> Iterator[CourseError]:
+    """What answers and given code use is defined on the page. (What code cells use shows when they are executed.)"""
+    wanted = [(cell.name, cell.line) for cell in chapter.exercises]
+    wanted += [(name, cell.line) for cell in chapter.cells if isinstance(cell, Given) for name in cell.names]
+    known = {*dir(builtins), "__name__", "__file__", "check", "progress", *(name for name, _ in wanted)}
+    for cell in code_cells(chapter):
+        try:
+            known |= defined_names(without_magics(cell.text))
+        except SyntaxError:
+            continue
+    for name, line in wanted:
+        try:
+            source = chapter.source(name, line)
+        except CourseError:
+            continue
+        for missing in sorted(used_names(source.text) - known):
+            yield CourseError(
+                chapter.path, line, f"`{name}` uses `{missing}`, which this page neither imports nor gives."
+            )
+
+
+def defined_names(code: str) -> set[str]:
+    """The names that a piece of code defines at its top level."""
+    table = symtable.symtable(code, "cell", "exec")
+    return {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
+
+
+def used_names(code: str) -> set[str]:
+    """The global names that a piece of code uses, at its top level or inside functions, and does not define."""
+    used, waiting = set(), [symtable.symtable(code, "cell", "exec")]
+    while waiting:
+        table = waiting.pop()
+        at_top = table.get_type() == "module"
+        used |= {s.get_name() for s in table.get_symbols() if s.is_referenced() and (at_top or s.is_global())}
+        waiting += table.get_children()
+    return used - defined_names(code)
 
 
 def imported_modules(tree: ast.AST) -> Iterator[str]:
