@@ -6,7 +6,8 @@ from functools import cache
 import pytest
 import torch
 
-from tests.tiny import tiny_model, tiny_transcoders
+from tests.tiny import PROMPT, tiny_model, tiny_transcoders
+from tests.tracing import Traced, trace
 from utils import models
 from utils.grading.restore import watch
 
@@ -37,6 +38,20 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable:
         transcoders = tiny_transcoders(made, skip)
         watch(*transcoders.values())
         return made, transcoders
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def traced(tiny: Callable) -> Callable[..., Traced]:
+    """`traced(architecture, ...)`: see `tiny` and `trace`; each prompt is traced once."""
+    done: dict = {}
+
+    def make(architecture: str, prompt: str = PROMPT, start_posn: int = 0, top_k: int | None = None, **kinds) -> Traced:
+        key = (architecture, prompt, start_posn, top_k, *sorted(kinds.items(), key=str))
+        if key not in done:
+            done[key] = trace(*tiny(architecture, **kinds), prompt, start_posn, top_k)
+        return done[key]
 
     return make
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from solutions.chapter3_attribution_graphs import FreezeHooks, TranscoderReplacementHooks
-from tests.chapter3.conftest import state_of
 from tests.tiny import ARCHITECTURES, D_MODEL, PROMPT, tiny_transcoders
+from tests.tracing import linear_hooks, state_of
 from utils.hooks import check_transcoders, hooked
 
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 0.1}
@@ -61,7 +61,7 @@ def test_another_prompt_is_refused(traced):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_the_frozen_model_is_affine_in_the_embedding(traced, linear_hooks, architecture):
+def test_the_frozen_model_is_affine_in_the_embedding(traced, architecture):
     """f(u + v) - f(u) - f(v) + f(0) = 0 for embeddings nothing like the prompt's."""
     x = traced(architecture)
     torch.manual_seed(0)

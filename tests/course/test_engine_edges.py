@@ -12,8 +12,8 @@ from solutions.chapter3_attribution_graphs import (
     tabulate_sources,
     walk_back,
 )
-from tests.chapter3.conftest import state_of, trace
 from tests.tiny import ARCHITECTURES, D_MODEL
+from tests.tracing import linear_hooks, state_of, trace
 from utils.graph import NodeType
 
 GAP = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 0.1}
@@ -80,7 +80,7 @@ def test_the_matrix_only_points_forward(traced, architecture):
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("skip", [True, False])
-def test_interventions_find_the_same_edges(traced, linear_hooks, architecture, skip):
+def test_interventions_find_the_same_edges(traced, architecture, skip):
     """Add delta times a source's writing vector: every target's reading changes by delta times the edge."""
     x = traced(architecture, skip=skip)
     n_layers, delta = x.model.cfg.n_layers, 3.0

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from solutions.chapter3_attribution_graphs import attribute, compute_influence, prune_graph
-from tests.chapter3.conftest import state_of
 from tests.tiny import ARCHITECTURES, N_CTX, PROMPT
+from tests.tracing import state_of
 from utils.graph import NodeType
 
 

@@ -1,17 +1,17 @@
-"""What the tests of chapter 3 share: one traced prompt with all intermediate results."""
+"""For tests on graphs: a prompt traced step by step with the reference, all that a call must leave alone, a linear model."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import pytest
 import torch
 from torch import Tensor
 from transformer_lens import ActivationCache
+from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 
 from solutions import chapter3_attribution_graphs as chapter3
 from tests.tiny import PROMPT
 from utils.graph import GraphNodes
+from utils.hooks import Hook
 
 
 @dataclass
@@ -49,20 +49,6 @@ def trace(model, transcoders, prompt: str = PROMPT, start_posn: int = 0, top_k: 
     return Traced(model, transcoders, tokens, freeze, cache, tc_hooks, graph, run, adjacency, bias, values)
 
 
-@pytest.fixture(scope="session")
-def traced(tiny) -> Callable[..., Traced]:
-    """`traced(architecture, ...)`: see `tiny` and `trace`; each is traced once."""
-    done: dict = {}
-
-    def make(architecture: str, prompt: str = PROMPT, start_posn: int = 0, top_k: int | None = None, **kinds) -> Traced:
-        key = (architecture, prompt, start_posn, top_k, *sorted(kinds.items(), key=str))
-        if key not in done:
-            done[key] = trace(*tiny(architecture, **kinds), prompt, start_posn, top_k)
-        return done[key]
-
-    return make
-
-
 @dataclass(frozen=True)
 class State:
     """All that a function must leave as it found it."""
@@ -91,31 +77,25 @@ def state_of(model: TransformerBridge, transcoders: dict) -> State:
     )
 
 
-@pytest.fixture(scope="session")
-def linear_hooks() -> Callable[[Traced], list]:
-    """`linear_hooks(traced)`: hooks that make the model itself linear, for interventions.
+def linear_hooks(x: Traced) -> list[Hook]:
+    """Hooks that make the model itself linear, for interventions.
 
     Patterns and scales are held, and every MLP's output is its output on this prompt plus what the skip makes of the change
     of its input. Written without the solution's hooks on MLPs, as an independent truth.
     """
+    return x.freeze.fwd_hooks + [hook for layer in x.transcoders for hook in linear_mlp_hooks(x, layer)]
 
-    def make(x: Traced) -> list:
-        def hooks_of(layer: int, transcoder) -> list:
-            x_before, y_before = x.cache[f"blocks.{layer}.mlp.hook_in"], x.cache[f"blocks.{layer}.hook_mlp_out"]
-            now = {}
 
-            def capture(value, hook):
-                now["x"] = value
+def linear_mlp_hooks(x: Traced, layer: int) -> list[Hook]:
+    """Hooks that put the linear MLP in the place of one MLP."""
+    x_before, y_before = x.cache[f"blocks.{layer}.mlp.hook_in"], x.cache[f"blocks.{layer}.hook_mlp_out"]
+    W_skip, now = getattr(x.transcoders[layer], "W_skip", None), {}
 
-            def replace(value, hook):
-                W_skip = getattr(transcoder, "W_skip", None)
-                # W_skip is (d_out, d_in)
-                return (
-                    y_before if W_skip is None else y_before + torch.einsum("oi,bpi->bpo", W_skip, now["x"] - x_before)
-                )
+    def capture(value: Tensor, hook: HookPoint) -> None:
+        now["x"] = value
 
-            return [(f"blocks.{layer}.mlp.hook_in", capture), (f"blocks.{layer}.hook_mlp_out", replace)]
+    def replace(value: Tensor, hook: HookPoint) -> Tensor:
+        # W_skip is (d_out, d_in)
+        return y_before if W_skip is None else y_before + torch.einsum("oi,bpi->bpo", W_skip, now["x"] - x_before)
 
-        return x.freeze.fwd_hooks + [hook for layer, tc in x.transcoders.items() for hook in hooks_of(layer, tc)]
-
-    return make
+    return [(f"blocks.{layer}.mlp.hook_in", capture), (f"blocks.{layer}.hook_mlp_out", replace)]
