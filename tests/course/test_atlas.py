@@ -9,12 +9,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from utils.atlas import evaluate
+from utils.atlas import evaluate, interchange
 from utils.atlas.card import exchange_pairs
 from utils.atlas.corpus import FAMILIES, all_sentences
 from utils.atlas.dictionaries import DictionaryConfig, least_squares, train_transcoder
-from utils.atlas.language_model import MIXTURE
-from utils.atlas.train import ATLAS, FULL, collect_for_dictionaries, training_rows
+from utils.atlas.language_model import MIXTURE, build_model
+from utils.atlas.train import ATLAS, FULL, MINIATURE, collect_for_dictionaries, training_rows
 from utils.atlas.world import HELD_OUT_SHARE, load_world
 from utils.models import ATLAS_FOLDER
 
@@ -80,6 +80,47 @@ def test_any_text_survives_the_tokenizer(tokenizer):
         assert tokenizer.decode(tokenizer.encode(text), skip_special_tokens=True) == text
 
 
+@pytest.fixture(scope="module")
+def partners(sentences, world, tokenizer):
+    return interchange.Partners(sentences, world.held_out_two_hop, tokenizer, FULL.model.sequence_length)
+
+
+@pytest.mark.parametrize("carried", interchange.INTERCHANGES, ids=lambda i: f"{i.carries}-{i.places}-{i.layers}")
+def test_an_interchange_never_teaches_what_is_held_out(partners, world, carried):
+    own, other = partners.draw(500, carried, random.Random(0))
+    for row, partner in zip(own, other, strict=True):
+        own_facts, facts = partners.sentences[row].concepts, partners.sentences[partner].concepts
+        assert (own_facts.get("city"), facts.get("relation")) not in world.held_out_two_hop
+        if carried.carries == "language":
+            assert own_facts["concept"] == facts["concept"] and not partners.sentences[partner].held_out
+        if carried.carries == "relation":
+            assert partners.sentences[row].concepts["place"] == partners.sentences[partner].concepts["place"]
+
+
+def test_an_interchange_pairs_the_same_words(partners):
+    own, other = (torch.tensor(rows) for rows in partners.draw(200, interchange.INTERCHANGES[0], random.Random(1)))
+    prompts = partners.prompts
+    positions, where = interchange.alignment(prompts.subject, prompts.last, own, other, 24, "both")
+    tokens = torch.nn.functional.pad(prompts.tokens, (0, 24))[:, :24]
+    same = tokens[own] == tokens[other].gather(1, positions)
+    after = where & (torch.arange(24) > prompts.subject[own, None])
+    assert after.any() and same[after].all() and not same[where].all()
+
+
+def test_an_interchange_writes_the_partners_vectors_where_it_says_and_nowhere_else(partners):
+    model = build_model(MINIATURE.model)
+    exchange = interchange.MlpExchange(model)
+    model(input_ids=partners.prompts.tokens[:6] % MINIATURE.model.vocab_size)
+    own = torch.stack(exchange.written)
+    exchange.replacement = [torch.ones_like(written) for written in own]
+    exchange.where = [torch.zeros(*own.shape[1:3], 1, dtype=torch.bool) for _ in own]
+    exchange.where[1][2, 3] = True
+    seen = []
+    model.model.layers[1].mlp.register_forward_hook(lambda mlp, args, output: seen.append(output))
+    model(input_ids=partners.prompts.tokens[:6] % MINIATURE.model.vocab_size)
+    assert (seen[0] == 1).all(-1).sum() == 1 and (seen[0][2, 3] == 1).all()
+
+
 def test_least_squares_recovers_a_linear_map():
     x, weight, bias = torch.randn(500, 7), torch.randn(5, 7), torch.randn(5)
     found, found_bias = least_squares(x, x @ weight.T + bias)
@@ -94,13 +135,16 @@ def test_an_exported_transcoder_is_the_trained_one():
     trained = train_transcoder(
         x, y, DictionaryConfig(width=23, first=6, active=2, steps=60, sharpen_steps=20, batch_size=128), 0, ""
     )
-    exported = trained.export(2)
+    exported = trained.export(2, torch.ones(23, dtype=torch.bool))
     scaled = x / trained.x_scale
     acts = trained.select(trained.pre_activations(scaled), fixed=True)
     expected = (acts @ trained.W_dec + trained.b_dec + scaled @ trained.W_skip.T) * trained.y_scale
     torch.testing.assert_close(exported(x), expected, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(exported.encode(x), acts * trained.y_scale, atol=1e-4, rtol=1e-4)
     assert exported.cfg.metadata.hook_name == "blocks.2.mlp.hook_in"
+    kept = trained.frequent(x)
+    torch.testing.assert_close(trained.export(2, kept).encode(x), exported.encode(x)[:, kept])
+    assert torch.equal(kept, (exported.encode(x) > 0).sum(0) >= trained.config.rare)
 
 
 @pytest.fixture(scope="module")

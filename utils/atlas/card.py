@@ -11,7 +11,7 @@ from sae_lens import JumpReLUSkipTranscoder
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from utils.atlas.corpus import Sentence
+from utils.atlas.corpus import IN_WORDS, Sentence
 from utils.atlas.dictionaries import Activations
 from utils.atlas.evaluate import (
     NamedLatent,
@@ -32,7 +32,6 @@ PROMPTS_A_CITY = 8  # two-hop prompts of each city to choose latents by, and as 
 # Sentences that are no questions, or are about people: no latents are looked for in them.
 LEFT_OUT = ("location", "named", "indirect object", "induction")
 # kind of concept -> families whose prompts have it, and where the sentence says its value
-IN_WORDS = ("opposite", "opposite abroad", "translation")
 CONCEPTS = {
     "city": (("two-hop",), "city"),
     "state or country": (("two-hop", "one-hop"), "place"),
@@ -257,6 +256,15 @@ def card_text(metrics: dict) -> str:
             f"| {row['layer']} | {_percent(row['unexplained'])} | {_percent(row['unexplained_linear'])} "
             f"| {row['active']:.1f} | {_percent(row['dead'])} |"
             for row in metrics["dictionaries"]
+        ),
+        "",
+        "Sparse autoencoders on the residual stream after every layer:",
+        "",
+        "| layer | unexplained variance | active latents a token | dead |",
+        "|---|---|---|---|",
+        *(
+            f"| {row['layer']} | {_percent(row['unexplained'])} | {row['active']:.1f} | {_percent(row['dead'])} |"
+            for row in metrics["saes"]
         ),
         "",
         f"With every MLP replaced (no error terms), {_percent(metrics['kept_two_hop'])} of the two-hop answers and "

@@ -67,6 +67,7 @@ FAMILIES = (
     "induction",
     "addition",
 )
+IN_WORDS = ("opposite", "opposite abroad", "translation")  # families about words of three languages
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from sae_lens import JumpReLUSkipTranscoder, JumpReLUSkipTranscoderConfig
 from sae_lens.saes.sae import SAEMetadata
 from torch import Tensor
@@ -25,13 +25,15 @@ class DictionaryConfig:
 
     width: int = 1536
     first: int = 512  # the first latents explain `y` on their own, one a token; the others refine what they say
-    active: float = 6.0  # how many of the others a token has, on average over a batch
-    steps: int = 4200
+    active: float = 12.0  # how many of the others a token has, on average over a batch
+    steps: int = 1800
     batch_size: int = 2048
     learning_rate: float = 1e-3
     threshold_share: float = 0.35  # share of the steps, at the end, with fixed thresholds in place of BatchTopK
     threshold_height: float = 0.3  # threshold of one of the first latents, as a share of its highest activation
-    sharpen_steps: int = 700  # further steps, with every latent's threshold raised
+    sharpen_steps: int = 400  # further steps, with every latent's threshold raised
+    skip_shrinkage: float = 3.0  # keeps the skip small, so that what an MLP says is said by latents
+    rare: int = 5  # latents that fire on fewer of the training tokens are left out in the end
     sharpen_height: float = 0.4  # to this share of its highest activation
     auxiliary: int = 32  # dead latents that are given the error to explain
     dead_after: int = 100  # a latent is dead when it has been silent for so many batches
@@ -69,13 +71,17 @@ def collect(model: TransformerBridge, tokens: Int[Tensor, "row position"], batch
 
 
 def least_squares(
-    x: Float[Tensor, "token d_in"], y: Float[Tensor, "token d_out"]
+    x: Float[Tensor, "token d_in"], y: Float[Tensor, "token d_out"], shrinkage: float = 1e-4
 ) -> tuple[Float[Tensor, "d_out d_in"], Float[Tensor, " d_out"]]:
-    """The linear map and the bias that explain most of `y`: where W_skip and b_dec start."""
+    """The linear map and the bias that explain most of `y`, the map held small by ridge regression.
+
+    Args:
+        shrinkage: the ridge, as a multiple of the mean variance of `x`.
+    """
     mean_x, mean_y = x.mean(0), y.mean(0)
     centred = (x - mean_x).double()
     gram = centred.T @ centred
-    gram += 1e-4 * gram.diagonal().mean() * torch.eye(gram.shape[0], dtype=gram.dtype)
+    gram += shrinkage * gram.diagonal().mean() * torch.eye(gram.shape[0], dtype=gram.dtype)
     solution = torch.linalg.solve(gram, centred.T @ (y - mean_y).double())
     skip = solution.T.to(x.dtype)
     return skip, mean_y - skip @ mean_x
@@ -89,14 +95,14 @@ class SkipTranscoder(torch.nn.Module):
         self.config = config
         self.x_scale = x.pow(2).mean().sqrt()
         self.y_scale = (y - y.mean(0)).pow(2).mean().sqrt()
-        skip, bias = least_squares(x / self.x_scale, y / self.y_scale)
+        skip, bias = least_squares(x / self.x_scale, y / self.y_scale, config.skip_shrinkage)
         d_in, d_out = x.shape[1], y.shape[1]
         directions = torch.nn.functional.normalize(torch.randn(config.width, d_out), dim=1)
         self.W_dec = torch.nn.Parameter(directions)
         self.W_enc = torch.nn.Parameter((torch.randn(d_in, config.width)) / d_in**0.5)
         self.b_enc = torch.nn.Parameter(torch.zeros(config.width))
         self.b_dec = torch.nn.Parameter(bias)
-        self.W_skip = torch.nn.Parameter(skip)
+        self.register_buffer("W_skip", skip)  # not trained: it would take over whatever is nearly linear
         self.register_buffer("highest", torch.zeros(config.first))  # running maximum of each of the first latents
         self.register_buffer("lowest", torch.zeros(()))  # running mean of the least that BatchTopK keeps
         self.register_buffer("raised", torch.zeros(config.width))  # thresholds after sharpening
@@ -163,13 +169,19 @@ class SkipTranscoder(torch.nn.Module):
         norms = self.W_dec.norm(dim=1).clamp_min(1e-6)
         self.W_dec.div_(norms[:, None])
 
-    def export(self, layer: int) -> JumpReLUSkipTranscoder:
-        """The same function on unscaled inputs and outputs, as SAELens has it."""
+    @torch.no_grad()
+    def frequent(self, x: Float[Tensor, "token d_in"]) -> Bool[Tensor, " latent"]:
+        """Latents that fire on at least `config.rare` of the (unscaled) inputs."""
+        fired = sum((self.pre_activations(part / self.x_scale) > self.threshold).sum(0) for part in x.split(4096))
+        return fired >= self.config.rare
+
+    def export(self, layer: int, kept: Bool[Tensor, " latent"]) -> JumpReLUSkipTranscoder:
+        """The same function on unscaled inputs and outputs, as SAELens has it, with the latents that are `kept`."""
         d_in, d_out = self.W_enc.shape[0], self.W_dec.shape[1]
         config = JumpReLUSkipTranscoderConfig(
             d_in=d_in,
             d_out=d_out,
-            d_sae=self.config.width,
+            d_sae=int(kept.sum()),
             apply_b_dec_to_input=False,
             metadata=SAEMetadata(
                 model_name="atlas",
@@ -179,10 +191,10 @@ class SkipTranscoder(torch.nn.Module):
         )
         transcoder = JumpReLUSkipTranscoder(config)
         state = {
-            "W_enc": self.W_enc / self.x_scale * self.y_scale,
-            "b_enc": self.b_enc * self.y_scale,
-            "threshold": self.threshold * self.y_scale,
-            "W_dec": self.W_dec,
+            "W_enc": self.W_enc[:, kept] / self.x_scale * self.y_scale,
+            "b_enc": self.b_enc[kept] * self.y_scale,
+            "threshold": self.threshold[kept] * self.y_scale,
+            "W_dec": self.W_dec[kept],
             "b_dec": self.b_dec * self.y_scale,
             "W_skip": self.W_skip / self.x_scale * self.y_scale,
         }
@@ -230,6 +242,6 @@ def train_all(
         place = folder / f"layer_{layer}"
         if not (place / "cfg.json").exists():
             trained = train_transcoder(x, y, config, seed + layer, f"transcoder {layer}")
-            trained.export(layer).save_model(place)
+            trained.export(layer, trained.frequent(x)).save_model(place)
         transcoders[layer] = JumpReLUSkipTranscoder.load_from_disk(place)
     return transcoders

@@ -1,5 +1,6 @@
 """The language model itself: its architecture, the batches it reads, and the training loop."""
 
+import random
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from tqdm.auto import tqdm
 from transformers import GemmaConfig, GemmaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from utils.atlas.corpus import Sentence
+from utils.atlas.interchange import INTERCHANGES, MlpExchange, Partners, interchange_loss
 from utils.atlas.tokenizer import BOS_ID, EOS_ID, PAD_ID
 
 # How often each family is read. Two-hop questions carry the course; sums need many repetitions.
@@ -40,13 +42,16 @@ class ModelConfig:
     n_heads: int = 4
     n_key_value_heads: int = 2
     max_length: int = 128
-    steps: int = 3600
-    batch_size: int = 128
+    steps: int = 4200
+    batch_size: int = 80
+    exchanged: int = 40  # questions a step into which facts of others are put, see `interchange`
+    interchange: float = 0.5  # weight of their loss
     sequence_length: int = 24
     learning_rate: float = 2e-3
     weight_decay: float = 0.1
     prompt_weight: float = 0.1  # weight of a prompt token's loss beside an answer token's
-    sparsity: float = 0.02  # weight of `NeuronWrites`, which makes the MLPs say little and in few words
+    sparsity: float = 0.02  # weight of `NeuronWrites`, which makes the MLPs say little and in few words, ...
+    final_sparsity: float = 0.3  # ... and what it grows to in the second half
     compile: bool = True  # twice as fast; needs a C++ compiler, and is left out where there is none
 
 
@@ -124,6 +129,12 @@ def learning_rate_at(step: int, config: ModelConfig) -> float:
     return warm_up * 0.5 * (1 + torch.cos(torch.tensor(torch.pi * step / config.steps)).item())
 
 
+def sparsity_at(step: int, config: ModelConfig) -> float:
+    """Weight of the penalty on what neurons write: first what to say is learnt, then to say it briefly."""
+    late = max(0.0, 2 * step / config.steps - 1)
+    return min(1.0, step / 500) * (config.sparsity + late * (config.final_sparsity - config.sparsity))
+
+
 def loss_of(model: PreTrainedModel, batch: Rows) -> Float[Tensor, ""]:
     """Cross-entropy of the next token, weighted by `batch.weights`."""
     with torch.autocast("cpu", torch.bfloat16):
@@ -176,7 +187,9 @@ def build_optimizer(model: PreTrainedModel, config: ModelConfig) -> torch.optim.
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
 
 
-def train_model(config: ModelConfig, families: dict[str, Rows], checkpoint: Path, seed: int) -> PreTrainedModel:
+def train_model(
+    config: ModelConfig, families: dict[str, Rows], partners: Partners, checkpoint: Path, seed: int
+) -> PreTrainedModel:
     """Train from scratch, or on from `checkpoint` if it is there; a checkpoint is written every 500 steps."""
     torch.manual_seed(seed)
     model = build_model(config)
@@ -187,7 +200,7 @@ def train_model(config: ModelConfig, families: dict[str, Rows], checkpoint: Path
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         start = state["step"]
-    writes = NeuronWrites(model)
+    writes, exchange = NeuronWrites(model), MlpExchange(model)
     runner = torch.compile(model) if config.compile and shutil.which("c++") else model
     stream = batches(families, config.batch_size, seed, start)
     progress = tqdm(range(start, config.steps), initial=start, total=config.steps, desc="language model", disable=None)
@@ -196,13 +209,17 @@ def train_model(config: ModelConfig, families: dict[str, Rows], checkpoint: Path
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * learning_rate_at(step, config)
         loss = loss_of(runner, next(stream))
-        penalty = config.sparsity * min(1.0, step / 500) * writes.take()
-        (loss + penalty).backward()
+        penalty = sparsity_at(step, config) * writes.take()
+        interchange = INTERCHANGES[step % len(INTERCHANGES)]
+        rows = partners.draw(config.exchanged, interchange, random.Random(seed * 1_000_003 + step))
+        moved = interchange_loss(runner, exchange, partners, interchange, rows, config.sequence_length)
+        writes.take()
+        (loss + penalty + config.interchange * moved).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if step % 20 == 0:
-            progress.set_postfix(loss=f"{loss.item():.3f}")
+            progress.set_postfix(loss=f"{loss.item():.3f}", exchanged=f"{moved.item():.3f}")
         if (step + 1) % 500 == 0:
             save_checkpoint(checkpoint, model, optimizer, step + 1)
     return model.eval()

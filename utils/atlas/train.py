@@ -3,7 +3,7 @@
     python -m utils.atlas.train                # everything, under 90 minutes on 2 cores; run again to resume
     python -m utils.atlas.train --miniature --out DIR   # the same steps on a toy size, in under a minute
 
-Stages: tokenizer, language model, activations, transcoders, measurements. Each writes its result into the work folder
+Stages: tokenizer, language model, activations, transcoders, SAEs, measurements. Each writes its result into the work folder
 and is skipped when that is already there.
 """
 
@@ -22,7 +22,9 @@ from transformers import PreTrainedTokenizerFast
 from utils.atlas.card import label_latents, measure, write_card
 from utils.atlas.corpus import FAMILIES, Sentence, all_sentences, tokenizer_texts
 from utils.atlas.dictionaries import Activations, DictionaryConfig, collect, train_all
+from utils.atlas.interchange import Partners
 from utils.atlas.language_model import ModelConfig, Rows, batches, encode_rows, train_model
+from utils.atlas.saes import SENTENCES, SaeConfig, build_saes
 from utils.atlas.tokenizer import train_tokenizer
 from utils.atlas.world import load_world
 
@@ -37,6 +39,8 @@ class Recipe:
     model: ModelConfig = field(default_factory=ModelConfig)
     dictionaries: DictionaryConfig = field(default_factory=DictionaryConfig)
     sentences_for_dictionaries: int = 24_000
+    saes: SaeConfig = field(default_factory=SaeConfig)
+    sentences_for_saes: int = SENTENCES
     questions: int = 1000  # asked per family for the model card
     exchanges: int = 200
     seed: int = 0
@@ -49,6 +53,8 @@ MINIATURE = Recipe(
     ),
     dictionaries=DictionaryConfig(width=64, first=16, active=2, steps=40, sharpen_steps=10, batch_size=256),
     sentences_for_dictionaries=400,
+    saes=SaeConfig(width=48, active=4, steps=20, batch_size=128),
+    sentences_for_saes=200,
     questions=50,
     exchanges=5,
 )
@@ -89,7 +95,8 @@ def build_language_model(recipe: Recipe, sentences: list[Sentence], work: Path) 
         return folder
     tokenizer = train_tokenizer(tokenizer_texts(load_world(), sentences), recipe.model.vocab_size)
     rows = training_rows(sentences, tokenizer, recipe.model)
-    model = train_model(recipe.model, rows, work / "checkpoint.pt", recipe.seed)
+    partners = Partners(sentences, load_world().held_out_two_hop, tokenizer, recipe.model.sequence_length)
+    model = train_model(recipe.model, rows, partners, work / "checkpoint.pt", recipe.seed)
     part = work / "model.part"
     model.save_pretrained(part)
     tokenizer.save_pretrained(part)
@@ -125,9 +132,11 @@ def build(recipe: Recipe, work: Path, out: Path) -> None:
     rows = training_rows(sentences, model.tokenizer, recipe.model)
     training, testing = collect_for_dictionaries(model, rows, recipe.sentences_for_dictionaries, recipe.seed)
     transcoders = train_all(training, recipe.dictionaries, work / "transcoders", recipe.seed)
+    _, sae_rows = build_saes(model, rows, recipe.sentences_for_saes, recipe.saes, work / "saes", recipe.seed)
     metrics, named = measure(
         model, transcoders, sentences, testing, random.Random(recipe.seed), recipe.questions, recipe.exchanges
     )
+    metrics["saes"] = sae_rows
     metrics["minutes"] = (time.time() - started) / 60
     metrics["recipe"] = asdict(recipe)
     tokens = [model.tokenizer.decode([token]) for token in testing.tokens.tolist()]
@@ -141,6 +150,7 @@ def install(work: Path, out: Path, labels: dict) -> None:
     shutil.rmtree(part, ignore_errors=True)
     shutil.copytree(work / "model", part / "model")
     shutil.copytree(work / "transcoders", part / "transcoders")
+    shutil.copytree(work / "saes", part / "saes")
     (part / "labels.json").write_text(json.dumps(labels, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     shutil.rmtree(out / "weights", ignore_errors=True)
     part.replace(out / "weights")
