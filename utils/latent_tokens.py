@@ -4,7 +4,7 @@ import torch
 from sae_lens import SAE
 from transformer_lens.model_bridge import TransformerBridge
 
-SENTENCES = 400
+SENTENCES = 250
 
 
 def sample_texts(count: int = SENTENCES) -> list[str]:
@@ -27,6 +27,7 @@ def name_by_tokens(
     """
     encoded = model.tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
     tokens, used = encoded["input_ids"], encoded["attention_mask"].bool()
+    used &= tokens != model.tokenizer.bos_token_id  # much fires there, in every sentence alike
     places = {sae.cfg.metadata.hook_name: layer for layer, sae in saes.items()}
     ids, inverse = tokens[used].unique(return_inverse=True)
     totals = {layer: torch.zeros(len(ids), sae.cfg.d_sae) for layer, sae in saes.items()}

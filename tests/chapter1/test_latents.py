@@ -123,8 +123,8 @@ def test_without_the_error_the_jacobian_is_taken_elsewhere(latent_to_latent_grad
     found = latent_to_latent_gradients(x.tokens, x.saes[FROM], x.saes[TO], x.model, with_error=False)
     targets = (acts[later_positions, later_latents], later_positions, later_latents)
     expected = slopes(lambda values: all_later(values)[:, later_positions, later_latents], values, SIZE["gpt2"])
-    check_sparse(found.acts_to, *targets, "The targets without the error")
     expect_close(found.jacobian, expected, "The Jacobian without the error", RTOL["gpt2"], 1e-8 * expected.max().item())
+    check_sparse(found.acts_to, *targets, "The targets without the error")
 
 
 def test_the_jacobian_of_a_frozen_model(latent_to_latent_gradients, case):
