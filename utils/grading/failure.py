@@ -26,7 +26,7 @@ def sentence(error: BaseException) -> str:
     what = f"{type(error).__name__}: {_first_lines(str(error))}" if str(error) else type(error).__name__
     if where:
         return f"Your code raised {what}\n{where}"
-    return f"The test could not use what your code gave: {what}"
+    return f"The test, given your answer, raised {what}"
 
 
 def text_of_traceback(error: BaseException) -> str:

@@ -39,10 +39,6 @@ class Outcome:
     printed: str = ""
 
 
-TASK = pytest.StashKey[Task]()
-OUTCOME = pytest.StashKey[Outcome]()
-
-
 def find_task(item: pytest.Item) -> Task | None:
     """The exercise whose fixture a test takes; of several, the last in the order of the chapter."""
     chapter = chapter_of_test(item.path)
@@ -54,7 +50,7 @@ class Grader:
     """The answers that a session grades."""
 
     def __init__(self, answer_to: Callable[[Task], Answer], seconds: float):
-        self._answer_to = answer_to
+        self.answer_to = answer_to
         self._seconds = seconds
         self._instead: Answer | None = None
 
@@ -65,7 +61,7 @@ class Grader:
 
     def answer(self, task: Task) -> Answer:
         """The answer that is tested now."""
-        return self._instead or self._answer_to(task)
+        return self._instead or self.answer_to(task)
 
     def value(self, item: pytest.Item, name: str) -> object:
         """What a test gets for the fixture `name`: the answer that it grades, or the reference to another exercise."""
@@ -77,6 +73,10 @@ class Grader:
         before, self._instead = self._instead, answer
         try:
             item.ihook.pytest_runtest_protocol(item=item, nextitem=item.parent)
+        except BaseException:
+            # such as Ctrl-C: no fixture may be left half made
+            item.session._setupstate.teardown_exact(None)
+            raise
         finally:
             self._instead = before
         return item.stash[OUTCOME]
@@ -108,6 +108,11 @@ class Grader:
             raise
         finally:
             outcome.printed = memory.text
+
+
+TASK = pytest.StashKey[Task]()
+OUTCOME = pytest.StashKey[Outcome]()
+GRADER = pytest.StashKey[Grader]()
 
 
 def conclude(item: pytest.Item, error: BaseException | None) -> None:

@@ -1,0 +1,47 @@
+"""`python -m utils.grading prove`: that the tests of the chapters grade rightly."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from utils.grading.course import chapters, root_above
+from utils.grading.prove import prove_chapter
+from utils.grading.session import CollectionError
+from utils.notebooks.reading import CourseError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m utils.grading", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("prove", help="right answers pass, planted mistakes fail with their own sentences")
+    command.add_argument("--chapter", type=int, metavar="N", help="this chapter only")
+    options = parser.parse_args(arguments)
+    try:
+        course = chapters(root_above(Path.cwd()))
+        chosen = [chapter for chapter in course if options.chapter in (None, chapter.number)]
+        if not chosen:
+            parser.error(f"there is no chapter {options.chapter}")
+        return int(sum(report(chapter) for chapter in chosen) > 0)
+    except (CourseError, CollectionError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def report(chapter) -> int:
+    """Print what the proof finds in a chapter; returns the number of problems."""
+    print(f"Chapter {chapter.number}: {chapter.title}")
+    total, start = 0, time.perf_counter()
+    for name, problems in prove_chapter(chapter):
+        seconds, start = time.perf_counter() - start, time.perf_counter()
+        mistakes, alternates = len(chapter.mistakes(name)), len(chapter.alternates(name))
+        mark = "✗" if problems else "✓"
+        print(f"  {mark} {name}: {mistakes} mistakes, {alternates} alternates, {seconds:.1f} s", flush=True)
+        for problem in problems:
+            print("      " + problem.replace("\n", "\n      "))
+        total += len(problems)
+    return total
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""`check(answer)` and `progress()`, the two functions that notebooks call."""
+
+import ast
+import inspect
+import linecache
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import cache
+from pathlib import Path
+
+from utils.grading import progress_file
+from utils.grading.answers import defines
+from utils.grading.cell_code import parse_cell
+from utils.grading.course import Outline, chapters, root_above
+from utils.grading.grading import grade
+from utils.grading.limits import ShortMemory
+from utils.grading.report import Row, as_html, as_text, show, show_sentence, table_as_html, table_as_text
+from utils.grading.restore import restored
+from utils.grading.results import NOT_STARTED, Answer, earned
+from utils.grading.session import CollectionError, TestSession
+from utils.grading.stubs import is_stub
+from utils.notebooks.reading import CourseError
+
+SECONDS_FOR_DIAGNOSIS = 2.5
+
+
+def check(answer: object, traceback: bool = False) -> None:
+    """Run the tests of one exercise on your answer, and say what they find.
+
+    Args:
+        answer: your function or class: `check(prune_nodes)`.
+        traceback: print the tracebacks too; a notebook has them folded anyway.
+    """
+    notebook = sys._getframe(1).f_globals
+    try:
+        chapter, name = find_exercise(answer, notebook)
+        session = open_session(chapter)
+    except (NoExercise, CourseError, CollectionError) as error:
+        show_sentence(str(error))
+        return
+    found = Answer(name, answer, is_started=not is_untouched(answer, name, chapter))
+    homes = [notebook, *globals_of(answer)]
+    memory = ShortMemory()
+    own = chapter.references(without=name)
+    with restored(), isolated(homes, own), redirect_stdout(memory), redirect_stderr(memory):
+        result = grade(session.grader, session.items(name), found, SECONDS_FOR_DIAGNOSIS)
+    try:
+        progress_file.record(chapter.root, chapter.number, result)
+    except OSError as error:
+        result.remarks.append(f"Your progress could not be written down: {error}.")
+    show(as_text(result, traceback), as_html(result))
+
+
+def progress(chapter: int | None = None) -> None:
+    """Show what is done in a chapter: by default in the one of this notebook, or in all.
+
+    Args:
+        chapter: its number.
+    """
+    notebook = sys._getframe(1).f_globals
+    try:
+        course = chapters(root_above(Path.cwd()))
+    except CourseError as error:
+        show_sentence(str(error))
+        return
+    here = [outline for outline in course if outline.points.keys() & notebook.keys()]
+    chosen = (here or course) if chapter is None else [outline for outline in course if outline.number == chapter]
+    if not chosen:
+        numbers = ", ".join(str(outline.number) for outline in course)
+        show_sentence(f"There is no chapter {chapter}; there are {numbers}.")
+    for outline in chosen:
+        rows, title = progress_rows(outline), f"Chapter {outline.number}: {outline.title}"
+        show(table_as_text(title, rows), table_as_html(title, rows))
+
+
+def progress_rows(chapter: Outline) -> list[Row]:
+    """The latest check of every exercise."""
+    entries = progress_file.latest(chapter.root, chapter.number)
+    rows = []
+    for name, points in chapter.points.items():
+        entry = entries.get(name, {"status": NOT_STARTED, "passed": 0, "tests": 0})
+        share = earned(points, entry["passed"], entry["tests"])
+        rows.append(Row(name, entry["status"], entry["passed"], entry["tests"], points, share))
+    return rows
+
+
+class NoExercise(ValueError):
+    """What was given to `check` is no answer to an exercise."""
+
+
+def find_exercise(answer: object, notebook: dict) -> tuple[Outline, str]:
+    """The exercise that an object answers: by its own name, or by its name in the notebook. Raises NoExercise."""
+    course = chapters(root_above(Path.cwd()))
+    names = [getattr(answer, "__name__", None), *(name for name, value in notebook.items() if value is answer)]
+    for name in names:
+        for chapter in course:
+            if name in chapter.points and callable(answer):
+                return chapter, name
+    if isinstance(answer, str):
+        raise NoExercise(f"Give check the function itself, without quotes: check({answer}).")
+    if not callable(answer):
+        raise NoExercise(
+            "Give check the function itself, not what it returns: check(name), without brackets behind it."
+        )
+    raise NoExercise(f"`{names[0] or type(answer).__name__}` is not an exercise; progress() shows all there are.")
+
+
+@cache
+def open_session(chapter: Outline) -> TestSession:
+    """The tests of a chapter; they stay open, with the models that they load, until the program ends."""
+    return TestSession(chapter)
+
+
+@contextmanager
+def isolated(homes: list[dict], own: dict[str, object]) -> Iterator[None]:
+    """Put the reference answers to all other exercises into the globals of the student's code, for a while."""
+    saved = [{name: home[name] for name in own if name in home} for home in homes]
+    for home in homes:
+        home.update(own)
+    try:
+        yield
+    finally:
+        for home, before in zip(homes, saved):
+            for name in own.keys() - before.keys():
+                home.pop(name, None)
+            home.update(before)
+
+
+def globals_of(answer: object) -> list[dict]:
+    """The globals of the code of a function or of the methods of a class."""
+    return [code.__globals__ for code in _functions(answer)][:1]
+
+
+def is_untouched(answer: object, name: str, chapter: Outline) -> bool:
+    """Whether an answer in a notebook is still the stub. Where its source is not to be had, it is not."""
+    for function in _functions(answer):
+        lines = linecache.getlines(function.__code__.co_filename)
+        parts = parse_cell("".join(lines), 0).parts
+        written = [part.node for part in parts if defines(part, name) and isinstance(part.node, ast.AST)]
+        if written:
+            return is_stub(written[-1], chapter.page.source(name).stub())
+    return False
+
+
+def _functions(answer: object) -> list:
+    """The Python functions that an answer consists of, without decorators."""
+    if isinstance(answer, type):
+        members = [getattr(value, "__func__", getattr(value, "fget", value)) for value in vars(answer).values()]
+    else:
+        members = [answer]
+    members = [inspect.unwrap(member) for member in members if callable(member)]
+    return [member for member in members if inspect.isfunction(member)]
