@@ -1,4 +1,4 @@
-"""Short names for latents: the tokens on which they fire most, counted on a sample of sentences."""
+"""Short names for latents: the tokens on which they fire most strongly, on a sample of sentences."""
 
 import torch
 from sae_lens import SAE
@@ -20,16 +20,16 @@ def sample_texts(count: int = SENTENCES) -> list[str]:
 def name_by_tokens(
     model: TransformerBridge, saes: dict[int, SAE], texts: list[str], n_tokens: int = 2
 ) -> dict[tuple[int, int], str]:
-    """`(layer, latent) -> "' Texas', ' Dallas'"`: the tokens that carry most of a latent's activation, the first one first.
+    """`(layer, latent) -> "' Texas', ' Dallas'"`: the tokens on which a latent's mean activation is highest, the first one first.
 
-    Latents that never fire on `texts` are left out. The tokens say where a latent is active, which is a hint at what it stands for
-    and no more.
+    A further token is named only if its mean is at least half of the first one's. Latents that never fire on `texts` are left out.
+    The tokens say where a latent is active, which is a hint at what it stands for and no more.
     """
     encoded = model.tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
     tokens, used = encoded["input_ids"], encoded["attention_mask"].bool()
     used &= tokens != model.tokenizer.bos_token_id  # much fires there, in every sentence alike
     places = {sae.cfg.metadata.hook_name: layer for layer, sae in saes.items()}
-    ids, inverse = tokens[used].unique(return_inverse=True)
+    ids, inverse, counts = tokens[used].unique(return_inverse=True, return_counts=True)
     totals = {layer: torch.zeros(len(ids), sae.cfg.d_sae) for layer, sae in saes.items()}
     done = 0
     for rows, mask in zip(tokens.split(64), used.split(64), strict=True):
@@ -42,10 +42,9 @@ def name_by_tokens(
         done += count
     names = {}
     for layer, total in totals.items():
-        values, rows = total.topk(min(n_tokens, len(ids)), dim=0)
-        for latent in (values[0] > 0).nonzero().flatten().tolist():
-            enough = values[:, latent] > 0.15 * total[:, latent].sum()
-            enough[0] = True
+        means, rows = (total / counts[:, None]).topk(min(n_tokens, len(ids)), dim=0)
+        for latent in (means[0] > 0).nonzero().flatten().tolist():
+            enough = means[:, latent] >= 0.5 * means[0, latent]
             shown = [repr(model.tokenizer.decode([token])) for token in ids[rows[enough, latent]].tolist()]
             names[layer, latent] = ", ".join(shown)
     return names
