@@ -315,9 +315,9 @@ def open_case(scan: Scan, layer: int, latent: int) -> Case:
 def blind_case(model: TransformerBridge, transcoders: dict[int, Transcoder], number: int = 0) -> Case:
     """A case worth studying, chosen by a rule that works for any weights; `number` gives further ones.
 
-    Wanted is a latent of the upper half of the layers that stands for a place (or, where no latent does, for something else that
-    sentences can be about). Each latent is measured by how well "the sentence is about X" says where it fires (F1 of the best X).
-    Which X that is stays here.
+    Wanted is a latent of the upper half of the layers that stands for a place (or, where no latent does, for something else
+    that sentences can be about). Each latent is measured by how well "the sentence is about X" says where it fires (F1 of the
+    best X), and of the best ones the busiest is taken. Which X that is stays here.
     """
     layers = range(len(transcoders) // 2, len(transcoders))
     corpus = read_corpus(model, CASE_SENTENCES, seed=1, shares=CASE_SHARES)
@@ -326,11 +326,18 @@ def blind_case(model: TransformerBridge, transcoders: dict[int, Transcoder], num
     counts = Counter(fact for row in facts for fact in row if fact[0] not in ("answer", "city"))
     wanted = sorted(fact for fact, count in counts.items() if count >= 8)
     about = torch.tensor([[fact in row for fact in wanted] for row in facts]).float()
-    found = []
+    half, found = len(facts) // 2, []
     for layer in layers:
         fires = scan.fires(layer).float().cpu()
-        f1 = 2 * (fires.T @ about) / (fires.sum(0)[:, None] + about.sum(0)).clamp_min(1)
-        for latent, (best, which) in enumerate(zip(*(part.tolist() for part in f1.max(1)))):
-            found.append((wanted[which][0] != "place", -round(best, 4), layer, latent))
-    _, _, layer, latent = sorted(found)[number]
+        # what holds in one half only is no rule
+        both = [_f1(fires[part], about[part]) for part in (slice(None, half), slice(half, None))]
+        best, which = torch.minimum(*both).max(1)
+        for latent, (f1, index, count) in enumerate(zip(best.tolist(), which.tolist(), fires.sum(0).tolist())):
+            found.append((wanted[index][0] != "place", -round(f1, 1), -count, layer, latent))
+    *_, layer, latent = sorted(found)[number]
     return open_case(scan, layer, latent)
+
+
+def _f1(fires: Float[Tensor, "row latent"], about: Float[Tensor, "row fact"]) -> Float[Tensor, "latent fact"]:
+    """F1 of "the sentence is about this" as a prediction of "the latent fires in it"."""
+    return 2 * (fires.T @ about) / (fires.sum(0)[:, None] + about.sum(0)).clamp_min(1)

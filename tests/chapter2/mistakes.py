@@ -53,7 +53,7 @@ MISTAKES = {
         Mistake(
             "transcoder_reads_output",
             "You let the transcoder read the MLP's output; it reads the MLP's input and predicts the output.",
-            [("transcoder.encode(x)", "transcoder.encode(y)"), ("transcoder(x)", "transcoder(y)")],
+            [("transcoder.encode(x)", "transcoder.encode(y)"), ("score(transcoder(x)", "score(transcoder(y)")],
         ),
         Mistake(
             "without_skip",
@@ -132,7 +132,7 @@ MISTAKES = {
         Mistake(
             "skip_not_transposed",
             "Your skip uses W_skip the wrong way round: it is stored as (d_out, d_in), so the skip is x @ W_skip.T.",
-            [("x @ W_skip.T", "x @ W_skip")],
+            [("else x @ W_skip.T", "else x @ W_skip")],
         ),
         Mistake(
             "bias_with_latents",
@@ -152,7 +152,7 @@ MISTAKES = {
         Mistake(
             "skip_of_output",
             "Your skip reads the MLP's output; it is a linear map of the MLP's input.",
-            [("x @ W_skip.T", "y @ W_skip.T")],
+            [("else x @ W_skip.T", "else y @ W_skip.T")],
         ),
         Mistake(
             "skip_missing",
@@ -339,26 +339,14 @@ def transcoder_hooks(transcoders, errors=None, with_skip=True):
             [("return W if as_it_is <= turned else W.T", "return W.T")],
         ),
         Mistake(
-            "explains_the_input",
-            "You compare with the MLP's input; the skip has to explain `target`.",
-            [
-                (
-                    "unexplained_variance(target, x @ W.T), unexplained_variance(target, x @ W)",
-                    "unexplained_variance(x, x @ W.T), unexplained_variance(x, x @ W)",
-                )
-            ],
+            "output_not_matrix",
+            "You return what the skip writes; asked for is its matrix.",
+            [("return W if as_it_is <= turned else W.T", "return x @ W.T if as_it_is <= turned else x @ W")],
         ),
         Mistake(
-            "by_length",
-            "You decide by how long the skip's outputs are; both orientations may be as long. Compare what each leaves "
-            "unexplained.",
-            [
-                (
-                    "unexplained_variance(target, x @ W.T), unexplained_variance(target, x @ W)",
-                    "(x @ W.T).norm(), (x @ W).norm()",
-                ),
-                ("return W if", "return W.T if False else W if"),
-            ],
+            "both_mixed",
+            "You mix both orientations; one of them is right.",
+            [("return W if as_it_is <= turned else W.T", "return (W + W.T) / 2")],
         ),
     ],
     "deembedding": [
@@ -375,7 +363,7 @@ def transcoder_hooks(transcoders, errors=None, with_skip=True):
         Mistake(
             "norm_of_layer_0",
             "You use the first layer's norm; the latent reads after the norm of its own layer.",
-            [("model.blocks[layer]", "model.blocks[0]")],
+            [("x = model.blocks[layer]", "x = model.blocks[0]")],
         ),
         Mistake(
             "without_bias",
@@ -427,7 +415,7 @@ def transcoder_hooks(transcoders, errors=None, with_skip=True):
         Mistake(
             "next_layer",
             "You use the MLP of the layer after the first.",
-            [("mlp_output(model, 0, x)", "mlp_output(model, 1, x)")],
+            [("+ mlp_output(model, 0, x)", "+ mlp_output(model, 1, x)")],
         ),
         Mistake(
             "standardised",
@@ -557,7 +545,7 @@ def transcoder_hooks(transcoders, errors=None, with_skip=True):
         Mistake(
             "group_for_both",
             "You chose W_O by the group; W_V is shared by neighbouring heads, W_O is each head's own.",
-            [("W_O[head]", "W_O[head // shared_by]")],
+            [("block.attn.W_O[head]", "block.attn.W_O[head // shared_by]")],
         ),
         Mistake(
             "post_norm_forgotten",
@@ -721,28 +709,28 @@ def top_examples(activations, k):
         ),
         Mistake(
             "silent_instead",
-            "Your hypothesis names what the sentences have in common on which the latent does NOT fire.",
-            [("if observation.fires for fact", "if not observation.fires for fact")],
+            "Your hypothesis names something that many sentences have in common, but none of those on which the latent fires.",
+            [("return {best}", "return {max(sorted(total.keys() - together.keys()), key=total.get)}")],
         ),
         Mistake(
             "strongest_example_only",
-            "Your hypothesis is the whole of one example: you looked at the strongest sentence and took its last token for the cause.",
-            [("return {best}", 'return {("token", max(case.study, key=lambda o: max(o.activations)).tokens[-1])}')],
+            "Your hypothesis is the whole of one example: you looked at the strongest sentence and took its first token for the cause.",
+            [("return {best}", 'return {("token", max(case.study, key=lambda o: max(o.activations)).tokens[0])}')],
         ),
         Mistake(
             "rare_but_sure",
             "Your hypothesis trusts a fact that was seen once or twice: where it holds the latent fires, but it misses nearly all the rest.",
             [
                 (
-                    "2 * together[fact] / (total[fact] + firing))",
-                    "(together[fact] / total[fact], -together[fact]))",
+                    "(2 * together[fact] / (total[fact] + firing), total[fact])",
+                    "(together[fact] / total[fact], -together[fact])",
                 )
             ],
         ),
         Mistake(
             "what_is_common",
             "Your hypothesis names what is common in all sentences: where the latent fires, it is common too, but no more than elsewhere.",
-            [("2 * together[fact] / (total[fact] + firing))", "total[fact])")],
+            [("(2 * together[fact] / (total[fact] + firing), total[fact])", "total[fact]")],
         ),
     ],
     "batch_topk": [

@@ -46,7 +46,7 @@ def small():
     write = torch.nn.functional.normalize(torch.randn(12, 7, generator=generator), dim=1)
     linear = torch.randn(10, 7, generator=generator) * 0.2
     acts = (x @ read - 1.5).relu()
-    return x, acts @ write * 4 + x @ linear + 2.0
+    return 3 * x, acts @ write * 4 + x @ linear + 2.0
 
 
 CONFIG = chapter2.TrainingConfig(width=24, active=1.0, steps=200, batch_size=256, learning_rate=2e-2, dead_after=15)
