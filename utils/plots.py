@@ -4,7 +4,6 @@ All figures stand on white paper with dark ink, so that they read alike in light
 dashboard: a kind of node has one colour everywhere.
 """
 
-import html
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,8 +16,7 @@ from torch import Tensor
 from utils.graph import GraphNodes, NodeType
 
 if TYPE_CHECKING:
-    from IPython.display import HTML
-
+    from utils.dashboard import Dashboard
     from utils.graph import AttributionResult
 
 PAPER, INK, SOFT, RULE, BAND = "#ffffff", "#1c2330", "#5d6675", "#d9dde4", "#f5f6f8"
@@ -435,9 +433,11 @@ def show_page(
     result: "AttributionResult",
     labels: Mapping[tuple[int, int], str] | None = None,
     paths: Sequence[tuple] = (),
-    height: int = 640,
-) -> "HTML":
-    """The dashboard of a result, to be shown inside a notebook; it needs no network.
+    height: int = 700,
+) -> "Dashboard":
+    """The page of a result, shown where it is the last value of a notebook's cell; it needs no network.
+
+    It bears no date, so that the same result always gives the same page.
 
     Args:
         result: what `attribute` returned.
@@ -445,15 +445,11 @@ def show_page(
         paths: paths to bring out, each beginning with its nodes and its strength (as `strongest_paths` gives them).
         height: of the frame, in pixels.
     """
-    from IPython.display import HTML
+    from utils.dashboard import Dashboard, build_graph
 
-    from utils.dashboard import build_graph, render_page
-
-    page = html.escape(render_page(build_graph(result, labels, paths=[(path[0], path[1]) for path in paths])))
-    # srcdoc keeps the page's own style and policy apart from the notebook's
-    return HTML(
-        f'<div><iframe srcdoc="{page}" width="100%" height="{height}" style="border:1px solid {RULE}"></iframe></div>'
-    )
+    graph = build_graph(result, labels, paths=[(path[0], path[1]) for path in paths])
+    graph["metadata"]["info"].pop("create_time_ms", None)
+    return Dashboard(graph, height=height)
 
 
 def _figure(title: str, height: int) -> go.Figure:
