@@ -10,10 +10,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbformat.v4 import new_output
 
 from utils import setup
 from utils.notebooks import CourseError, __main__, build_notebook, read_chapter, read_course
-from utils.notebooks.course import build, check_outputs, find_stale, write
+from utils.notebooks.course import build, check_answers, check_outputs, find_stale, write
 from utils.notebooks.outputs import difference, read_printed
 
 TOY = Path(__file__).parent / "toy"
@@ -21,13 +22,9 @@ GRADING = '''"""Stands in for grading: says what it was given."""
 
 
 def check(answer):
-    try:
-        answer([])
-        print("checked", answer.__name__)
-    except NotImplementedError:
-        print("not started")
-    except TypeError:
-        print("checked", answer.__name__)
+    functions = [value for value in [answer, *vars(answer).values()] if hasattr(value, "__code__")]
+    is_stub = any("NotImplementedError" in function.__code__.co_names for function in functions)
+    print(f"{answer.__name__}: {'not started' if is_stub else 'done'}")
 
 
 def progress():
@@ -502,7 +499,7 @@ def test_the_answer_notebook_is_filled_in_and_executed(built):
     outputs = {cell.id: cell.outputs for cell in notebook.cells if cell.cell_type == "code"}
     assert "NotImplementedError" not in "".join(cells(notebook).values())
     for name in ("mean", "RunningMean", "smooth"):
-        assert outputs[f"check-{name}"][0].text == f"checked {name}\n"
+        assert outputs[f"check-{name}"][0].text == f"{name}: done\n"
     assert outputs["setup"] == []
     assert "toy-course/blob/main/solutions/" in cells(notebook)["badge"]
     assert "Solution" not in cells(notebook)["help-mean"]
@@ -614,6 +611,18 @@ def test_an_output_that_is_not_as_expected_is_refused(copy):
         check_outputs(read_chapter(page(copy)), printed)
 
 
+def test_an_answer_that_fails_its_check_is_refused(built):
+    chapter = read_chapter(page(built))
+    notebook = read_notebook(built / "solutions" / "chapter9_toy.ipynb")
+    check_answers(chapter, notebook)
+    cell = next(cell for cell in notebook.cells if cell.id == "check-smooth")
+    said = "smooth: failing, 1 of 3 tests passed."
+    cell.outputs = [new_output("display_data", {"text/html": "<b>", "text/plain": said})]
+    line = line_of(page(built), "::::{exercise} smooth")
+    with pytest.raises(CourseError, match=rf"chapter9_toy\.md:{line}: check\(smooth\) on the answer says: {said}"):
+        check_answers(chapter, notebook)
+
+
 @pytest.mark.parametrize(
     ("expected", "printed", "fit"),
     [
@@ -705,7 +714,7 @@ def set_up(toy, tmp_path) -> Callable[[Path], str]:
 
 def test_the_setup_cell_finds_the_course(toy, set_up):
     (toy / "chapters").mkdir()
-    for folder in (toy, toy / "chapters", toy.parent / "toy"):
+    for folder in (toy, toy / "chapters"):
         assert set_up(folder) == f"{toy} 1 check\n"
 
 

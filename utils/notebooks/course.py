@@ -15,7 +15,7 @@ from utils.notebooks.completeness import find_problems
 from utils.notebooks.errors import CourseError, CourseErrors, shown
 from utils.notebooks.execution import execute
 from utils.notebooks.materials import fingerprints
-from utils.notebooks.outputs import difference, printed_in, read_printed
+from utils.notebooks.outputs import difference, printed_in, read_printed, shown_by
 from utils.notebooks.reading import Chapter, read_course
 
 
@@ -82,9 +82,24 @@ def build_answers(chapter: Chapter) -> NotebookNode:
     notebook = build_notebook(chapter, answers=True)
     made_from = fingerprints(chapter, notebook)
     execute(notebook, chapter.root, chapter.path, lines_of_cells(chapter))
+    check_answers(chapter, notebook)
     check_outputs(chapter, printed_in(notebook))
     notebook.metadata.course["made_from"] = made_from
     return notebook
+
+
+def check_answers(chapter: Chapter, notebook: NotebookNode) -> None:
+    """See that every `check` in an executed answer notebook says that the answer is right. Raises CourseErrors."""
+    cells = {cell.id: cell for cell in notebook.cells}
+    problems = []
+    for exercise in chapter.exercises:
+        said = shown_by(cells[f"check-{exercise.name}"]) or "nothing"
+        if not said.startswith(f"{exercise.name}: done"):
+            problems.append(
+                CourseError(chapter.path, exercise.line, f"check({exercise.name}) on the answer says: {said}")
+            )
+    if problems:
+        raise CourseErrors(problems)
 
 
 def check_outputs(chapter: Chapter, printed: dict[str, str]) -> None:

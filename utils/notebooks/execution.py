@@ -17,7 +17,12 @@ from tqdm import tqdm
 from utils.notebooks.errors import CourseError
 
 SECONDS_FOR_A_CELL = 300
-ENVIRONMENT = {"PLOTLY_RENDERER": "plotly_mimetype+colab", "TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+ENVIRONMENT = {
+    "PLOTLY_RENDERER": "plotly_mimetype+colab",  # the first works offline, the second on Colab and nbviewer
+    "TQDM_DISABLE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "OMP_NUM_THREADS": "1",  # sums in another order have other last digits
+}
 UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 MEMORY = re.compile(r"\bat 0x[0-9a-f]+")
 

@@ -30,6 +30,12 @@ def printed_by(cell: NotebookNode) -> str:
     return "\n".join(text.strip("\n") for text in texts)
 
 
+def shown_by(cell: NotebookNode) -> str:
+    """All text that a cell shows: what it prints, and what it displays as far as that is text."""
+    texts = [output.get("text") or output.get("data", {}).get("text/plain", "") for output in cell.outputs]
+    return "\n".join(text.strip("\n") for text in texts)
+
+
 def difference(expected: str, printed: str) -> str:
     """The first difference between what is expected and what is printed, in a sentence; nothing if they fit.
 
