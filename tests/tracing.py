@@ -11,7 +11,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from solutions import chapter3_attribution_graphs as chapter3
 from tests.tiny import PROMPT
 from utils.graph import GraphNodes
-from utils.hooks import Hook
+from utils.hooks import Hook, hooked
 
 
 @dataclass
@@ -99,3 +99,35 @@ def linear_mlp_hooks(x: Traced, layer: int) -> list[Hook]:
         return y_before if W_skip is None else y_before + torch.einsum("oi,bpi->bpo", W_skip, now["x"] - x_before)
 
     return [(f"blocks.{layer}.mlp.hook_in", capture), (f"blocks.{layer}.hook_mlp_out", replace)]
+
+
+WRITES = {"E": "blocks.0.hook_in"} | {layer: f"blocks.{layer}.hook_out" for layer in range(64)}
+READS = {"L": "ln_final.hook_out"} | {layer: f"blocks.{layer}.mlp.hook_in" for layer in range(64)}
+
+
+def readings_after(x: Traced, place: int | str, position: int, vector: Tensor) -> dict[int | str, Tensor]:
+    """An intervention: what is read in the linear model, (seq, d_model) a place, when a vector is added where sources write."""
+
+    def push(value: Tensor, hook: HookPoint) -> Tensor:
+        value = value.clone()
+        value[0, position] += vector.to(value)
+        return value
+
+    places = {READS[layer]: layer for layer in (*range(x.model.cfg.n_layers), "L")}
+    with torch.no_grad(), hooked(x.model, [*linear_hooks(x), (WRITES[place], push)]):
+        _, cache = x.model.run_with_cache(x.tokens, names_filter=places.__contains__)
+    return {layer: cache[name][0] for name, layer in places.items()}
+
+
+def changes_by(x: Traced, source: int) -> Tensor:
+    """How much every node's reading changes when a source's writing vector is added: (n_nodes,), by intervention."""
+    node, vector = x.graph.nodes[source], x.graph.writing_vecs[source]
+    before = readings_after(x, node.layer, node.ctx_idx, torch.zeros_like(vector))
+    after = readings_after(x, node.layer, node.ctx_idx, vector)
+    changes = torch.zeros_like(x.values)
+    for place, (start, end) in x.graph.node_range_dict.items():
+        if place != "E":
+            positions = [target.ctx_idx for target in x.graph.nodes[start:end]]
+            change = (after[place] - before[place])[positions].to(changes)
+            changes[start:end] = (change * x.graph.reading_vecs[start:end]).sum(-1)
+    return changes
