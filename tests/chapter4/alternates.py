@@ -213,6 +213,8 @@ def rank_correlation(predicted, measured):
             "loops",
             source="""
 def firing_rates(active, about):
+    import torch
+
     recall = torch.zeros(about.shape[1], active.shape[1])
     precision = torch.zeros_like(recall)
     for c in range(about.shape[1]):

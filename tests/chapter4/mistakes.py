@@ -924,9 +924,9 @@ MISTAKES = {
             [("return [*edits, *new]", "return [*edits]")],
         ),
         Mistake(
-            "off_by_one",
-            "You look for edits at position `prompt_len`: the prompt's last position is `prompt_len - 1`.",
-            [("edit.position == prompt_len - 1", "edit.position == prompt_len")],
+            "last_two",
+            "You also extend edits at the position before the last: only those at `prompt_len - 1` go on.",
+            [("edit.position == prompt_len - 1", "edit.position >= prompt_len - 2")],
         ),
         Mistake(
             "newest_only",
@@ -989,7 +989,7 @@ MISTAKES = {
         Mistake(
             "temperature_multiplied",
             "You multiply the logits by the temperature: divide, so that a higher one makes draws more even.",
-            [("(logits / temperature)", "(logits * temperature)")],
+            [("multinomial((logits / temperature)", "multinomial((logits * temperature)")],
         ),
         Mistake(
             "unedited",

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from solutions.chapter4_interventions import freeze_arguments
-from tests.chapter4.conftest import freezing_hooks, plain_run
+from tests.chapter4.conftest import freezing_hooks, once, plain_run
 from utils.grading import expect, expect_close, expect_equal
 from utils.graph import NodeType
 
@@ -15,6 +15,14 @@ N_LAYERS = 3
 def score(logits: torch.Tensor) -> torch.Tensor:
     here = logits[:, -1]
     return here[:, ANSWER] - here.sum(-1) / here.shape[-1]
+
+
+def changed_score(x, new: list, freeze_attention: bool) -> torch.Tensor:
+    """The change of the score with hooks written plainly; `new` lists latents and their new activations."""
+    hooks = freezing_hooks(x.model, x.tokens, "hook_pattern") if freeze_attention else []
+    changes = [(0, node.layer, node.ctx_idx, node.feature, value) for node, value in new]
+    logits, _ = plain_run(x.model, x.transcoders, x.tokens, changes, hooks)
+    return score(logits) - score(x.base.logits)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -76,12 +84,13 @@ DOSES = [-2.0, 0.0, 1.0, 1.5]
 def test_doses_agree_with_plain_hooks(dose_response, traced4, freeze_attention):
     """At every dose the answer's score changes as with hooks written plainly."""
     x = traced4("gemma3")
-    hooks = freezing_hooks(x.model, x.tokens, "hook_pattern") if freeze_attention else []
-    expected = []
-    for dose in DOSES:
-        changes = [(0, node.layer, node.ctx_idx, node.feature, dose * node.activation) for node in group(x)]
-        logits, _ = plain_run(x.model, x.transcoders, x.tokens, changes, hooks)
-        expected.append(score(logits) - score(x.base.logits))
+
+    def work():
+        return [
+            changed_score(x, [(node, dose * node.activation) for node in group(x)], freeze_attention) for dose in DOSES
+        ]
+
+    expected = once("doses", freeze_attention, work=work)
     found = dose_response(x.model, x.transcoders, x.tokens, group(x), DOSES, ANSWER, freeze_attention=freeze_attention)
     expect_close(found, torch.cat(expected), "The change of the score at doses -2, 0, 1 and 1.5", rtol=1e-5)
 
@@ -103,10 +112,7 @@ def test_each_ablation_agrees_with_plain_hooks(ablate_each, traced4):
     """Each latent alone is silenced, as with hooks written plainly."""
     x = traced4("gemma3")
     nodes = [x.result.graph.nodes[x.latent(layer, k)] for layer in (0, 1) for k in (0, 2, 5)]
-    expected = []
-    for node in nodes:
-        logits, _ = plain_run(x.model, x.transcoders, x.tokens, [(0, node.layer, node.ctx_idx, node.feature, 0.0)])
-        expected.append(score(logits) - score(x.base.logits))
+    expected = once("each", work=lambda: [changed_score(x, [(node, 0.0)], False) for node in nodes])
     found = ablate_each(x.model, x.transcoders, x.tokens, nodes, ANSWER, freeze_attention=False)
     expect_close(found, torch.cat(expected), "The effects of six ablations", rtol=1e-5)
 
@@ -115,12 +121,7 @@ def test_the_size_of_batches_does_not_matter(ablate_each, traced4):
     """Ablations in small batches, the last one smaller, are all there."""
     x = traced4("gemma3")
     nodes = [x.result.graph.nodes[x.latent(0, k)] for k in range(5)]
-    expected = []
-    hooks = freezing_hooks(x.model, x.tokens, "hook_pattern")
-    for node in nodes:
-        changes = [(0, node.layer, node.ctx_idx, node.feature, 0.0)]
-        logits, _ = plain_run(x.model, x.transcoders, x.tokens, changes, hooks)
-        expected.append(score(logits) - score(x.base.logits))
+    expected = once("five", work=lambda: [changed_score(x, [(node, 0.0)], True) for node in nodes])
     found = ablate_each(x.model, x.transcoders, x.tokens, nodes, ANSWER, batch_size=2)
     expect_close(found, torch.cat(expected), "The effects of five ablations in batches of two", rtol=1e-5)
 

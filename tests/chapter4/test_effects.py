@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from solutions.chapter3_attribution_graphs import read_targets
-from solutions.chapter4_interventions import freeze_arguments
+from solutions.chapter4_interventions import Edit, freeze_arguments, intervene
 from tests.chapter4.conftest import chain, plain_run
 from utils.grading import expect_close
 
@@ -25,8 +25,6 @@ def test_direct_effects_are_those_of_the_held_model(direct_effects, traced4):
     x = traced4("gemma3")
     source = x.latent(0, 2)
     node = x.result.graph.nodes[source]
-    from solutions.chapter4_interventions import Edit, intervene
-
     edit = Edit(node.layer, node.ctx_idx, node.feature, 3.0, "scale")
     outcome = intervene(x.model, x.transcoders, x.base, [edit], **freeze_arguments("nothing (the edge)", N_LAYERS))
     change = read_targets(x.result.graph, outcome.reads) - x.result.values
@@ -53,8 +51,6 @@ def test_the_longest_path_counts(total_effects):
 @pytest.mark.parametrize("architecture", ["gemma3", "gpt2"])
 def test_paths_are_those_of_the_model_whose_latents_answer(total_effects, traced4, architecture):
     """As long as no latent crosses its threshold, the sum over paths is what the frozen model does."""
-    from solutions.chapter4_interventions import Edit, intervene
-
     x = traced4(architecture)
     factor = 1 + 1e-4
     for source in (x.latent(0, 0), x.latent(0, 5), x.latent(1, 2)):

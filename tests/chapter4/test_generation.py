@@ -7,44 +7,49 @@ from solutions.chapter4_interventions import Edit
 from tests.chapter4.conftest import encode, plain_run
 from utils.grading import expect, expect_equal
 
-EDITS = [Edit(0, 3, 1, 2.0), Edit(1, 8, 4, 3.0, "scale"), Edit(2, 8, 5, 1.0, "add")]
+EDITS = [Edit(0, 3, 1, 2.0), Edit(0, 7, 1, 2.0), Edit(1, 8, 4, 3.0, "scale"), Edit(2, 8, 5, 1.0, "add")]
 
 
 def test_edits_stay_where_they_are(extend_edits):
     """Every edit of the prompt stays where it is."""
     expect_equal(extend_edits(EDITS, 9, 9), EDITS, "The edits of a text that has not grown")
-    expect_equal(extend_edits(EDITS, 9, 11)[:3], EDITS, "The first edits of a text that has grown")
+    expect_equal(extend_edits(EDITS, 9, 11)[:4], EDITS, "The first edits of a text that has grown")
 
 
 def test_edits_at_the_last_position_go_on(extend_edits):
     """Edits at the prompt's last position go on at every new one, and no others."""
-    new = extend_edits(EDITS, 9, 12)[3:]
-    expected = [edit._replace(position=position) for position in (9, 10, 11) for edit in EDITS[1:]]
+    new = extend_edits(EDITS, 9, 12)[4:]
+    expected = [edit._replace(position=position) for position in (9, 10, 11) for edit in EDITS[2:]]
     expect_equal([tuple(edit) for edit in new], [tuple(edit) for edit in expected], "The new edits")
 
 
-def strong_edits(x) -> list[Edit]:
+def strong_edits(x, row: int = 0) -> list[Edit]:
     """One edit in the middle of the prompt, two at its end."""
-    acts = x.base.acts
     end = x.tokens.shape[1] - 1
-    on = int(acts[1][0, end].argmax())
-    return [Edit(0, 4, 7, 9.0), Edit(1, end, on, -3.0, "scale"), Edit(0, end, 11, 8.0, "add")]
+    on = int(x.base.acts[1][0, end].argmax())
+    return [Edit(0, 4, 7, 30.0, row=row), Edit(1, end, on, -25.0, "scale", row), Edit(0, end, 11, 20.0, "add", row)]
 
 
-def plain_generation(x, n_new: int, temperature: float = 0.0, seed: int = 0) -> torch.Tensor:
-    """Token by token with hooks written plainly."""
+_done: dict = {}
+
+
+def plain_generation(x, edits: list[Edit], rows: int, n_new: int, temperature: float = 0.0, seed: int = 0) -> list:
+    """Token by token with hooks written plainly; worked out once."""
+    key = (id(x), tuple(edits), rows, n_new, temperature, seed)
+    if key in _done:
+        return _done[key]
     end = x.tokens.shape[1] - 1
     old = {layer: encode(tc, x.base.layers[layer].x) for layer, tc in x.transcoders.items()}
     now = {"set": lambda v, a: v, "scale": lambda v, a: v * a, "add": lambda v, a: v + a}
     fixed = [
-        (e.layer, e.position, e.latent, now[e.kind](e.value, float(old[e.layer][0, e.position, e.latent])))
-        for e in strong_edits(x)
+        (e.row, e.layer, e.position, e.latent, now[e.kind](e.value, float(old[e.layer][0, e.position, e.latent])))
+        for e in edits
     ]
-    tokens, draws = x.tokens, torch.Generator().manual_seed(seed)
+    tokens, draws = x.tokens.repeat(rows, 1), torch.Generator().manual_seed(seed)
     for _ in range(n_new):
-        changes = [(0, *edit) for edit in fixed]
+        changes = list(fixed)
         for position in range(end + 1, tokens.shape[1]):
-            changes += [(0, layer, position, latent, value) for layer, where, latent, value in fixed if where == end]
+            changes += [(r, layer, position, latent, value) for r, layer, where, latent, value in fixed if where == end]
         logits = plain_run(x.model, x.transcoders, tokens, changes)[0][:, -1]
         new = (
             torch.multinomial((logits / temperature).softmax(-1), 1, generator=draws)
@@ -52,24 +57,25 @@ def plain_generation(x, n_new: int, temperature: float = 0.0, seed: int = 0) -> 
             else logits.argmax(-1, keepdim=True)
         )
         tokens = torch.cat([tokens, new], 1)
-    return tokens
+    _done[key] = tokens.tolist()
+    return _done[key]
 
 
-@pytest.mark.parametrize("architecture", ["gemma3", "qwen3", "gpt2"])
+@pytest.mark.parametrize("architecture", ["gemma3", "gpt2"])
 def test_greedy_generation(generate, traced4, architecture):
     """The most probable continuation is that of hooks written plainly."""
     x = traced4(architecture)
-    found = generate(x.model, x.transcoders, x.tokens, strong_edits(x), 5)
-    expect_equal(found.tolist(), plain_generation(x, 5).tolist(), "The tokens")
+    edits = strong_edits(x)
+    found = generate(x.model, x.transcoders, x.tokens, edits, 3)
+    expect_equal(found.tolist(), plain_generation(x, edits, 1, 3), "The tokens")
 
 
-@pytest.mark.parametrize("temperature", [1.0, 3.0])
-def test_sampled_generation(generate, traced4, temperature):
-    """A sampled continuation is that of hooks written plainly with the same seed."""
+def test_sampled_generation(generate, traced4):
+    """Sampled continuations of a batch are those of hooks written plainly with the same seed."""
     x = traced4("gemma3")
-    for seed in (1, 2):
-        found = generate(x.model, x.transcoders, x.tokens, strong_edits(x), 5, temperature, seed)
-        expect_equal(found.tolist(), plain_generation(x, 5, temperature, seed).tolist(), f"The tokens of seed {seed}")
+    edits = strong_edits(x, 0) + strong_edits(x, 2)
+    found = generate(x.model, x.transcoders, x.tokens.repeat(8, 1), edits, 3, 1.3, 5)
+    expect_equal(found.tolist(), plain_generation(x, edits, 8, 3, 1.3, 5), "The tokens of eight rows")
 
 
 def test_without_edits_it_is_the_model_itself(generate, traced4):
@@ -77,8 +83,8 @@ def test_without_edits_it_is_the_model_itself(generate, traced4):
     x = traced4("gemma3")
     tokens = x.tokens
     with torch.no_grad():
-        for _ in range(4):
+        for _ in range(2):
             tokens = torch.cat([tokens, x.model(tokens)[:, -1].argmax(-1, keepdim=True)], 1)
-    found = generate(x.model, x.transcoders, x.tokens, [], 4)
-    expect(found.shape == (1, x.tokens.shape[1] + 4), "Four tokens must be added.", got=tuple(found.shape))
+    found = generate(x.model, x.transcoders, x.tokens, [], 2)
+    expect(found.shape == (1, x.tokens.shape[1] + 2), "Two tokens must be added.", got=tuple(found.shape))
     expect_equal(found.tolist(), tokens.tolist(), "The tokens")

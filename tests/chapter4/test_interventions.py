@@ -5,8 +5,8 @@ import torch
 
 from solutions.chapter3_attribution_graphs import read_targets
 from solutions.chapter4_interventions import Edit, LayerEdits, LayerRun, freeze_arguments, run_base
-from tests.chapter4.conftest import encode, freezing_hooks, plain_run, skip, tokens_of_two_lengths
-from tests.tiny import ARCHITECTURES, D_LATENTS, D_MODEL
+from tests.chapter4.conftest import encode, freezing_hooks, once, plain_run, skip, tokens_of_two_lengths
+from tests.tiny import D_LATENTS, D_MODEL
 from utils.grading import expect, expect_close, expect_equal
 
 N_LAYERS = 3
@@ -158,17 +158,17 @@ def changes_of(x, row: int = 0) -> tuple[list[Edit], list[tuple]]:
     return edits, [(row, node.layer, node.ctx_idx, node.feature, 3.0 * node.activation) for node in nodes]
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ["qwen3", "gpt2"])
 def test_with_all_frozen_and_held_a_reading_changes_by_the_edge(intervene, traced4, architecture):
     """With all frozen and held, every reading changes by exactly the edge."""
     x = traced4(architecture)
     graph = x.result.graph
-    for source in (x.latent(0, 2), x.latent(1, 0)):
-        node = graph.nodes[source]
-        edit = Edit(node.layer, node.ctx_idx, node.feature, -1.5, "scale")
-        outcome = intervene(x.model, x.transcoders, x.base, [edit], **freeze_arguments("nothing (the edge)", N_LAYERS))
-        change = read_targets(graph, outcome.reads) - x.result.values
-        expect_close(change, -2.5 * x.result.adjacency_matrix[:, source], "The change of all readings", 1e-6, 1e-9)
+    source = x.latent(0, 2)
+    node = graph.nodes[source]
+    edit = Edit(node.layer, node.ctx_idx, node.feature, -1.5, "scale")
+    outcome = intervene(x.model, x.transcoders, x.base, [edit], **freeze_arguments("nothing (the edge)", N_LAYERS))
+    change = read_targets(graph, outcome.reads) - x.result.values
+    expect_close(change, -2.5 * x.result.adjacency_matrix[:, source], "The change of all readings", 1e-6, 1e-9)
 
 
 @pytest.mark.parametrize("frozen", FROZEN, ids=["attention", "nothing", "both", "norms"])
@@ -179,8 +179,12 @@ def test_it_agrees_with_plain_hooks(intervene, traced4, frozen):
     endings = ["hook_pattern"] * frozen.get("freeze_attention", True) + ["hook_scale"] * frozen.get(
         "freeze_norms", False
     )
-    hooks = freezing_hooks(x.model, x.tokens, *endings) if endings else []
-    expected, reads = plain_run(x.model, x.transcoders, x.tokens, changes, hooks)
+
+    def work():
+        hooks = freezing_hooks(x.model, x.tokens, *endings) if endings else []
+        return plain_run(x.model, x.transcoders, x.tokens, changes, hooks)
+
+    expected, reads = once("frozen", *endings, work=work)
     outcome = intervene(x.model, x.transcoders, x.base, edits, **frozen)
     expect_close(outcome.logits, expected, "The logits", rtol=1e-5)
     expect_close(outcome.reads["L"], reads["L"], "What the logits read", rtol=1e-5)
@@ -191,7 +195,7 @@ def test_it_agrees_with_plain_hooks_on_other_architectures(intervene, traced4, a
     """Logits agree with hooks written plainly on other architectures too."""
     x = traced4(architecture, skip=architecture == "qwen3")
     edits, changes = changes_of(x)
-    expected, _ = plain_run(x.model, x.transcoders, x.tokens, changes)
+    expected, _ = once("live", architecture, work=lambda: plain_run(x.model, x.transcoders, x.tokens, changes))
     outcome = intervene(x.model, x.transcoders, x.base, edits, freeze_attention=False)
     expect_close(outcome.logits, expected, "The logits", rtol=1e-5)
 
@@ -212,7 +216,8 @@ def test_only_constrained_layers_are_held(intervene, traced4):
         y[0, position] += write
         return y
 
-    expected, _ = plain_run(x.model, x.transcoders, x.tokens, changes[:1], rewrite={1: hold})
+    rewrite = {1: hold}
+    expected, _ = once("held", work=lambda: plain_run(x.model, x.transcoders, x.tokens, changes[:1], rewrite=rewrite))
     outcome = intervene(x.model, x.transcoders, x.base, edits, freeze_attention=False, constrained_layers=[1])
     expect_close(outcome.logits, expected, "The logits with layer 1 held", rtol=1e-5)
 
@@ -228,7 +233,7 @@ def test_errors_can_be_frozen(intervene, traced4):
         return lambda live, y: encode(transcoder, live) @ transcoder.W_dec.detach() + skip(transcoder, live) + constant
 
     rewrite = {layer: transcoded(layer) for layer in x.transcoders}
-    expected, _ = plain_run(x.model, x.transcoders, x.tokens, changes, rewrite=rewrite)
+    expected, _ = once("errors", work=lambda: plain_run(x.model, x.transcoders, x.tokens, changes, rewrite=rewrite))
     outcome = intervene(x.model, x.transcoders, x.base, edits, freeze_attention=False, freeze_errors=True)
     expect_close(outcome.logits, expected, "The logits with frozen errors", rtol=1e-5)
 
@@ -237,7 +242,7 @@ def test_activations_are_those_after_the_edit(intervene, traced4):
     """It returns all latents' new activations: edited ones as set, later ones as they answer."""
     x = traced4("gemma3")
     edits, changes = changes_of(x)
-    _, reads = plain_run(x.model, x.transcoders, x.tokens, changes)
+    _, reads = once("live", "gemma3", work=lambda: plain_run(x.model, x.transcoders, x.tokens, changes))
     outcome = intervene(x.model, x.transcoders, x.base, edits, freeze_attention=False)
     for layer in range(N_LAYERS):
         expected = encode(x.transcoders[layer], reads[layer])
@@ -251,14 +256,18 @@ def test_rows_of_a_batch_are_apart(intervene, traced4):
     """In a batch of prompts of different lengths each row has its own edits, as if it ran alone."""
     x = traced4("gemma3")
     tokens, last = tokens_of_two_lengths(x.model)
-    base = run_base(x.model, x.transcoders, tokens)
+    base = once("batch", work=lambda: run_base(x.model, x.transcoders, tokens))
     edits = [Edit(0, 2, latent, 2.0, row=row) for row, latent in ((1, 5), (1, 6), (2, 7))]
     outcome = intervene(x.model, x.transcoders, base, edits)
     for row, end in enumerate(last):
         alone = tokens[row : row + 1, : end + 1]
         changes = [(0, edit.layer, edit.position, edit.latent, edit.value) for edit in edits if edit.row == row]
-        hooks = freezing_hooks(x.model, alone, "hook_pattern")
-        expected, _ = plain_run(x.model, x.transcoders, alone, changes, hooks)
+
+        def work(alone=alone, changes=changes):
+            hooks = freezing_hooks(x.model, alone, "hook_pattern")
+            return plain_run(x.model, x.transcoders, alone, changes, hooks)
+
+        expected, _ = once("row", row, work=work)
         expect_close(
             outcome.logits[row, end], expected[0, end], f"The logits of row {row} at its last token", rtol=1e-5
         )
@@ -283,12 +292,12 @@ def test_the_bundled_model_agrees_too(intervene, atlas):
     """On the bundled model logits agree with hooks written plainly."""
     model, transcoders = atlas
     tokens = model.to_tokens("The capital of the state containing Dallas is")
-    base = run_base(model, transcoders, tokens)
+    base = once("atlas base", work=lambda: run_base(model, transcoders, tokens))
     active = {layer: int(acts[0, -2].argmax()) for layer, acts in base.acts.items()}
     position = tokens.shape[1] - 2
     changes = [(0, layer, position, active[layer], 2.0) for layer in (1, 3)]
     edits = [Edit(layer, position, active[layer], 2.0) for layer in (1, 3)]
-    expected, _ = plain_run(model, transcoders, tokens, changes)
+    expected, _ = once("atlas", work=lambda: plain_run(model, transcoders, tokens, changes))
     outcome = intervene(model, transcoders, base, edits, freeze_attention=False)
     expect_close(outcome.logits, expected, "The logits", rtol=1e-3, atol=1e-3)
 

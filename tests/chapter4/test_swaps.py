@@ -6,15 +6,10 @@ from solutions.chapter4_interventions import Member, Span
 from utils.grading import expect_close, expect_equal
 
 
-def test_names_of_one_length_align_one_to_one(align_positions):
-    """Prompts of the same shape align position by position."""
-    span = Span(3, 4, 7)
-    expect_equal(align_positions(span, span).tolist(), [0, 1, 2, 3, 4, 5, 6], "The aligned positions")
-
-
 def test_a_longer_name_aligns_at_its_end(align_positions):
     """What comes after a longer name aligns by its distance to the name's end; the name's first tokens have no partner."""
     own, other = Span(3, 3, 6), Span(3, 5, 8)
+    expect_equal(align_positions(own, own).tolist(), [0, 1, 2, 3, 4, 5], "Two names of one length")
     expect_equal(align_positions(own, other).tolist(), [0, 1, 2, -1, -1, 3, 4, 5], "Our name is shorter by two")
     expect_equal(align_positions(other, own).tolist(), [0, 1, 2, 5, 6, 7], "Our name is longer by two")
 
@@ -71,15 +66,15 @@ def test_two_places_at_one_position(swap_edits):
 
 def test_the_rate_reads_each_prompts_own_last_token(swap_rate):
     """The rate is read at each prompt's own last token."""
-    logits = torch.zeros(5, 6, 8)
-    last, answers = torch.tensor([3, 5, 4, 2, 5]), torch.tensor([1, 2, 3, 4, 5])
-    # what each prompt says at its last token: right, right, wrong, right, wrong though the answer is second
-    for row, said in enumerate([1, 2, 7, 4, 6]):
+    logits = torch.zeros(6, 7, 8)
+    last, answers = torch.tensor([3, 5, 4, 2, 5, 4]), torch.tensor([1, 2, 3, 4, 5, 6])
+    # what each prompt says at its last token: right, right, wrong, right, wrong though the answer is second, wrong
+    for row, said in enumerate([1, 2, 7, 4, 6, 1]):
         logits[row, last[row], said] = 2.0
     logits[4, 5, 5] = 1.0
     # elsewhere: noise that a wrong position would read
-    logits[0, 5, 7] = logits[2, 5, 3] = logits[3, 5, 7] = logits[0, 0, 7] = 3.0
-    expect_close(swap_rate(logits, last, answers), 0.6, "The rate of five prompts")
+    logits[0, 6, 7] = logits[2, 6, 3] = logits[3, 6, 7] = logits[0, 0, 7] = logits[5, 6, 6] = 3.0
+    expect_close(swap_rate(logits, last, answers), 0.5, "The rate of six prompts")
 
 
 def test_the_rate_is_a_share(swap_rate):
