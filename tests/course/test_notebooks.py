@@ -10,12 +10,13 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
 from nbformat.v4 import new_output
 
 from utils import setup
 from utils.notebooks import CourseError, __main__, build_notebook, read_chapter, read_course
 from utils.notebooks.course import build, check_answers, check_outputs, find_stale, write
-from utils.notebooks.outputs import difference, read_printed
+from utils.notebooks.outputs import difference, read_printed, shown_by
 
 TOY = Path(__file__).parent / "toy"
 GRADING = '''"""Stands in for grading: says what it was given."""
@@ -544,6 +545,18 @@ def test_expected_outputs_are_filled_in(built):
     assert cells(build_notebook(read_chapter(page(built)), hints=False)).items() >= {
         (cell.id, cell.source) for cell in student.cells if "Expected output" in cell.source
     }
+
+
+def test_stubs_are_not_started_for_the_real_check(toy):
+    shutil.rmtree(toy / "utils")
+    (toy / "utils").symlink_to(Path(setup.__file__).parent)
+    notebook = build_notebook(read_chapter(page(toy)))
+    NotebookClient(notebook, allow_errors=True, resources={"metadata": {"path": str(toy / "instructions")}}).execute()
+    texts = {cell.id: shown_by(cell) for cell in notebook.cells if cell.cell_type == "code"}
+    for name in ("mean", "RunningMean", "smooth"):
+        assert texts[f"check-{name}"] == f"{name}: not started."
+    failed = [cell for cell in notebook.cells if any(o.output_type == "error" for o in cell.get("outputs", []))]
+    assert [cell.outputs[0].ename for cell in failed] == ["NotImplementedError"] * 2
 
 
 STALE = {
