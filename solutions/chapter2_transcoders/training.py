@@ -19,16 +19,23 @@ from utils.hooks import mlp_out_hook, reading_hook
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How a transcoder is trained."""
+    """How a transcoder is trained.
+
+    Attributes:
+        active: latents a token, on average over a batch.
+        auxiliary: weight of the auxiliary loss.
+        auxiliary_latents: dead latents that may explain the error of a token.
+        dead_after: a latent that has been silent for so many steps counts as dead.
+    """
 
     width: int = 512
     active: float = 4.0
     steps: int = 1200
     batch_size: int = 512
     learning_rate: float = 2e-3
-    auxiliary: float = 1 / 32
-    auxiliary_latents: int = 32
-    dead_after: int = 50
+    auxiliary: float = 1 / 4
+    auxiliary_latents: int = 64
+    dead_after: int = 20
     seed: int = 0
 
 
