@@ -59,7 +59,7 @@ def sae() -> JumpReLUSAE:
 
 
 @pytest.fixture(scope="session")
-def case(atlas):
-    """A latent of the bundled model, and sentences to study and to be graded on."""
-    model, transcoders = atlas
+def case(chosen):
+    """A latent of the model, and sentences to study and to be graded on."""
+    model, transcoders = chosen
     return blind_case(model, transcoders)

@@ -86,6 +86,23 @@ def test_other_layers_keep_their_mlp(transcoder_hooks, tiny):
     expect_close(run(model, transcoder_hooks(some), tokens), expected, "The logits with one MLP replaced", rtol=1e-5)
 
 
+def test_on_a_trained_model(transcoder_hooks, chosen):
+    """On a trained model, errors restore the logits, and without them the transcoders write live."""
+    model, transcoders = chosen
+    tokens = model.to_tokens("The capital of the state containing Dallas is")
+    with torch.no_grad():
+        logits, cache = model.run_with_cache(tokens)
+        errors = {
+            layer: cache[mlp_out_hook(layer)] - transcoder(cache[reading_hook(layer)])
+            for layer, transcoder in transcoders.items()
+        }
+    restored = run(model, transcoder_hooks(transcoders, errors), tokens)
+    expect_close(restored, logits, "The logits with the errors", rtol=1e-2, atol=1e-2 * logits.std().item())
+    expected = slowly(model, transcoders, tokens, lambda transcoder, x, layer: transcoder(x))
+    replaced = run(model, transcoder_hooks(transcoders), tokens)
+    expect_close(replaced, expected, "The logits", rtol=1e-2, atol=1e-2 * logits.std().item())
+
+
 def example():
     """Logits of two models on 3 rows of 5 tokens out of 7."""
     generator = torch.Generator().manual_seed(0)
