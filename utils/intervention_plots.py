@@ -14,6 +14,7 @@ from utils.plots import FROZEN, INK, LOWERS, NODE_COLOURS, PAPER, RAISES, RULE, 
 LATENT = NODE_COLOURS[NodeType.LATENT]
 CONTROL = NODE_COLOURS[NodeType.MLP_ERROR]
 Z = 1.96  # a 95 % interval
+HALF = 0.33  # half the height of a box in a diagram
 
 
 def plot_switches(levels: Mapping[str, Sequence[bool]], columns: Sequence[str]) -> go.Figure:
@@ -39,7 +40,7 @@ def plot_switches(levels: Mapping[str, Sequence[bool]], columns: Sequence[str]) 
         xgap=3,
         ygap=3,
     )
-    figure.update_yaxes(autorange="reversed")
+    figure.update_yaxes(autorange="reversed", automargin=True)
     figure.update_xaxes(side="top")
     figure.update_layout(margin={"t": 80})
     return figure
@@ -189,16 +190,16 @@ def draw_supernodes(
         title: the prompt, for example.
         answers: the most probable next tokens after the intervention, with their probabilities.
     """
-    figure = _figure(title, 440)
+    figure = _figure(title, 460)
     place = {box.name: box for box in boxes}
     strongest = max((abs(share) for *_, share in arrows), default=1.0) or 1.0
     for start, end, share in arrows:
         a, b = place[start], place[end]
         figure.add_annotation(
             x=b.x,
-            y=b.y - 0.24,
+            y=b.y - HALF - 0.02,
             ax=a.x,
-            ay=a.y + 0.24,
+            ay=a.y + HALF + 0.02,
             xref="x",
             yref="y",
             axref="x",
@@ -219,8 +220,8 @@ def draw_supernodes(
             type="rect",
             x0=box.x - half,
             x1=box.x + half,
-            y0=box.y - 0.22,
-            y1=box.y + 0.22,
+            y0=box.y - HALF,
+            y1=box.y + HALF,
             fillcolor=fill,
             line=outline,
         )
@@ -231,7 +232,7 @@ def draw_supernodes(
         if box.badge:
             figure.add_annotation(
                 x=box.x - half,
-                y=box.y + 0.22,
+                y=box.y + HALF,
                 text=f" {box.badge} ",
                 showarrow=False,
                 font={"color": PAPER, "size": 12},
@@ -264,7 +265,7 @@ def plot_rates(rates: Mapping[str, float], n: int, title: str) -> go.Figure:
     """
     low, high = zip(*(wilson_interval(rate, n) for rate in rates.values()))
     grey = [any(word in name for word in ("control", "unrelated", "different")) for name in rates]
-    figure = _figure(title, 120 + 44 * len(rates))
+    figure = _figure(title, 130 + 32 * len(rates))
     figure.add_bar(
         y=list(rates),
         x=list(rates.values()),
@@ -283,7 +284,7 @@ def plot_rates(rates: Mapping[str, float], n: int, title: str) -> go.Figure:
     for (name, rate), end in zip(rates.items(), high):
         figure.add_annotation(x=end, y=name, text=f"{rate:.0%}", showarrow=False, xanchor="left", xshift=6)
     figure.update_xaxes(range=[0, 1.08], tickformat=".0%", gridcolor=RULE, zeroline=False)
-    figure.update_yaxes(autorange="reversed")
+    figure.update_yaxes(autorange="reversed", automargin=True)
     return figure
 
 
