@@ -136,6 +136,12 @@ def is_centred(norm: torch.nn.Module) -> bool:
     return "layernorm" in type(inner).__name__.lower() and "rms" not in type(inner).__name__.lower()
 
 
+def thresholds(transcoder: Transcoder) -> Float[Tensor, " latent"]:
+    """The pre-activation above which each latent is active; 0 for a transcoder with a plain ReLU."""
+    found = getattr(transcoder, "threshold", None)
+    return torch.zeros_like(transcoder.b_enc) if found is None else found.detach()
+
+
 class Scan:
     """What the MLPs read and write on a corpus. The model is run over it once, with a progress bar, and the result is kept."""
 
@@ -185,7 +191,7 @@ class Scan:
         """One latent on every token; 0 where the corpus has no used token."""
         x, transcoder = self.cached(reading_hook(layer)), self.transcoders[layer]
         pre = x @ transcoder.W_enc[:, latent] + transcoder.b_enc[latent]
-        return pre.relu() * (pre > transcoder.threshold[latent]) * self.corpus.used
+        return pre.relu() * (pre > thresholds(transcoder)[latent]) * self.corpus.used
 
     @torch.no_grad()
     def fires(self, layer: int) -> Bool[Tensor, "row latent"]:

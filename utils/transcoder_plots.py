@@ -100,14 +100,22 @@ def plot_gradient_agreement(
 def plot_parts(
     parts: Mapping[str, Float[Tensor, "token d_model"]], y: Float[Tensor, "token d_model"], tokens: Sequence[str]
 ):
-    """What each part of an MLP's output contributes to its length, token by token: shares that add up to 1."""
+    """How far each part goes in the direction of an MLP's output, token by token: together, the output's length."""
     colours = {"latents": BLUE, "skip": ORANGE, "bias": GREEN, "error": GREY}
     figure = go.Figure()
     labels = [f"{i} {token!r}" for i, token in enumerate(tokens)]
     for name, part in parts.items():
-        share = (part * y).sum(-1) / y.pow(2).sum(-1).clamp_min(1e-12)
-        figure.add_bar(x=labels, y=share.tolist(), name=name, marker_color=colours.get(name, INK))
-    figure.update_yaxes(title="share of the output", tickformat=".0%")
+        along = (part * y).sum(-1) / y.norm(dim=-1).clamp_min(1e-12)
+        figure.add_bar(x=labels, y=along.tolist(), name=name, marker_color=colours.get(name, INK))
+    lengths = y.norm(dim=-1).tolist()
+    figure.add_scatter(
+        x=labels,
+        y=lengths,
+        name="length of the output",
+        mode="markers",
+        marker={"color": INK, "symbol": "line-ew-open", "size": 22},
+    )
+    figure.update_yaxes(title="length along the output")
     return _style(figure, "What the MLP writes, token by token", barmode="relative")
 
 
