@@ -36,7 +36,7 @@ SHARES = {
 }
 # For a blind case: mostly places, so that each occurs often enough to be counted.
 CASE_SHARES = {"two-hop": 60, "one-hop": 12, "location": 12, "opposite abroad": 8, "translation": 8}
-CASE_SENTENCES = 1200
+CASE_SENTENCES = 1000
 
 
 @dataclass
@@ -323,7 +323,7 @@ def blind_case(model: TransformerBridge, transcoders: dict[int, Transcoder], num
 
     Wanted is a latent of the upper half of the layers that stands for a place (or, where no latent does, for something else
     that sentences can be about). Each latent is measured by how well "the sentence is about X" says where it fires (F1 of the
-    best X), and of the best ones the busiest is taken. Which X that is stays here.
+    best X), and of the good ones the busiest is taken. Which X that is stays here.
     """
     layers = range(len(transcoders) // 2, len(transcoders))
     corpus = read_corpus(model, CASE_SENTENCES, seed=1, shares=CASE_SHARES)
@@ -339,7 +339,7 @@ def blind_case(model: TransformerBridge, transcoders: dict[int, Transcoder], num
         both = [_f1(fires[part], about[part]) for part in (slice(None, half), slice(half, None))]
         best, which = torch.minimum(*both).max(1)
         for latent, (f1, index, count) in enumerate(zip(best.tolist(), which.tolist(), fires.sum(0).tolist())):
-            found.append((wanted[index][0] != "place", -round(f1, 1), -count, layer, latent))
+            found.append((wanted[index][0] != "place", -min(round(f1, 1), 0.9), -count, layer, latent))
     *_, layer, latent = sorted(found)[number]
     return open_case(scan, layer, latent)
 
