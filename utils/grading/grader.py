@@ -70,8 +70,14 @@ class Grader:
 
     def run(self, item: pytest.Item, answer: Answer) -> Outcome:
         """Run one test on an answer, on the side. Fixtures that tests share are kept for the next one."""
+        if answer.problem:  # it did not come to an end in an earlier test
+            item.stash[OUTCOME] = Outcome()
+            conclude(item, Endless(answer.problem))
+            return item.stash[OUTCOME]
         before, self._instead = self._instead, answer
         try:
+            # the test that ran before may be in another module, whose fixtures it has kept
+            item.session._setupstate.teardown_exact(item)
             item.ihook.pytest_runtest_protocol(item=item, nextitem=item.parent)
         except BaseException:
             # such as Ctrl-C: no fixture may be left half made

@@ -255,6 +255,6 @@ def rows_of(chapter: Outline, results: list[ExerciseResult]) -> list[Row]:
     rows = []
     for name, points in chapter.points.items():
         result = by_name.get(name) or ExerciseResult(name, points, is_started=False)
-        note = " ".join(sentence for sentence in (result.problem, result.mistake, *result.remarks) if sentence)
-        rows.append(Row(name, result.status, result.passed, len(result.tests), points, result.earned, note))
+        notes = tuple(sentence for sentence in (result.problem, result.mistake, *result.remarks) if sentence)
+        rows.append(Row(name, result.status, result.passed, len(result.tests), points, result.earned, notes))
     return rows

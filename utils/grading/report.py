@@ -21,7 +21,7 @@ class Row:
     tests: int
     points: int
     earned: float
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def show(text: str, html: str) -> None:
@@ -126,7 +126,7 @@ def table_as_text(title: str, rows: Sequence[Row]) -> str:
         tests = f"{row.passed} of {row.tests} tests" if row.tests else ""
         points = f"{row.earned:g} of {row.points}"
         lines.append(f"  {MARKS[row.status]} {row.name:<{width}}  {row.status:<11}  {tests:>14}  {points:>9}")
-        lines += [f"      {row.note}"] if row.note else []
+        lines += [f"      {note}" for note in row.notes]
     return "\n".join([*lines, f"  {total(rows)}"])
 
 
