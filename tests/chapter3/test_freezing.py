@@ -129,14 +129,25 @@ def test_the_skip_is_the_transcoders_own(TranscoderReplacementHooks, traced, ski
     expect_close(tc_hooks.skip(1, v), expected, "`skip`", atol=1e-12)
 
 
-def test_the_value_is_the_mlps_and_the_gradient_the_skips(TranscoderReplacementHooks, traced):
-    """`keep_value` has the value of `mlp_out` and the gradient of the skip; no gradient reaches `mlp_out`."""
-    x = traced("gemma3")
-    mlp_in, mlp_out, direction = torch.randn(3, 1, 5, D_MODEL, dtype=torch.float64)
+def some_mlp(TranscoderReplacementHooks, x: Traced) -> tuple[Tensor, Tensor, Tensor]:
+    """Input and output of an MLP, both asking for gradients, and what `keep_value` makes of them."""
+    mlp_in, mlp_out = torch.randn(2, 1, 5, D_MODEL, dtype=torch.float64)
     mlp_in.requires_grad_()
     mlp_out.requires_grad_()
-    found = TranscoderReplacementHooks(x.model, x.transcoders, x.cache).keep_value(1, mlp_in, mlp_out)
+    return mlp_in, mlp_out, TranscoderReplacementHooks(x.model, x.transcoders, x.cache).keep_value(1, mlp_in, mlp_out)
+
+
+def test_the_value_is_the_mlps(TranscoderReplacementHooks, traced):
+    """`keep_value` has the value of `mlp_out`."""
+    _, mlp_out, found = some_mlp(TranscoderReplacementHooks, traced("gemma3"))
     expect_close(found, mlp_out, "The value of `keep_value`")
+
+
+def test_the_gradient_is_the_skips(TranscoderReplacementHooks, traced):
+    """`keep_value` has the gradient of the skip, and no gradient reaches `mlp_out`."""
+    x = traced("gemma3")
+    mlp_in, mlp_out, found = some_mlp(TranscoderReplacementHooks, x)
+    direction = torch.randn(1, 5, D_MODEL, dtype=torch.float64)
     expected = direction @ x.transcoders[1].W_skip.detach()
     expect_close(gradient(found, mlp_in, direction), expected, "The gradient of `keep_value` by the MLP's input")
     expect_close(gradient(found, mlp_out, direction), torch.zeros_like(mlp_out), "The gradient by `mlp_out`")

@@ -237,21 +237,21 @@ def test_pruning_edges_of_a_graph(prune_edges, traced_chosen):
     expect(bool(share - least <= 0.501), "Without the least of them the kept edges must not hold half.", share - least)
 
 
-def clear_graphs(node_threshold: float, edge_threshold: float, keep_share: float = 0.0, hide_share: float = 0.0):
+def clear_graphs(node_threshold: float, edge_threshold: float, keep_kind: str = "", hide_share: float = 0.0):
     """Random graphs on which rounding cannot change what is kept: (dag, keep, hidden, kept nodes, kept edges)."""
     for seed in range(30):
         dag = random_dag(seed, density=0.5)
-        keep, hidden = dag.mask("E", keep_share), dag.mask("X", hide_share)
+        keep, hidden = dag.mask(keep_kind, 0.7), dag.mask("X", hide_share)
         nodes, edges, is_clear = graph_by_hand(dag, node_threshold, edge_threshold, as_set(keep), as_set(hidden))
         if is_clear:
             yield dag, keep, hidden, sorted(nodes), edges
 
 
 @pytest.mark.parametrize(("node_threshold", "edge_threshold"), [(0.6, 0.9), (0.9, 0.6), (1.0, 0.7)])
-@pytest.mark.parametrize("keep_share", [0.0, 1.0])
-def test_pruning_equals_the_slow_loop(prune_graph, node_threshold, edge_threshold, keep_share):
+@pytest.mark.parametrize("keep_kind", ["", "E", "F"])
+def test_pruning_equals_the_slow_loop(prune_graph, node_threshold, edge_threshold, keep_kind):
     """The kept nodes and edges are those of a slow loop that follows the text."""
-    for dag, keep, _, nodes, edges in clear_graphs(node_threshold, edge_threshold, keep_share):
+    for dag, keep, _, nodes, edges in clear_graphs(node_threshold, edge_threshold, keep_kind):
         kept, matrix = prune_graph(dag.matrix, dag.weights, N_LAYERS, node_threshold, edge_threshold, keep=keep)
         expect_equal(kept, torch.tensor(nodes), "The kept nodes")
         found = as_edges(kept.tolist(), matrix)
@@ -261,7 +261,7 @@ def test_pruning_equals_the_slow_loop(prune_graph, node_threshold, edge_threshol
 
 def test_hidden_nodes_are_pruned(prune_graph):
     """Hidden nodes are pruned, even if they are in `keep`."""
-    for dag, keep, hidden, nodes, _ in clear_graphs(0.8, 0.8, keep_share=0.5, hide_share=0.7):
+    for dag, keep, hidden, nodes, _ in clear_graphs(0.8, 0.8, "E", hide_share=0.7):
         kept, _ = prune_graph(dag.matrix, dag.weights, N_LAYERS, 0.8, 0.8, keep=keep | hidden, hidden=hidden)
         expect_equal(kept, torch.tensor(nodes), "The kept nodes, some errors hidden")
 

@@ -67,7 +67,8 @@ def test_a_reading_is_the_demeaned_logit(compute_salient_logits, traced, archite
 
 
 @pytest.mark.parametrize(
-    ("mass", "cap", "expected"), [(0.3, 10, 1), (0.5, 10, 2), (0.8, 10, 3), (0.94, 10, 4), (0.94, 3, 3), (1.0, 99, 11)]
+    ("mass", "cap", "expected"),
+    [(0.3, 10, 1), (0.5, 10, 2), (0.8, 10, 3), (0.94, 10, 4), (0.94, 3, 3), (0.5, 2, 2), (1.0, 99, 11)],
 )
 def test_the_smallest_set_that_reaches_a_probability(compute_salient_logits, mass, cap, expected):
     """With `probability_mass` the smallest set of top tokens that reaches it is chosen, up to `max_output_nodes`."""
