@@ -567,6 +567,12 @@ STALE = {
     "a test": (lambda root: root / "checks" / "test_averages.py", "three numbers is", "3 numbers is", {"solutions"}),
     "a hand": (lambda root: root / "chapters" / "chapter9_toy.ipynb", "A course so small", "Course", {"chapters"}),
     "answers by hand": (lambda root: root / "solutions" / "chapter9_toy.ipynb", "so small", "too small", {"solutions"}),
+    "an output by hand": (
+        lambda root: root / "solutions" / "chapter9_toy.ipynb",
+        '"3.0 True\\n"',
+        '"4.0 True\\n"',
+        {"solutions"},
+    ),
     "address": (
         lambda root: root / "pyproject.toml",
         "toy-owner/toy-course",

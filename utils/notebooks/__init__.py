@@ -1,7 +1,8 @@
 """Notebooks are built from the text in `instructions/` and the code in `solutions/`: `python -m utils.notebooks`.
 
-`reading` reads a page, `sources` finds functions and makes stubs, `requirements` says what is missing, `building` makes
-notebooks, `execution` runs them, `address` knows the repository, `course` puts files in their places.
+`reading` (with `directives`) reads a page, `sources` finds solutions and makes stubs, `completeness` says what a page lacks,
+`building` makes notebooks, `execution` runs them, `outputs` holds what they print against the page, `materials` says what that
+depends on, `address` knows the repository, `course` puts everything in its place.
 """
 
 from utils.notebooks.building import build_notebook

@@ -10,11 +10,11 @@ import nbformat
 from nbformat import NotebookNode
 
 from utils.notebooks.address import point_links, repository
-from utils.notebooks.building import SHOWS, build_cells, build_notebook, lines_of_cells
+from utils.notebooks.building import LINE, SHOWS, build_cells, build_notebook, lines_of_cells
 from utils.notebooks.completeness import find_problems
 from utils.notebooks.errors import CourseError, CourseErrors, shown
 from utils.notebooks.execution import execute
-from utils.notebooks.materials import fingerprints
+from utils.notebooks.materials import fingerprints, hash_of_outputs
 from utils.notebooks.outputs import difference, printed_in, read_printed, shown_by
 from utils.notebooks.reading import Chapter, read_course
 
@@ -84,7 +84,7 @@ def build_answers(chapter: Chapter) -> NotebookNode:
     execute(notebook, chapter.root, chapter.path, lines_of_cells(chapter))
     check_answers(chapter, notebook)
     check_outputs(chapter, printed_in(notebook))
-    notebook.metadata.course["made_from"] = made_from
+    notebook.metadata.course |= {"made_from": made_from, "outputs": hash_of_outputs(notebook)}
     return notebook
 
 
@@ -105,10 +105,10 @@ def check_answers(chapter: Chapter, notebook: NotebookNode) -> None:
 def check_outputs(chapter: Chapter, printed: dict[str, str]) -> None:
     """Hold the expected outputs that stand on the page against what the cells print. Raises CourseErrors."""
     problems = []
-    for cell, line in zip(build_cells(chapter, answers=True), lines_of_cells(chapter).values()):
+    for cell in build_cells(chapter, answers=True):
         if SHOWS in cell.metadata and cell.source:
             sentence = difference(cell.source, printed[cell.metadata[SHOWS]])
-            problems += [CourseError(chapter.path, line, sentence)] if sentence else []
+            problems += [CourseError(chapter.path, cell.metadata[LINE], sentence)] if sentence else []
     if problems:
         raise CourseErrors(problems)
 
@@ -121,12 +121,15 @@ def answers_stale(chapter: Chapter) -> str:
     wanted = build_notebook(chapter, answers=True)
     try:
         there = nbformat.reads(text, as_version=4)
-        made_from = there.metadata.course.pop("made_from")
+        made_from, outputs = there.metadata.course.pop("made_from"), there.metadata.course.pop("outputs")
     except (ValueError, AttributeError, KeyError):
         return "is not an answer notebook."
+    is_touched = hash_of_outputs(there) != outputs
     for cell in there.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
+    if is_touched:
+        return "has outputs that the build did not make."
     if there != wanted:
         return "is not what its page and its solutions give now."
     now = fingerprints(chapter, wanted)

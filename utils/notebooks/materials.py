@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import json
 from pathlib import Path
 
 from nbformat import NotebookNode
@@ -28,6 +29,12 @@ def fingerprints(chapter: Chapter, notebook: NotebookNode) -> dict[str, str]:
 def hash_of(path: Path) -> str:
     """A short hash of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
+def hash_of_outputs(notebook: NotebookNode) -> str:
+    """A short hash of all outputs of a notebook."""
+    outputs = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
+    return hashlib.sha256(json.dumps(outputs, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def imported_files(root: Path, files: list[Path], cells: list[str]) -> set[Path]:
