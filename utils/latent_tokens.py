@@ -5,6 +5,7 @@ from sae_lens import SAE
 from transformer_lens.model_bridge import TransformerBridge
 
 SENTENCES = 250
+RARE = 3  # a token that occurs less often in the sample names a latent only if no other does
 
 
 def sample_texts(count: int = SENTENCES) -> list[str]:
@@ -42,7 +43,9 @@ def name_by_tokens(
         done += count
     names = {}
     for layer, total in totals.items():
-        means, rows = (total / counts[:, None]).topk(min(n_tokens, len(ids)), dim=0)
+        # of a rare token the mean says little
+        means = total / counts[:, None] * torch.where(counts < RARE, 1e-3, 1.0)[:, None]
+        means, rows = means.topk(min(n_tokens, len(ids)), dim=0)
         for latent in (means[0] > 0).nonzero().flatten().tolist():
             enough = means[:, latent] >= 0.5 * means[0, latent]
             shown = [repr(model.tokenizer.decode([token])) for token in ids[rows[enough, latent]].tolist()]
