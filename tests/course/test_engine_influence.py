@@ -1,4 +1,4 @@
-"""Influence and pruning, against closed forms and a slow, plain reference."""
+"""Influence and pruning: rounding, ties, many random graphs, and the scores of a whole graph."""
 
 import random
 
@@ -7,132 +7,78 @@ import torch
 
 from solutions.chapter3_attribution_graphs import (
     compute_graph_scores,
-    compute_influence,
-    normalize_matrix,
     prune_edges,
     prune_graph,
     prune_nodes,
+    share_of_larger,
 )
+from tests.chapter3.dags import N_LAYERS, graph_by_hand, random_dag
 from tests.tiny import ARCHITECTURES
 from utils.graph import GraphNodes, NodeInfo, NodeType
 
-N_LOGITS = 2
 
-
-def random_dag(seed: int) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
-    """A random graph of 4 layers: edges, logit weights, and what each node is (E, F for latent, X for error, L)."""
-    rng = random.Random(seed)
-    kinds, layers = ["E"] * rng.randint(1, 4), [-1] * 4
-    layers = layers[: len(kinds)]
-    for layer in range(4):
-        for kind in ("F", "X"):
-            count = rng.randint(0, 3)
-            kinds += [kind] * count
-            layers += [layer] * count
-    kinds += ["L"] * N_LOGITS
-    layers += [4] * N_LOGITS
-    n, density = len(kinds), rng.choice([0.2, 0.5, 1.0])
-    matrix = torch.zeros(n, n, dtype=torch.float64)
-    for target in range(n):
-        for source in range(n):
-            if layers[source] < layers[target] and kinds[target] in "FL" and rng.random() < density:
-                matrix[target, source] = rng.gauss(0, 1)
-    weights = torch.tensor([rng.random() for _ in range(N_LOGITS)], dtype=torch.float64)
-    return matrix, weights / weights.sum(), kinds
-
-
-def by_hand(matrix, weights, kinds, node_threshold, edge_threshold, keep):
-    """Pruning with lists and loops, step by step as the text says it. Returns the kept nodes and edges."""
-    n = len(kinds)
-    edges = {(t, s): float(matrix[t, s]) for t in range(n) for s in range(n) if matrix[t, s] != 0}
-    weight = {i: 0.0 for i in range(n)} | {n - N_LOGITS + i: float(w) for i, w in enumerate(weights)}
-
-    def shares(edges):
-        total = {t: sum(abs(a) for (u, _), a in edges.items() if u == t) for t in range(n)}
-        return {(t, s): abs(a) / total[t] for (t, s), a in edges.items()}
-
-    def influences(share):
-        found = {}
-        for node in reversed(range(n)):  # targets come after their sources
-            found[node] = sum(p * (found[t] + weight[t]) for (t, s), p in share.items() if s == node)
-        return found
-
-    def largest(scores, threshold):
-        chosen, total, so_far, last = set(), sum(scores.values()), 0.0, float("inf")
-        for key, score in sorted(scores.items(), key=lambda item: -item[1]):
-            enough = bool(chosen) and so_far >= threshold * total * (1 - 1e-6)
-            if score == 0 or (enough and threshold < 1 and score < last * (1 - 1e-6)):
-                break  # equal scores go together
-            chosen.add(key)
-            so_far, last = so_far + score, last if enough else score
-        return chosen
-
-    share = shares(edges)
-    always = {i for i in range(n) if kinds[i] == "L"} | keep
-    nodes = largest(influences(share), node_threshold) | always
-    edges = {(t, s): a for (t, s), a in edges.items() if t in nodes and s in nodes}
-    share = shares(edges)
-    influence = influences(share)
-    chosen = largest({(t, s): p * (influence[t] + weight[t]) for (t, s), p in share.items()}, edge_threshold)
-    edges = {key: a for key, a in edges.items() if key in chosen}
-    while True:
-        dead = {i for i in nodes - always if not any(s == i for _, s in edges)}
-        dead |= {i for i in nodes - always if kinds[i] == "F" and not any(t == i for t, _ in edges)}
-        if not dead:
-            return sorted(nodes), edges
-        nodes -= dead
-        edges = {(t, s): a for (t, s), a in edges.items() if t in nodes and s in nodes}
-
-
-@pytest.mark.parametrize("keep_embeddings", [True, False])
-def test_pruning_equals_the_slow_reference(keep_embeddings):
+@pytest.mark.parametrize("kept_kind", ["", "E"])
+def test_pruning_equals_the_slow_loop_on_many_graphs(kept_kind):
+    n_clear = 0
     for seed in range(200):
-        matrix, weights, kinds = random_dag(seed)
-        node_threshold, edge_threshold = random.Random(seed).choices([0.3, 0.6, 0.8, 0.95, 1.0], k=2)
-        keep = torch.tensor([kind == "E" and keep_embeddings for kind in kinds])
-        # an all-zero row would make a latent look like an error
-        latents = [i for i, kind in enumerate(kinds) if kind == "F" and not matrix[i].any()]
-        for i in latents:
-            kinds[i] = "X"
-        indices, pruned = prune_graph(matrix, weights, 4, node_threshold, edge_threshold, keep)
-        nodes, edges = by_hand(
-            matrix, weights, kinds, node_threshold, edge_threshold, set(keep.nonzero()[:, 0].tolist())
-        )
-        assert indices.tolist() == nodes, f"seed {seed}"
-        found = {(nodes[t], nodes[s]): float(pruned[t, s]) for t, s in pruned.nonzero().tolist()}
-        assert found == edges, f"seed {seed}"
+        dag = random_dag(seed)
+        thresholds = random.Random(seed).choices([0.3, 0.6, 0.8, 0.95, 1.0], k=2)
+        keep = dag.mask(kept_kind)
+        nodes, edges, is_clear = graph_by_hand(dag, *thresholds, set(keep.nonzero()[:, 0].tolist()), set())
+        if is_clear:
+            kept, pruned = prune_graph(dag.matrix, dag.weights, N_LAYERS, *thresholds, keep)
+            assert kept.tolist() == sorted(nodes), f"seed {seed}"
+            found = {(int(kept[t]), int(kept[s])): float(pruned[t, s]) for t, s in pruned.nonzero().tolist()}
+            assert found == edges, f"seed {seed}"
+            n_clear += 1
+    assert n_clear > 100
 
 
-def test_rows_are_shares():
-    matrix = torch.tensor([[0.0, 0.0], [-3.0, 1.0], [0.0, 1e-30], [2.0, 0.0]])[:, :2]
-    shares = normalize_matrix(matrix)
-    torch.testing.assert_close(shares, torch.tensor([[0.0, 0.0], [0.75, 0.25], [0.0, 1.0], [1.0, 0.0]]))
+def test_shares_of_larger_scores():
+    scores = torch.tensor([[0.2, 0.0, 0.5], [0.1, 0.2, 0.0]])
+    expected = torch.tensor([[0.5, 1.0, 0.0], [0.9, 0.5, 1.0]], dtype=torch.float64)
+    torch.testing.assert_close(share_of_larger(scores), expected, rtol=1e-5, atol=0)
 
 
-def test_influence_is_the_closed_form():
-    for seed in range(50):
-        matrix, weights, _ = random_dag(seed)
-        shares = normalize_matrix(matrix)
-        n = len(matrix)
-        w = torch.zeros(n, dtype=torch.float64)
-        w[-N_LOGITS:] = weights
-        identity = torch.eye(n, dtype=torch.float64)
-        expected = w @ (torch.linalg.inv(identity - shares) - identity)
-        torch.testing.assert_close(compute_influence(matrix, weights, n_layers=4), expected)
+def test_scores_that_are_equal_up_to_rounding_go_together():
+    scores = torch.tensor([0.3, 0.3 * (1 + 1e-7), 0.1, 0.3 * (1 - 1e-7)], dtype=torch.float64)
+    assert (share_of_larger(scores)[[0, 1, 3]] == 0).all()
 
 
-def test_the_series_needs_all_its_terms():
-    """A chain embedding -> one latent a layer -> logit: every node passes all of the output on."""
-    n_layers = 5
-    n = n_layers + 2
-    chain = torch.diag(torch.full((n - 1,), -2.0, dtype=torch.float64), -1)
-    weights = torch.tensor([0.7], dtype=torch.float64)
-    influence = compute_influence(chain, weights, n_layers)
-    torch.testing.assert_close(influence, torch.tensor([0.7] * (n - 1) + [0.0], dtype=torch.float64))
-    # one term fewer loses the embedding
-    assert compute_influence(chain, weights, n_layers - 1)[0] == 0
-    assert torch.linalg.matrix_power(chain, n_layers + 1).any()
-    assert not torch.linalg.matrix_power(chain, n_layers + 2).any()
+def test_a_threshold_reached_up_to_rounding_is_reached():
+    """0.8 as a sum of float32 numbers is a little above or below 0.8."""
+    for last in (0.1, 0.1 - 1e-8, 0.1 + 1e-8):
+        scores = torch.tensor([0.7, last, 0.15, 0.05])
+        assert (share_of_larger(scores) < 0.85).tolist() == [True, False, True, False]
+
+
+def test_every_score_above_zero_is_kept_at_one():
+    scores = torch.tensor([1.0, 1e-30, 0.0, 1e-7])
+    assert (share_of_larger(scores) < 1).tolist() == [True, True, False, True]
+    assert not (share_of_larger(torch.zeros(3)) < 1).any()
+    assert share_of_larger(torch.zeros(0)).shape == (0,)
+
+
+def test_a_million_small_scores_count():
+    scores = torch.cat([torch.ones(1), torch.full((1_000_000,), 1e-6)])
+    assert (share_of_larger(scores) < 0.4).sum() == 1
+    assert (share_of_larger(scores) < 0.6).sum() == len(scores)
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
+def test_a_threshold_that_is_no_share_is_refused(threshold):
+    dag = random_dag(0)
+    for prune in (prune_nodes, prune_edges):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            prune(dag.matrix, dag.weights, N_LAYERS, threshold)
+
+
+def test_small_probabilities_prune_alike():
+    """Only shares count: tokens of probability 1e-12 give the same graph as likely ones."""
+    for seed in range(10):
+        dag = random_dag(seed)
+        likely, unlikely = (prune_graph(dag.matrix, dag.weights * scale, 4, 0.6, 0.8)[0] for scale in (1.0, 1e-12))
+        assert torch.equal(likely, unlikely)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -141,84 +87,6 @@ def test_a_real_matrix_is_nilpotent_at_two_more_than_the_layers(traced, architec
     edges = (x.adjacency != 0).double()
     assert torch.linalg.matrix_power(edges, x.graph.n_layers + 1).any()
     assert not torch.linalg.matrix_power(edges, x.graph.n_layers + 2).any()
-
-
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_all_influence_starts_at_embeddings_and_errors(traced, architecture):
-    """Shares of a row add up to 1, so all of the output arrives at the nodes that do not read."""
-    x = traced(architecture)
-    weights = torch.tensor([0.5, 0.3, 0.1], dtype=torch.float64)
-    influence = compute_influence(x.adjacency, weights, x.graph.n_layers)
-    starts = x.graph.indices(NodeType.EMBEDDING, NodeType.MLP_ERROR)
-    assert float(influence[starts].sum()) == pytest.approx(0.9)
-
-
-def test_pruning_keeps_what_it_must():
-    for seed in range(40):
-        matrix, weights, kinds = random_dag(seed)
-        n = len(kinds)
-        keep = torch.zeros(n, dtype=torch.bool)
-        keep[0] = True
-        for threshold in (0.0, 0.5, 1.0):
-            kept, small = prune_nodes(matrix, weights, 4, threshold, keep)
-            assert {0, n - 2, n - 1} <= set(kept.tolist())
-            assert kept.tolist() == sorted(kept.tolist())
-            assert torch.equal(small, matrix[kept][:, kept])
-            kept, _ = prune_edges(matrix, weights, 4, threshold, keep)
-            assert {0, n - 2, n - 1} <= set(kept.tolist())
-            kept, _ = prune_graph(matrix, weights, 4, threshold, threshold, keep)
-            assert {0, n - 2, n - 1} <= set(kept.tolist())
-
-
-def test_a_higher_threshold_keeps_more():
-    for seed in range(40):
-        matrix, weights, _ = random_dag(seed)
-        nodes = [set(prune_nodes(matrix, weights, 4, t)[0].tolist()) for t in (0.0, 0.3, 0.6, 0.9, 1.0)]
-        edges = [int((prune_edges(matrix, weights, 4, t)[1] != 0).sum()) for t in (0.0, 0.3, 0.6, 0.9, 1.0)]
-        assert all(few <= many for few, many in zip(nodes, nodes[1:]))
-        assert edges == sorted(edges)
-        assert edges[-1] <= int((matrix != 0).sum())
-
-
-def test_hidden_nodes_are_dropped_and_not_counted():
-    #            hidden  a    b   logit
-    row = torch.tensor([0.9, 0.06, 0.04, 0.0])
-    matrix = torch.zeros(4, 4)
-    matrix[3] = row
-    weights = torch.tensor([1.0])
-    hidden = torch.tensor([True, False, False, False])
-    assert prune_nodes(matrix, weights, 0, 0.5)[0].tolist() == [0, 3]
-    assert prune_nodes(matrix, weights, 0, 0.5, hidden=hidden)[0].tolist() == [1, 3]
-    assert prune_nodes(matrix, weights, 0, 0.7, hidden=hidden)[0].tolist() == [1, 2, 3]
-    kept, _ = prune_graph(matrix, weights, 0, 1.0, 1.0, keep=torch.tensor([True] * 4), hidden=hidden)
-    assert kept.tolist() == [1, 2, 3]
-
-
-def test_dead_ends_are_dropped_until_nothing_changes():
-    """Node 3 loses both of its edges to the logits; that leaves 2 without a target, and then 1: one round is not enough."""
-    matrix = torch.zeros(7, 7)
-    for target, source, strength in [(1, 0, 1), (2, 1, 1), (3, 2, 1), (5, 3, 0.02), (6, 3, 0.02), (5, 4, 1), (6, 4, 1)]:
-        matrix[target, source] = strength
-    assert int((prune_edges(matrix, torch.tensor([0.5, 0.5]), 4, 0.95)[1] != 0).sum()) == 5
-    kept, small = prune_graph(matrix, torch.tensor([0.5, 0.5]), 4, 1.0, 0.95)
-    assert kept.tolist() == [4, 5, 6]
-    assert torch.equal(small, torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]))
-
-
-@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
-def test_a_threshold_that_is_no_share_is_refused(threshold):
-    matrix, weights, _ = random_dag(0)
-    for prune in (prune_nodes, prune_edges):
-        with pytest.raises(ValueError, match="between 0 and 1"):
-            prune(matrix, weights, 4, threshold)
-
-
-def test_small_probabilities_prune_alike():
-    """Only shares count: tokens of probability 1e-12 give the same graph as likely ones."""
-    for seed in range(10):
-        matrix, weights, _ = random_dag(seed)
-        likely, unlikely = (prune_graph(matrix, weights * scale, 4, 0.6, 0.8)[0] for scale in (1.0, 1e-12))
-        assert torch.equal(likely, unlikely)
 
 
 def test_scores():
