@@ -111,21 +111,26 @@ def plot_linearity(
 
     Args:
         factors: what the embedding is multiplied by.
-        readings: a name for every curve, and its values; drawn solid, dashed, dotted in this order.
+        readings: a name for every curve, and its values; the model itself first, the linear one last. These two are in full
+            view, one between them may leave the picture.
         of_what: the embedding that is scaled, in words.
         read_what: what is read, in words.
     """
     figure = _figure(f"{read_what}, as {of_what} is scaled", height=380)
-    styles = zip((LOWERS, RAISES, SOFT, FROZEN), ("solid", "solid", "dash", "dot"))
+    styles = zip((LOWERS, FROZEN, RAISES), ("solid", "solid", "dash"))
     for (name, values), (colour, dash) in zip(readings.items(), styles):
         line = {"color": colour, "width": 2.5, "dash": dash}
         figure.add_scatter(x=_list(factors), y=_list(values), name=name, mode="lines", line=line)
+    curves = list(readings.values())
+    shown = torch.cat([curves[0], curves[-1]]).detach().float().cpu()
+    low, high = float(shown.min()), float(shown.max())
+    margin = 0.3 * (high - low) or 1.0
     figure.add_vline(x=1, line={"color": RULE, "width": 1.5, "dash": "dot"})
     figure.add_annotation(
         x=1, y=1, yref="paper", text="the prompt itself", showarrow=False, xanchor="left", yanchor="top"
     )
     figure.update_xaxes(title=f"{of_what}, times", **_grid())
-    figure.update_yaxes(title=read_what, **_grid())
+    figure.update_yaxes(title=read_what, range=[low - margin, high + margin], **_grid())
     figure.update_layout(legend=_legend_below())
     return figure
 
