@@ -117,7 +117,7 @@ class FreezeHooks:
 class TranscoderReplacementHooks:
     """Let the gradient pass every MLP through the linear skip of its transcoder, and keep the forward values as they are.
 
-    A transcoder splits what the MLP writes: `y = a @ W_dec + b_dec + x @ W_skip.T + e`. The latents `a` and the error `e`
+    A transcoder splits what the MLP writes: `y = a @ W_dec + b_dec + skip(x) + e`. The latents `a` and the error `e`
     become nodes of the graph; only the skip is left for the gradient. Without a skip no gradient passes the MLP.
 
     Use it as a context manager, or `install()` and `remove()`, or pass `fwd_hooks` on together with other hooks.

@@ -134,7 +134,7 @@ def build_intermediate_nodes(
     """Latents and MLP errors of all layers; in each layer first the latents, then one error a position.
 
     A latent writes its activation times its row of `W_dec` and reads with its column of `W_enc`. The error is all that the MLP
-    writes and nobody else accounts for: `y - b_dec - x @ W_skip.T - sum of kept a * W_dec`. Latents that `top_k` leaves out
+    writes and nobody else accounts for: `y - b_dec - skip(x) - sum of kept a * W_dec`. Latents that `top_k` leaves out
     are therefore in the error. Before `start_posn` there are only errors.
 
     Args:
