@@ -5,6 +5,7 @@ A transcoder explains `y`, what an MLP adds to the residual stream, from `x`, wh
 Training is BatchTopK (Bussmann et al. 2024) with a nested first part (Matryoshka, Bussmann et al. 2025), then fixed thresholds.
 """
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,16 +26,19 @@ class DictionaryConfig:
 
     width: int = 1536
     first: int = 512  # the first latents explain `y` on their own, one a token; the others refine what they say
-    active: float = 12.0  # how many of the others a token has, on average over a batch
-    steps: int = 1800
+    active: float = 9.0  # how many of the others a token has, on average over a batch
+    steps: int = 3000
     batch_size: int = 2048
     learning_rate: float = 1e-3
     threshold_share: float = 0.35  # share of the steps, at the end, with fixed thresholds in place of BatchTopK
     threshold_height: float = 0.3  # threshold of one of the first latents, as a share of its highest activation
-    sharpen_steps: int = 400  # further steps, with every latent's threshold raised
+    # In the end every latent's threshold is raised to a share of its highest activation, round by round, with further steps
+    # in each round, for as long as no more than `unexplained` of the variance is left.
+    sharpen_heights: tuple[float, ...] = (0.06, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6)
+    sharpen_steps: int = 200
+    unexplained: float = 0.048
     skip_shrinkage: float = 3.0  # keeps the skip small, so that what an MLP says is said by latents
     rare: int = 5  # latents that fire on fewer of the training tokens are left out in the end
-    sharpen_height: float = 0.4  # to this share of its highest activation
     auxiliary: int = 32  # dead latents that are given the error to explain
     dead_after: int = 100  # a latent is dead when it has been silent for so many batches
 
@@ -119,13 +123,13 @@ class SkipTranscoder(torch.nn.Module):
         return torch.maximum(kept, self.raised)
 
     @torch.no_grad()
-    def raise_thresholds(self, x: Float[Tensor, "token d_in"]) -> None:
+    def raise_thresholds(self, x: Float[Tensor, "token d_in"], height: float) -> None:
         """Let every latent count only where it reaches a share of its highest activation on `x`.
 
         A latent that stands for Texas is excited a little by much else. There is enough accuracy to spare to leave that out.
         """
         highest = torch.stack([self.pre_activations(part).amax(0) for part in x.split(4096)]).amax(0)
-        self.raised = self.config.sharpen_height * highest
+        self.raised = height * highest
 
     def select(self, pre: Float[Tensor, "token latent"], fixed: bool) -> Float[Tensor, "token latent"]:
         """Of the first latents keep each token's largest, of the others the batch's largest; or all above the threshold."""
@@ -140,6 +144,16 @@ class SkipTranscoder(torch.nn.Module):
         return torch.cat(
             [torch.zeros_like(first).scatter(1, best.indices, best.values), others * (others >= lowest)], dim=1
         )
+
+    @torch.no_grad()
+    def unexplained(self, x: Tensor, y: Tensor) -> float:
+        """Share of the variance of the (unscaled) outputs that is left, with fixed thresholds."""
+        squared = 0.0
+        for a, b in zip(x.split(4096), y.split(4096), strict=True):
+            a = a / self.x_scale
+            acts = self.select(self.pre_activations(a), fixed=True)
+            squared += (b / self.y_scale - acts @ self.W_dec - a @ self.W_skip.T - self.b_dec).pow(2).sum().item()
+        return squared / ((y - y.mean(0)) / self.y_scale).pow(2).sum().item()
 
     def losses(self, x: Tensor, y: Tensor, fixed: bool) -> Float[Tensor, ""]:
         """Mean squared error of the first latents alone and of all, plus what dead latents leave of the error."""
@@ -210,9 +224,20 @@ def train_transcoder(
     transcoder = SkipTranscoder(x, y, config)
     fixed_from = int(config.steps * (1 - config.threshold_share))
     fit(transcoder, x, y, range(config.steps), fixed_from, title)
-    transcoder.raise_thresholds(x / transcoder.x_scale)
-    fit(transcoder, x, y, range(config.sharpen_steps), 0, f"{title}, sharper")
+    sharpen(transcoder, x, y, title)
     return transcoder
+
+
+def sharpen(transcoder: SkipTranscoder, x: Tensor, y: Tensor, title: str) -> None:
+    """Raise the thresholds round by round, and take the last round back when it leaves too much unexplained."""
+    config = transcoder.config
+    for height in config.sharpen_heights:
+        before = copy.deepcopy(transcoder.state_dict())
+        transcoder.raise_thresholds(x / transcoder.x_scale, height)
+        fit(transcoder, x, y, range(config.sharpen_steps), 0, f"{title}, thresholds at {height}")
+        if transcoder.unexplained(x[:50_000], y[:50_000]) > config.unexplained:
+            transcoder.load_state_dict(before)
+            return
 
 
 def fit(transcoder: SkipTranscoder, x: Tensor, y: Tensor, steps: range, fixed_from: int, title: str) -> None:
