@@ -79,7 +79,7 @@ def _is_number(value: object) -> bool:
 
 def _as_float(value: object) -> Tensor:
     """In double precision on the CPU. Complex numbers stay complex."""
-    tensor = value.detach() if isinstance(value, Tensor) else torch.tensor(value)
+    tensor = value.detach() if isinstance(value, Tensor) else torch.tensor(value, device="cpu")
     return tensor.cpu().to(torch.complex128 if tensor.is_complex() else torch.float64)
 
 

@@ -112,5 +112,5 @@ def _some_numbers(tensor: Tensor) -> list[float]:
     flat = torch.view_as_real(flat.resolve_conj()).flatten().double() if flat.is_complex() else flat.double()
     if len(flat) <= SAMPLED:
         return flat.tolist()
-    chosen = torch.randint(len(flat), (SAMPLED,), generator=torch.Generator().manual_seed(0))
+    chosen = torch.randint(len(flat), (SAMPLED,), generator=torch.Generator().manual_seed(0), device="cpu")
     return [*flat[chosen].tolist(), float(flat.sum()), float(flat.abs().sum())]

@@ -142,7 +142,7 @@ def table_as_html(title: str, rows: Sequence[Row]) -> str:
             status,
             tests,
             f"{row.earned:g} of {row.points}",
-            escape(row.note),
+            escape(" ".join(row.notes)),
         )
         cells.append("<tr>" + "".join(f'<td style="text-align: left">{value}</td>' for value in values) + "</tr>")
     header = "".join(

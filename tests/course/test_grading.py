@@ -1,0 +1,640 @@
+"""Grading, on the toy course: `check` and `progress`, pytest's side, the diagnosis, and what student code may do."""
+
+import contextlib
+import io
+import json
+import linecache
+import os
+import random
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.course.damaged.cases import HEALTHY, MEAN, RUNNING_MEAN, STUB, notebook, saved
+from utils.grading import Alternate, Mistake, interactive, progress_file
+from utils.grading.answers import NotebookAnswers
+from utils.grading.grading import grade
+from utils.grading.notebook_file import Cell
+from utils.grading.planted import PlantedError, build
+from utils.grading.prove import prove, prove_chapter
+from utils.grading.restore import restore_watched, restored, watch
+from utils.grading.results import Answer, earned
+
+ROOT = Path(__file__).resolve().parents[2]
+FORGETS = "The value becomes the latest one: what came before it is forgotten."
+ONE_LESS = "You divide by one less than the number of values."
+
+
+class Kernel:
+    """A stand-in for a notebook's kernel: cells run in one namespace, and their sources are known to Python."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.names: dict = {"__name__": "__main__"}
+        self.count = 0
+        self.run("from utils.grading import check, progress")
+
+    def run(self, source: str) -> str:
+        """What a cell prints."""
+        self.count += 1
+        filename = f"/tmp/no_kernel/{id(self)}_{self.count}.py"
+        linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+        printed = io.StringIO()
+        with inside(self.folder), contextlib.redirect_stdout(printed):
+            exec(compile(source, filename, "exec"), self.names)
+        return printed.getvalue()
+
+
+@contextlib.contextmanager
+def inside(folder: Path):
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+@pytest.fixture
+def kernel(toy_course, toy_session, monkeypatch):
+    """A fresh kernel in the toy course, without progress so far."""
+    (toy_course / progress_file.NAME).unlink(missing_ok=True)
+    session, chapter = toy_session
+    monkeypatch.setattr(interactive, "open_session", lambda chapter: session)
+    return Kernel(toy_course)
+
+
+@pytest.fixture
+def graded(toy_session):
+    """`graded(source, name)`: the result of an answer that stands in a notebook."""
+
+    def make(source: str, name: str = "mean", seconds: float = 10):
+        session, chapter = toy_session
+        answer = NotebookAnswers(chapter, [Cell("code", source, 1)], "notebook").answer(name)
+        return grade(session.grader, session.items(name), answer, seconds)
+
+    return make
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# check and progress
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_check_says_what_passes(kernel):
+    kernel.run(MEAN)
+    assert kernel.run("check(mean)").splitlines() == [
+        "mean: done, 3 of 3 tests passed, 1 point.",
+        "  ✓ The mean of three numbers is right.",
+        "  ✓ The mean of no numbers is 0.",
+        "  ✓ The list is the same afterwards.",
+    ]
+
+
+def test_check_names_the_mistake_and_folds_the_rest(kernel):
+    kernel.run(RUNNING_MEAN)
+    said = kernel.run("check(RunningMean)").splitlines()
+    assert said[0] == "RunningMean: failing, 0 of 3 tests passed, 0 of 3 points."
+    assert said[1] == f"  {FORGETS}"
+    assert sum(line.startswith("  ✗") for line in said) == 3 and "Traceback" not in "".join(said)
+    assert said[-1] == "  For the traceback: check(RunningMean, traceback=True)"
+    assert "Unexpected: the mean after 8.0 was added" in kernel.run("check(RunningMean, traceback=True)")
+
+
+def test_check_says_expected_and_got_where_no_mistake_is_known(kernel):
+    kernel.run("def mean(values):\n    return 7.25")
+    said = kernel.run("check(mean)")
+    assert "the mean of 1, 2 and 7: expected 3.333, got 7.25." in said
+    assert not any(sentence in said for sentence in (FORGETS, ONE_LESS))
+
+
+def test_check_says_where_the_code_fails(kernel):
+    kernel.run("def mean(values):\n    total = sum(values)\n    return total / missing")
+    said = kernel.run("check(mean)")
+    assert "Your code raised NameError: name 'missing' is not defined" in said
+    assert "in line 3 of mean: return total / missing" in said
+
+
+def test_check_of_a_stub_says_not_started(kernel):
+    kernel.run(STUB)
+    assert kernel.run("check(smooth)") == "smooth: not started.\n"
+
+
+def test_check_of_a_half_written_answer_says_what_is_missing(kernel):
+    kernel.run(RUNNING_MEAN.replace("self.value = value\n", "raise NotImplementedError()\n"))
+    said = kernel.run("check(RunningMean)")
+    assert "failing" in said and "A part is not written yet: in line 10 of add" in said
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        ("check('mean')", "Give check the function itself, without quotes: check(mean)."),
+        ("check(3.0)", "Give check the function itself, not what it returns: check(name), without brackets behind it."),
+        ("check(len)", "`len` is not an exercise; progress() shows all there are."),
+    ],
+)
+def test_check_of_what_is_no_exercise_is_one_sentence(kernel, call, sentence):
+    assert kernel.run(call) == sentence + "\n"
+
+
+def test_check_finds_an_answer_by_its_name_in_the_notebook(kernel):
+    kernel.run("mean = lambda values: sum(values) / len(values) if values else 0.0")
+    assert kernel.run("check(mean)").startswith("mean: done")
+
+
+def test_check_grades_each_exercise_on_its_own(kernel):
+    """With a wrong mean, a right smooth that calls it is right."""
+    kernel.run("def mean(values):\n    return -1.0")
+    kernel.run("def mine(values):\n    return mean(values)")
+    kernel.run(
+        STUB.replace(
+            "raise NotImplementedError()",
+            "return [mine(values[max(0, i - width + 1) : i + 1]) for i in range(len(values))]",
+        )
+    )
+    assert kernel.run("check(smooth)").startswith("smooth: done")
+    assert kernel.names["mean"]([1.0]) == -1.0, "the notebook's own functions are back"
+    assert kernel.run("check(mean)").startswith("mean: failing")
+
+
+def test_check_puts_nothing_into_the_notebook(kernel):
+    kernel.run(MEAN)
+    before = set(kernel.names)
+    kernel.run("check(mean)")
+    assert set(kernel.names) == before
+
+
+def test_check_leaves_random_numbers_alone(kernel):
+    kernel.run("def mean(values):\n    import random\n    random.random()\n    return 0.0")
+    torch.manual_seed(5), np.random.seed(5), random.seed(5)
+    expected = float(torch.rand(())), np.random.rand(), random.random()
+    torch.manual_seed(5), np.random.seed(5), random.seed(5)
+    kernel.run("check(mean)")
+    assert (float(torch.rand(())), np.random.rand(), random.random()) == expected
+
+
+def test_progress_shows_the_latest_check_of_each_exercise(kernel):
+    kernel.run(MEAN), kernel.run(RUNNING_MEAN), kernel.run(STUB)
+    for name in ("RunningMean", "smooth", "mean"):
+        kernel.run(f"check({name})")
+    said = [" ".join(line.split()) for line in kernel.run("progress()").splitlines()]
+    assert said == [
+        "Chapter 9: Averages",
+        "✓ mean done 3 of 3 tests 1 of 1",
+        "✗ RunningMean failing 0 of 3 tests 0 of 3",
+        "· smooth not started 0 of 2",
+        "1 done, 1 failing, 1 not started; 1 of 6 points.",
+    ]
+    assert kernel.run("progress(4)") == "There is no chapter 4; there are 9.\n"
+
+
+def test_progress_survives_a_damaged_file(kernel):
+    kernel.run(MEAN)
+    kernel.run("check(mean)")
+    path = kernel.folder / progress_file.NAME
+    good = path.read_text()
+    entry = json.loads(good)
+    bad = [
+        "{", "[]", "null", "5", '"text"', "\0", json.dumps(entry | {"passed": 10**9}), json.dumps(entry | {"status": "x"}),
+        json.dumps(entry | {"exercise": []}), json.dumps(entry | {"chapter": "9"}), "[" * 100_000, good.strip()[:-5],
+    ]  # fmt: skip
+    path.write_bytes("\n".join([*bad[:6], good, *bad[6:]]).encode() + b"\xff\xfe")
+    assert "1 done, 0 failing, 2 not started" in kernel.run("progress()")
+    kernel.run("def mean(values):\n    return 1.0")
+    kernel.run("check(mean)")
+    assert "0 done, 1 failing, 2 not started" in kernel.run("progress()"), "an unfinished line spoils no later one"
+
+
+def test_progress_that_cannot_be_written_is_said(kernel):
+    path = kernel.folder / progress_file.NAME
+    path.mkdir()
+    try:
+        kernel.run(MEAN)
+        said = kernel.run("check(mean)")
+        assert said.startswith("mean: done") and "Your progress could not be written down: " in said
+    finally:
+        path.rmdir()
+
+
+def test_several_programs_may_write_progress_at_once(toy_course, toy_session, graded):
+    (toy_course / progress_file.NAME).unlink(missing_ok=True)
+    result = graded(MEAN)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: progress_file.record(toy_course, number, result), range(200)))
+    assert all(progress_file.latest(toy_course, number)["mean"]["status"] == "done" for number in range(200))
+
+
+def test_in_a_real_kernel_the_result_is_html(toy_course, tmp_path):
+    """Through Jupyter: a wrong class, a stub, progress; tracebacks are folded."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    cells = [MEAN.replace("len(values)", "max(len(values) - 1, 1)"), "check(mean)", STUB, "check(smooth)", "progress()"]
+    course = shutil.copytree(toy_course, tmp_path / "toy")
+    (course / progress_file.NAME).unlink(missing_ok=True)
+    setup = f"import os, sys\nsys.path.insert(0, {str(ROOT)!r})\nos.chdir({str(course)!r})\n"
+    cells.insert(0, setup + "from utils.grading import check, progress")
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    NotebookClient(made, timeout=300, kernel_name="python3").execute()
+    html = [cell.outputs[0]["data"]["text/html"] for cell in made.cells if cell.outputs]
+    assert [len(cell.outputs) for cell in made.cells] == [0, 0, 1, 0, 1, 1]
+    assert ONE_LESS in html[0] and "<summary>Traceback</summary>" in html[0]
+    assert "smooth: not started." in html[1]
+    assert "1 failing, 2 not started" in html[2] and "<table>" in html[2]
+
+
+def test_html_shows_code_as_text(kernel):
+    kernel.run("def mean(values):\n    print('<script>')\n    raise ValueError('<b>&')")
+    shown = []
+    kernel.names["check"].__globals__["show"], before = lambda text, html: shown.append(html), interactive.show
+    try:
+        kernel.run("check(mean)")
+    finally:
+        interactive.show = before
+    assert "<script>" not in shown[0] and "&lt;script&gt;" in shown[0] and "&lt;b&gt;&amp;" in shown[0]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# pytest
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run_pytest(toy_course):
+    """`run_pytest(content, *options)`: exit code and text of pytest on the toy course, with this notebook."""
+
+    def run(content: bytes | None, *options: str) -> tuple[int, str]:
+        path = toy_course / "chapters" / "chapter9_toy.ipynb"
+        path.parent.mkdir(exist_ok=True)
+        path.unlink(missing_ok=True)
+        if content is not None:
+            path.write_bytes(content)
+        args = ["checks", "-p", "utils.grading.plugin", f"--rootdir={toy_course}", "-c", "pyproject.toml", *options]
+        args += ["--import-mode=importlib", "-p", "no:cacheprovider", "--capture=sys"]
+        printed = io.StringIO()
+        with inside(toy_course), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+            code = pytest.main(args)
+        return int(code), printed.getvalue()
+
+    return run
+
+
+def test_pytest_grades_the_notebook(run_pytest):
+    code, said = run_pytest(HEALTHY)
+    assert code == 1
+    assert "3 failed, 3 passed, 3 skipped" in said
+    failures = said.partition("test_running_mean_of_a_stream ___")[2].splitlines()
+    assert failures[1:5] == [
+        FORGETS,
+        "the mean after 8.0 was added: expected 6, got 8.",
+        "Test: After each value the mean is right.",
+        "For the traceback add --tb=short.",
+    ]
+    table = [" ".join(line.split()) for line in said.partition("Chapter 9: Averages")[2].splitlines()[2:8]]
+    assert table == [
+        "✓ mean done 3 of 3 tests 1 of 1",
+        "✗ RunningMean failing 0 of 3 tests 0 of 3",
+        FORGETS,
+        "· smooth not started 0 of 2",
+        "1 done, 1 failing, 1 not started; 1 of 6 points.",
+        "=========================== short test summary info ============================",
+    ]
+
+
+def test_nothing_done_is_not_started_and_no_failure(run_pytest):
+    code, said = run_pytest(saved(notebook([("code", STUB)])), "-rs")
+    assert code == 0
+    assert "9 skipped" in said and said.count("not started") > 3
+    assert "0 done, 0 failing, 3 not started; 0 of 6 points." in said
+
+
+def test_the_reference_answers_pass(run_pytest):
+    code, said = run_pytest(None, "--solutions")
+    assert code == 0 and "9 passed" in said
+
+
+def test_another_notebook_can_be_named(run_pytest, tmp_path):
+    path = tmp_path / "mine.ipynb"
+    path.write_bytes(saved(notebook([("code", MEAN)])))
+    code, said = run_pytest(HEALTHY, f"--notebook={path}")
+    assert code == 0 and "1 done, 0 failing, 2 not started" in said
+
+
+@pytest.mark.parametrize(("content", "why"), [(None, "There is no notebook"), (HEALTHY[:99], "is damaged in line")])
+def test_a_notebook_that_cannot_be_read_is_one_sentence(run_pytest, content, why):
+    code, said = run_pytest(content)
+    assert code == pytest.ExitCode.USAGE_ERROR
+    errors = [line for line in said.splitlines() if line.startswith("ERROR")]
+    assert len(errors) == 1 and why in errors[0]
+    assert "Traceback" not in said
+
+
+def test_tracebacks_are_shown_when_asked_for(run_pytest):
+    said = run_pytest(HEALTHY, "--tb=short")[1]
+    assert "in test_running_mean_of_a_stream\n" in said and "expect_close(stream.value" in said
+
+
+def test_the_table_needs_all_tests(run_pytest):
+    assert "points" not in run_pytest(HEALTHY, "-k", "stream")[1]
+
+
+def test_a_chapter_is_found_from_the_command_line(toy_course, run_pytest):
+    """In a process of its own, as students run it."""
+    run_pytest(saved(notebook([("code", MEAN)])))
+    command = [sys.executable, "-m", "pytest", "checks", "-q", "-p", "utils.grading.plugin"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=toy_course, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert "1 done, 0 failing, 2 not started; 1 of 6 points." in done.stdout
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What student code may do
+# ---------------------------------------------------------------------------------------------------------------------
+
+BEHAVE = "    return sum(values) / len(values) if values else 0.0\n"
+MISCHIEF = {
+    "prints": "    for i in range(20_000):\n        print('x' * 1000)\n",
+    "closes_the_streams": "    import sys\n    sys.stdout = sys.stderr = None\n",
+    "default_dtype": "    import torch\n    torch.set_default_dtype(torch.float64)\n",
+    "default_device": "    import torch\n    torch.set_default_device('meta')\n",
+    "grad_mode": "    import torch\n    torch.set_grad_enabled(False)\n",
+    "inference_mode": "    import torch\n    global kept\n    kept = torch.inference_mode()\n    kept.__enter__()\n",
+    "threads": "    import torch\n    torch.set_num_threads(torch.get_num_threads() + 1)\n",
+    "deterministic": "    import torch\n    torch.use_deterministic_algorithms(True)\n",
+    "seeds": "    import random, numpy, torch\n    random.seed(1), numpy.random.seed(1), torch.manual_seed(1)\n",
+    "folder": "    import os\n    os.chdir('/')\n",
+    "environment": "    import os\n    os.environ['HOME'] = 'x'\n    del os.environ['PATH']\n",
+    "path": "    import sys\n    sys.path.clear()\n",
+    "recursion": "    import sys\n    sys.setrecursionlimit(5000)\n",
+    "numpy_errors": "    import numpy\n    numpy.seterr(all='raise')\n",
+}
+
+
+def program_state() -> dict:
+    """All that the mischief above changes."""
+    return {
+        "streams": (sys.stdin, sys.stdout, sys.stderr),
+        "dtype": torch.get_default_dtype(),
+        "device": torch.get_default_device(),
+        "grad": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
+        "threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "random": (random.getstate(), float(torch.get_rng_state().double().sum()), np.random.get_state()[1].sum()),
+        "folder": os.getcwd(),
+        "environment": {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"},
+        "path": list(sys.path),
+        "recursion": sys.getrecursionlimit(),
+        "numpy": np.geterr(),
+    }
+
+
+@pytest.mark.parametrize("mischief", MISCHIEF)
+def test_what_code_does_to_the_program_is_undone(graded, mischief):
+    source = f"def mean(values):\n{MISCHIEF[mischief]}{BEHAVE}"
+    graded(MEAN)
+    before = program_state()
+    assert graded(source).status == "done"
+    assert program_state() == before
+    assert graded(MEAN).status == "done", "the next answer is graded as if nothing had happened"
+
+
+@pytest.mark.parametrize("mischief", MISCHIEF)
+def test_mischief_is_mischief(mischief):
+    """Each of them does change something, so that the test above can fail."""
+    names = {}
+    exec(f"def mean(values):\n{MISCHIEF[mischief]}{BEHAVE}", names)
+    with restored(), contextlib.redirect_stdout(io.StringIO()) as printed:
+        before = program_state()
+        names["mean"]([1.0])
+        changed_state = program_state()
+    assert changed_state != before or mischief == "prints" and printed.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("import sys; sys.exit(0)", "Your code ends the program (sys.exit)."),
+        ("raise KeyboardInterrupt", "Your code raises KeyboardInterrupt."),
+        ("raise GeneratorExit", "Your code raises GeneratorExit."),
+        ("import pytest; pytest.exit('bye')", "Your code ends the test session."),
+        ("class Odd(BaseException): pass\n    raise Odd('x')", "Your code raised Odd: x"),
+        ("return mean(values)", "Your code raised RecursionError"),
+    ],
+)
+def test_code_cannot_end_the_tests(graded, line, sentence):
+    result = graded(f"def mean(values):\n    {line}\n")
+    assert result.status == "failing" and result.passed == 0 and len(result.tests) == 3
+    assert all(case.failure.startswith(sentence) for case in result.cases)
+    assert graded(MEAN).status == "done"
+
+
+@pytest.mark.skipif(not hasattr(__import__("signal"), "setitimer"), reason="the system has no timers")
+@pytest.mark.parametrize(
+    "loop",
+    ["while True: pass", "while True:\n        try:\n            while True: pass\n        except Exception: pass"],
+)
+def test_an_endless_loop_is_stopped_once(graded, toy_session, monkeypatch, loop):
+    monkeypatch.setattr(toy_session[0].grader, "_seconds", 0.5)
+    result = graded(f"def mean(values):\n    {loop}\n")
+    assert result.problem == "Your code was stopped after 0.5 seconds: does a loop never end?"
+    assert result.status == "failing" and len(result.cases) == 1, "the other tests are not waited for"
+    assert graded(MEAN).status == "done"
+
+
+def test_an_endless_definition_is_stopped(toy_session, monkeypatch):
+    monkeypatch.setattr("utils.grading.answers.SECONDS", 0.5)
+    source = "def size():\n    while True: pass\n\nSIZE = size()\n\ndef mean(values, size=SIZE):\n    return 0.0\n"
+    answer = NotebookAnswers(toy_session[1], [Cell("code", source, 1)], "notebook").answer("mean")
+    assert answer.problem.startswith("Your code was stopped after 0.5 seconds")
+
+
+def test_a_long_print_is_cut(graded):
+    case = graded("def mean(values):\n    print('x' * 10**7)\n    return 1.0\n").cases[0]
+    assert case.printed.startswith("xxx") and len(case.printed) < 10_000
+
+
+def test_hooks_and_gradients_left_on_a_shared_model_are_taken_off(tiny):
+    model, transcoders = tiny("gemma3")
+    point, weight = model.hook_dict["blocks.0.hook_in"], transcoders[0].W_enc
+    before = weight.requires_grad
+    model.add_hook("blocks.0.hook_in", lambda value, hook: value * 0)
+    model.original_model.register_forward_hook(lambda *_: None)
+    weight.requires_grad_(not before)
+    weight.grad = torch.zeros_like(weight)
+    model.train()
+    assert restore_watched()
+    assert not point.fwd_hooks and not point._forward_hooks and not model.original_model._forward_hooks
+    assert weight.requires_grad is before and weight.grad is None and not model.training
+
+
+def test_changed_weights_are_noticed():
+    layer = torch.nn.Linear(2, 3)
+    watch(layer)
+    assert restore_watched()
+    with torch.no_grad():
+        layer.weight += 1
+    assert not restore_watched(), "shared fixtures are then made anew"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Diagnosis
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_mistake_is_recognised_however_it_is_written(graded):
+    loop = "def mean(values):\n    total, n = 0.0, -1\n    for v in values:\n        total += v\n        n += 1\n    return total / max(n, 1)\n"
+    result = graded(loop)
+    assert result.mistake == ONE_LESS
+    assert [case.mistake for case in result.cases] == [ONE_LESS, "", ""]
+
+
+def test_an_error_is_recognised(graded):
+    result = graded("def mean(values):\n    a = sum(values)\n    return a / len(values)\n")
+    assert result.mistake.startswith("An empty list has a length of 0")
+
+
+def test_another_error_is_not_recognised(graded):
+    result = graded("def mean(values):\n    return values['x']\n")
+    assert result.mistake == "" and "TypeError" in result.cases[0].failure
+
+
+def test_without_time_there_is_no_diagnosis(graded):
+    assert graded("def mean(values):\n    return sum(values)\n", seconds=10).mistake
+    assert not graded("def mean(values):\n    return sum(values)\n", seconds=0).mistake
+
+
+def test_of_two_explanations_the_one_that_also_passes_the_same_tests_counts(toy_session, monkeypatch):
+    """Both fail one test in the same way; one of them fails another test, too."""
+    session, chapter = toy_session
+    more = Mistake(
+        "more", "Wrong in two ways.", source="def mean(values):\n    values and values.sort()\n    return 7.0\n"
+    )
+    less = Mistake("less", "Wrong in one.", source="def mean(values):\n    return 7.0 if values else 0.0\n")
+    monkeypatch.setattr(type(chapter), "mistakes", lambda self, name: [more, less])
+    answer = Answer("mean", lambda values: 7.0 if values else 0.0)
+    result = grade(session.grader, session.items("mean"), answer, 10)
+    assert result.mistake == "Wrong in one."
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The proof
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_toy_course_is_proved(toy_session):
+    session, chapter = toy_session
+    for name in chapter.points:
+        assert prove(session, chapter, name) == []
+
+
+ACCEPTED = Mistake(
+    "accepted", "It is right.", source="def mean(values):\n    return sum(values) / max(len(values), 1)\n"
+)
+UNFIT = Mistake("unfit", "Its patch does not fit.", [("no such text", "x")])
+TWICE = Mistake("twice", "Its patch fits twice.", [("values", "x")])
+BROKEN = Mistake("broken", "It is not Python.", source="def mean(")
+EMPTY = Mistake("empty", "It has nothing.")
+TWIN = Mistake(
+    "twin", "The same as only_sums.", source="def mean(values):\n    return sum(values) if values else 0.0\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("extra", "problem"),
+    [
+        (ACCEPTED, "Mistake accepted is accepted."),
+        (UNFIT, "Mistake unfit: 'no such text' occurs 0 times, but it must occur once."),
+        (TWICE, "Mistake twice: 'values' occurs 6 times, but it must occur once."),
+        (BROKEN, "Mistake broken: its source cannot be run: SyntaxError: '(' was never closed"),
+        (EMPTY, "Mistake empty: give either patches or a source."),
+        (TWIN, "Mistake twin is taken for only_sums."),
+        (Mistake("one_less", "Another.", TWIN.patches, TWIN.source), "Two mistakes have the name 'one_less'."),
+        (Mistake("other", ONE_LESS, TWIN.patches, TWIN.source), f"Two mistakes have the sentence {ONE_LESS!r}."),
+    ],
+    ids=lambda value: value.name if isinstance(value, Mistake) else "",
+)
+def test_the_proof_finds_bad_mistakes(toy_session, monkeypatch, extra, problem):
+    session, chapter = toy_session
+    mistakes = [*chapter.mistakes("mean"), extra]
+    monkeypatch.setattr(type(chapter), "mistakes", lambda self, name: mistakes)
+    assert any(found.startswith(problem) for found in prove(session, chapter, "mean")), prove(session, chapter, "mean")
+
+
+def test_the_proof_counts(toy_session, monkeypatch):
+    session, chapter = toy_session
+    mistakes = chapter.mistakes("mean")[2:4]
+    monkeypatch.setattr(type(chapter), "mistakes", lambda self, name: mistakes)
+    monkeypatch.setattr(type(chapter), "alternates", lambda self, name: [])
+    assert prove(session, chapter, "mean") == [
+        "There are 2 planted mistakes; there must be 5.",
+        "There is no alternate.",
+        "test_mean_leaves_its_list_alone rejects no mistake: plant one for it, or delete it.",
+        "test_mean_of_nothing rejects no mistake: plant one for it, or delete it.",
+    ]
+
+
+def test_the_proof_finds_a_wrong_alternate(toy_session, monkeypatch):
+    session, chapter = toy_session
+    wrong = Alternate("wrong", source="def mean(values):\n    return sum(values)\n")
+    monkeypatch.setattr(type(chapter), "alternates", lambda self, name: [wrong])
+    (problem,) = prove(session, chapter, "mean")
+    assert problem.startswith(
+        "Alternate wrong fails test_mean_of_three_numbers: the mean of 1, 2 and 7: expected 3.333, got 10"
+    )
+
+
+def test_the_proof_runs_the_reference_as_a_student_would(toy_session, monkeypatch):
+    """Without what the page gives, the reference cannot be written in the notebook."""
+    session, chapter = toy_session
+    references = type(chapter).references
+
+    def without_given(self, without):
+        return {name: value for name, value in references(self, without).items() if name != "check_width"}
+
+    monkeypatch.setattr(type(chapter), "references", without_given)
+    problems = prove(session, chapter, "smooth")
+    assert problems and all(problem.startswith("The reference in a notebook fails") for problem in problems)
+    assert "name 'check_width' is not defined" in problems[0]
+
+
+def test_a_version_must_define_the_exercise(toy_session):
+    with pytest.raises(PlantedError, match="does not define mean"):
+        build(Mistake("other", "x", source="def median(values): pass"), toy_session[1].reference("mean"))
+
+
+def test_the_command_proves_the_toy_course(toy_course):
+    command = [sys.executable, "-m", "utils.grading", "prove"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=toy_course, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [line.split()[:2] for line in done.stdout.splitlines()[1:]] == [
+        ["✓", "mean:"],
+        ["✓", "RunningMean:"],
+        ["✓", "smooth:"],
+    ]
+
+
+def test_tests_that_cannot_be_read_are_one_sentence(toy_course, tmp_path):
+    from utils.grading.course import chapters
+    from utils.grading.session import CollectionError
+
+    course = Path(shutil.copytree(toy_course, tmp_path / "toy"))
+    (course / "checks" / "test_more.py").write_text("import no_such_module")
+    with pytest.raises(CollectionError, match="chapter 9 cannot be read: .*No module named 'no_such_module'"):
+        list(prove_chapter(chapters(course)[0]))
+
+
+@pytest.mark.parametrize(
+    ("passed", "tests", "points", "share"),
+    [(0, 3, 2, 0), (2, 3, 2, 1.3), (3, 3, 2, 2), (0, 0, 2, 0), (999, 1000, 1, 0.9)],
+)
+def test_points_are_rounded_down(passed, tests, points, share):
+    assert earned(points, passed, tests) == share
