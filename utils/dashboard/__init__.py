@@ -1,6 +1,31 @@
-"""Drawing attribution graphs: a JSON file that other tools read, and one HTML page that opens anywhere."""
+"""Drawing attribution graphs: a JSON file that other tools read, and one HTML page that opens anywhere.
+
+    build_graph(result, labels)          an AttributionResult as a graph in JSON's form
+    read_graph(path)                     a graph of this course, circuit-tracer or Neuronpedia from a file
+    write_page(graph, path)              the page; with a second graph, both side by side
+    Dashboard(result)                    the same in a notebook
+
+`python -m utils.dashboard` does it from a terminal.
+"""
 
 from utils.dashboard.graph_json import GraphFormatError, build_graph, check_graph, slugify, write_graph
+from utils.dashboard.latents import latents_of, read_latents, write_for_circuit_tracer, write_latents
+from utils.dashboard.notebook import Dashboard
 from utils.dashboard.page import render_page, write_page
+from utils.dashboard.reading import read_graph
 
-__all__ = ["GraphFormatError", "build_graph", "check_graph", "render_page", "slugify", "write_graph", "write_page"]
+__all__ = [
+    "Dashboard",
+    "GraphFormatError",
+    "build_graph",
+    "check_graph",
+    "latents_of",
+    "read_graph",
+    "read_latents",
+    "render_page",
+    "slugify",
+    "write_for_circuit_tracer",
+    "write_graph",
+    "write_latents",
+    "write_page",
+]

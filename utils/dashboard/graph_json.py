@@ -81,6 +81,7 @@ def build_graph(
     scan: str | None = None,
     paths: Sequence[tuple[Sequence[int], float]] = (),
     created: datetime | None = None,
+    dictionary_key: str = "",
 ) -> dict[str, Any]:
     """The pruned graph of ``result`` as a JSON-ready dictionary, checked by :func:`check_graph`.
 
@@ -92,6 +93,7 @@ def build_graph(
         paths: paths worth showing, each as indices into ``result.graph.nodes`` (kept nodes, joined by kept edges) and its
             strength between 0 and 1. Other viewers pin their nodes into a subgraph.
         created: the time written into the file; now when not given.
+        dictionary_key: says which state of a dictionary that may change the latents are of (``latent_examples.bundle_key``).
 
     Raises:
         GraphFormatError: a weight, influence or probability is not finite, a position lies outside the prompt, two
@@ -108,6 +110,8 @@ def build_graph(
     rows = [_node(nodes[i], result, running[i], labels or {}) | extra for i, extra in zip(kept, extras)]
     chains = _paths(paths, {i: row["node_id"] for i, row in zip(kept, rows)})
     metadata = _metadata(result, slug, scan, created or datetime.now(timezone.utc), len(kept))
+    if dictionary_key:
+        metadata["generation_settings"]["dictionary_key"] = dictionary_key
     graph = {
         "metadata": metadata | ({"paths": chains} if chains else {}),
         "qParams": _view(rows, [name for chain in chains for name in chain["nodes"]]),
@@ -121,7 +125,7 @@ def build_graph(
 def _paths(paths: Sequence[tuple[Sequence[int], float]], ids: Mapping[int, str]) -> list[dict[str, Any]]:
     for chain, _ in paths:
         lost = [i for i in chain if i not in ids]
-        _need(not lost, f"A path names node number {lost[:1]}, which pruning dropped.")
+        need(not lost, f"A path names node number {lost[:1]}, which pruning dropped.")
     return [{"nodes": [ids[int(i)] for i in chain], "strength": float(strength)} for chain, strength in paths]
 
 
@@ -295,46 +299,56 @@ def check_graph(graph: Mapping[str, Any]) -> None:
             reader.
     """
     for key in ("metadata", "qParams", "nodes", "links"):
-        _need(key in graph, f"The graph has no {key!r}.")
+        need(key in graph, f"The graph has no {key!r}.")
     for key in ("slug", "scan"):
         name = graph["metadata"].get(key)
         plain = isinstance(name, str) and PLAIN_NAME.fullmatch(name)
-        _need(plain or key == "scan" and name, f"{key} {name!r} must be letters, digits, '_', '.' and '-' only.")
+        need(plain or key == "scan" and name, f"{key} {name!r} must be letters, digits, '_', '.' and '-' only.")
     tokens = graph["metadata"].get("prompt_tokens") or []
     ids: set[str] = set()
     keys: set[str] = set()
     for place, node in enumerate(graph["nodes"]):
         _check_node(node, place, len(tokens))
-        _need(node["node_id"] not in ids, f"Two nodes have the id {node['node_id']!r}.")
-        _need(node["jsNodeId"] not in keys, f"Two nodes have the jsNodeId {node['jsNodeId']!r}.")
+        need(node["node_id"] not in ids, f"Two nodes have the id {node['node_id']!r}.")
+        need(node["jsNodeId"] not in keys, f"Two nodes have the jsNodeId {node['jsNodeId']!r}.")
         ids.add(node["node_id"])
         keys.add(node["jsNodeId"])
+    _check_cumulative(graph["nodes"])
     _check_links(graph["links"], ids)
     for name in graph["qParams"].get("pinnedIds", []):
-        _need(name in ids, f"The saved view pins {name!r}, which is not a node of the graph.")
+        need(name in ids, f"The saved view pins {name!r}, which is not a node of the graph.")
     steps = {(link["source"], link["target"]) for link in graph["links"]}
     for path in graph["metadata"].get("paths", []):
         broken = [step for step in zip(path["nodes"], path["nodes"][1:]) if step not in steps]
-        _need(not broken, f"A path goes along {broken[:1]}, which is not a link of the graph.")
+        need(not broken, f"A path goes along {broken[:1]}, which is not a link of the graph.")
 
 
 def _check_node(node: Mapping[str, Any], place: int, n_tokens: int) -> None:
     missing = [key for key in REQUIRED_NODE_KEYS if key not in node]
-    _need(not missing, f"Node number {place} has no {', '.join(missing)}.")
+    need(not missing, f"Node number {place} has no {', '.join(missing)}.")
     name = node["node_id"]
-    _need(0 <= node["ctx_idx"] < n_tokens, f"Node {name!r} is at position {node['ctx_idx']} of {n_tokens} tokens.")
+    need(0 <= node["ctx_idx"] < n_tokens, f"Node {name!r} is at position {node['ctx_idx']} of {n_tokens} tokens.")
     for key in ("influence", "own_influence", "token_prob"):
         value = node.get(key)
         fits = value is None or (math.isfinite(value) and 0.0 <= value <= 1.0 + 1e-6)
-        _need(fits, f"Node {name!r} has {key} {value}, which is not between 0 and 1.")
+        need(fits, f"Node {name!r} has {key} {value}, which is not between 0 and 1.")
     for key in ("activation", "input_total"):
         value = node.get(key)
-        _need(value is None or math.isfinite(value), f"Node {name!r} has the {key} {value}.")
+        need(value is None or math.isfinite(value), f"Node {name!r} has the {key} {value}.")
     if node["feature_type"] == FEATURE_TYPES["latent"]:
         agrees = str(uncantor(node["feature"])[0]) == str(node["layer"])
-        _need(agrees, f"Node {name!r} is on layer {node['layer']}, but its feature number says otherwise.")
+        need(agrees, f"Node {name!r} is on layer {node['layer']}, but its feature number says otherwise.")
     if node["feature_type"] == "logit" and node["clerp"]:
-        _need(node["clerp"].count("(p=") == 1, f"The label of logit {name!r} must hold '(p=…)' exactly once.")
+        need(node["clerp"].count("(p=") == 1, f"The label of logit {name!r} must hold '(p=…)' exactly once.")
+
+
+def _check_cumulative(nodes: Iterable[Mapping[str, Any]]) -> None:
+    """``influence`` must be a running share: in its order no node has more influence of its own than the one before."""
+    known = [node for node in nodes if node.get("own_influence") is not None and node.get("influence") is not None]
+    known.sort(key=lambda node: (node["influence"], -node["own_influence"]))
+    for before, node in zip(known, known[1:]):
+        falls = node["own_influence"] <= before["own_influence"] + 1e-6
+        need(falls, f"Node {node['node_id']!r} has influence {node['influence']}, which is not a running share.")
 
 
 def _check_links(links: Iterable[Mapping[str, Any]], ids: set[str]) -> None:
@@ -342,13 +356,13 @@ def _check_links(links: Iterable[Mapping[str, Any]], ids: set[str]) -> None:
     for link in links:
         pair = link["source"], link["target"]
         for end in pair:
-            _need(end in ids, f"A link names {end!r}, which is not a node of the graph.")
-        _need(pair not in seen, f"Two links go from {pair[0]!r} to {pair[1]!r}.")
-        _need(math.isfinite(link["weight"]), f"The link from {pair[0]!r} to {pair[1]!r} weighs {link['weight']}.")
+            need(end in ids, f"A link names {end!r}, which is not a node of the graph.")
+        need(pair not in seen, f"Two links go from {pair[0]!r} to {pair[1]!r}.")
+        need(math.isfinite(link["weight"]), f"The link from {pair[0]!r} to {pair[1]!r} weighs {link['weight']}.")
         seen.add(pair)
 
 
-def _need(condition: object, sentence: str) -> None:
+def need(condition: object, sentence: str) -> None:
     if not condition:
         raise GraphFormatError(sentence)
 

@@ -1,0 +1,1082 @@
+"""The page in a real browser: what a person does, and that what is shown is what the graph says.
+
+Skipped, with the reason, where Playwright or Chromium is missing.
+"""
+
+import base64
+import json
+import re
+import struct
+import time
+from itertools import pairwise
+from urllib.parse import parse_qs
+
+import pytest
+
+from tests.course.dashboard_samples import LABELS, chromium, sample_graph, sample_latents
+from tests.course.samples import HOSTILE, prune_sample, sample_result
+from utils.dashboard import Dashboard, build_graph, write_page
+
+DESKTOP = {"width": 1280, "height": 720}
+SIDEWAYS = {"width": 844, "height": 390}
+NODE = ".graph .node:not(.hidden)"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return sample_graph(paths=True)
+
+
+@pytest.fixture(scope="module")
+def latents(graph):
+    return sample_latents(graph)
+
+
+@pytest.fixture(scope="module")
+def other():
+    """A second prompt: one more token, other latents, some the same."""
+    tokens = ["<bos>", "So", " the", " capital", " of", " the", " state", " containing", " Oak", "land", " is"]
+    result = prune_sample(sample_result(tokens, seed=1), 70, 9)
+    for n in result.graph.nodes:
+        k = (n.feature - n.ctx_idx) // len(tokens)
+        if n.node_type.value == "latent" and n.ctx_idx and n.layer < 4:
+            n.feature = n.ctx_idx - 1 + 10 * k  # as the first prompt's latent at this distance from the end
+    return build_graph(result, LABELS)
+
+
+@pytest.fixture(scope="module")
+def files(graph, other, latents, tmp_path_factory):
+    """Pages as files, by name."""
+    folder = tmp_path_factory.mktemp("pages")
+    many = sample_graph(n_nodes=300, edges_per_row=15, per_cell=8)
+    many["links"] = many["links"][:3000]
+    many["qParams"]["clickedId"] = ""
+    hostile = build_graph(
+        sample_result(HOSTILE, n_layers=3, per_cell=1, answers={text: 0.1 for text in HOSTILE[:8]}),
+        {(layer, k): HOSTILE[(layer + k) % len(HOSTILE)] for layer in range(3) for k in range(len(HOSTILE))},
+    )
+    return {
+        "one": write_page(graph, folder / "one.html", latents=latents),
+        "bare": write_page(graph, folder / "bare.html"),
+        "two": write_page(graph, folder / "two.html", other, latents),
+        "many": write_page(many, folder / "many.html"),
+        "hostile": write_page(hostile, folder / "hostile.html", latents=sample_latents(hostile)),
+    }
+
+
+@pytest.fixture
+def visit(browser, files):
+    """`visit("one")`: the page in a new window. Any request but that for the page itself, and any error, fails the test."""
+    contexts, requests, errors = [], [], []
+
+    def go(name="one", viewport=DESKTOP, address="", **options):
+        context = browser.new_context(viewport=viewport, accept_downloads=True, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(8000)
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: message.type == "error" and errors.append(message.text))
+        page.on("dialog", lambda dialog: errors.append(f"a dialog: {dialog.message}"))
+        page.goto(files[name].as_uri() + address)
+        settle(page)
+        return page
+
+    yield go
+    for context in contexts:
+        context.close()
+    assert not errors, errors
+    pages = {path.as_uri() for path in files.values()}
+    strangers = [url for url in requests if url.split("#")[0] not in pages and not url.startswith(("data:", "blob:"))]
+    assert not strangers, strangers
+
+
+def settle(page):
+    """Two frames: the picture is laid out again after its room has changed."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def node(page, name):
+    return page.locator(f'.graph .node[data-id="{name}"]')
+
+
+def box(page, name):
+    return page.locator(f'#sub-graph .box[data-id="{name}"]')
+
+
+def rows(page, section):
+    """`[[name, place, number, …], …]` of a list in the panel."""
+    cells = page.locator(f".list.{section} .row").all()
+    return [[text.strip() for text in cell.locator("> bdi, > span").all_inner_texts()] for cell in cells]
+
+
+def select(page, name):
+    node(page, name).click(force=True)
+    page.mouse.move(2, 2)
+
+
+def pin(page, *names):
+    for name in names:
+        node(page, name).click(modifiers=["Control"], force=True)
+    page.mouse.move(2, 2)
+    settle(page)
+
+
+def clear(page):
+    page.locator("#sub-clear").click()
+
+
+def links(graph, end, name):
+    """A node's links, strongest first."""
+    found = [link for link in graph["links"] if link[end] == name]
+    return sorted(found, key=lambda link: -abs(link["weight"]))
+
+
+def by_id(graph):
+    return {n["node_id"]: n for n in graph["nodes"]}
+
+
+def busiest(graph, kind="cross layer transcoder"):
+    """The latent with the most links on both sides."""
+    names = [n["node_id"] for n in graph["nodes"] if n["feature_type"] == kind]
+    return max(names, key=lambda name: min(len(links(graph, "target", name)), len(links(graph, "source", name))))
+
+
+def shown_number(text):
+    return float(text.replace("−", "-").replace("+", "").replace(",", ""))
+
+
+def shown_percent(text):
+    return shown_number(re.sub(r"[<%\s\u202f]", "", text)) / 100
+
+
+def hash_of(page):
+    return {name: values[0] for name, values in parse_qs(page.url.partition("#")[2]).items()}
+
+
+# ---------------------------------------------------------------- the graph
+
+
+def test_columns_are_tokens_and_rows_are_layers(visit, graph):
+    page = visit()
+    tokens = page.locator(".tokens .token").all_text_contents()
+    assert [t.split("<bos>")[0].strip("·") if t != "<bos><bos>" else t for t in tokens][1].startswith("The")
+    assert page.locator(".rows .row").all_text_contents() == ["Input", *(f"Layer {i}" for i in range(6)), "Output"]
+    places = page.evaluate("() => pictures[0].plan.spots.map((spot, i) => [graphs[0].nodes[i].id, spot.x, spot.y])")
+    place = {name: (x, y) for name, x, y in places}
+    bounds = page.evaluate("() => [pictures[0].plan.columns.starts, pictures[0].plan.columns.widths]")
+    for n in graph["nodes"]:
+        x, y = place[n["node_id"]]
+        if n["feature_type"] != "logit":
+            start, width = bounds[0][n["ctx_idx"]], bounds[1][n["ctx_idx"]]
+            assert start <= x <= start + width
+    height = {n["layer"]: place[n["node_id"]][1] for n in graph["nodes"]}
+    assert height["E"] > height["0"] > height["4"] > height["7"]  # the input is at the bottom, the output on top
+
+
+def test_kinds_have_shapes_and_influence_has_size(visit, graph):
+    page = visit()
+    shapes = {
+        "embedding": ("polygon", 4),
+        "latent": ("circle", None),
+        "mlp_error": ("polygon", 4),
+        "logit": ("polygon", 6),
+    }
+    for kind, (tag, corners) in shapes.items():
+        mark = page.locator(f".graph .node.{kind} > .shape").first
+        assert mark.evaluate("e => e.tagName") == tag
+        if corners:
+            assert len(mark.get_attribute("points").split()) == corners
+    square, diamond = (
+        page.locator(f".graph .node.{k} > .shape").first.get_attribute("points") for k in list(shapes)[::2]
+    )
+    assert square != diamond
+    nodes = [n for n in graph["nodes"] if n["feature_type"] == "cross layer transcoder"]
+    nodes.sort(key=lambda n: n["own_influence"])
+    sizes = [float(node(page, n["node_id"]).locator("> .shape").get_attribute("r")) for n in nodes]
+    assert sizes == sorted(sizes) and sizes[-1] > sizes[0] + 1
+
+
+def test_lines_show_sign_and_weight(visit, graph):
+    page = visit()
+    name = busiest(graph)
+    node(page, name).hover(force=True)
+    wanted = links(graph, "target", name) + links(graph, "source", name)
+    assert page.locator(".graph path.edge").count() == len(wanted)
+    assert page.locator(".graph path.edge.minus").count() == sum(link["weight"] < 0 for link in wanted)
+    colours = [
+        page.locator(f".graph path.edge.{k}").first.evaluate("e => getComputedStyle(e).stroke")
+        for k in ("plus", "minus")
+    ]
+    assert colours[0] != colours[1]
+    total = {n["node_id"]: n["input_total"] for n in graph["nodes"]}
+    share = sorted(abs(link["weight"]) / total[link["target"]] for link in wanted)
+    widths = sorted(float(e.get_attribute("stroke-width")) for e in page.locator(".graph path.edge").all())
+    assert widths[-1] == pytest.approx(0.9 + 5 * share[-1] ** 0.5, abs=0.02)
+    assert widths[0] == pytest.approx(0.9 + 5 * share[0] ** 0.5, abs=0.02)
+    painted = page.evaluate(
+        "() => { const c = document.querySelector('canvas.lines'); const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+        " let n = 0; for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n; }"
+    )
+    assert painted > 1000  # all edges, faint, on the canvas
+
+
+MEASURE_HOVER = """
+async () => {
+  const marks = pictures[0].marks;
+  const work = [];
+  for (let k = 0; k < 120; k++) {
+    await new Promise(requestAnimationFrame);
+    const begin = performance.now();
+    marks[(k * 37) % marks.length].dispatchEvent(new PointerEvent("pointerenter"));
+    document.body.getBoundingClientRect();  // style and layout are part of what a frame costs
+    work.push(performance.now() - begin);
+  }
+  return work.sort((a, b) => a - b);
+}
+"""
+
+
+def test_pointing_stays_fluent_with_300_nodes_and_3000_edges(visit):
+    """Script, style and layout of each hover. Judged by the median and the 90th percentile, since others use this machine."""
+    page = visit("many")
+    counts = page.evaluate("() => [graphs[0].nodes.length, graphs[0].links.length]")
+    assert counts[0] == 300 and 2700 <= counts[1] <= 3000
+    work = page.evaluate(MEASURE_HOVER)
+    print(f"hover: median {work[60]:.1f} ms, 90 % {work[108]:.1f} ms, worst {work[-1]:.1f} ms")
+    assert work[60] < 50 and work[108] < 100
+
+
+# ---------------------------------------------------------------- reading it
+
+
+def test_hover_shows_name_and_numbers(visit, graph):
+    page = visit()
+    name = "2_7_7" if "2_7_7" in by_id(graph) else busiest(graph)
+    n = by_id(graph)[name]
+    node(page, name).hover(force=True)
+    tip = page.locator("#tip").inner_text()
+    assert (LABELS.get((int(n["layer"]), int(name.split("_")[1]))) or f"latent {n['layer']}/") in tip
+    assert f"layer {n['layer']}" in tip and f"({n['ctx_idx']})" in tip
+    influence, activation = re.search(r"influence (.*?%) · activation (\S+)", tip).groups()
+    assert shown_percent(influence) == pytest.approx(n["own_influence"], rel=0.06)
+    assert shown_number(activation) == pytest.approx(n["activation"], rel=0.01)
+    assert f"{len(links(graph, 'target', name))} input" in tip and f"{len(links(graph, 'source', name))} output" in tip
+    page.mouse.move(2, 2)
+    assert page.locator("#tip").is_hidden()
+
+
+def test_click_lists_inputs_and_outputs_with_the_graphs_numbers(visit, graph):
+    page = visit()
+    name, total = busiest(graph), {n["node_id"]: n["input_total"] for n in graph["nodes"]}
+    select(page, name)
+    for section, end in (("inputs", "target"), ("outputs", "source")):
+        found = rows(page, section)
+        wanted = links(graph, end, name)
+        assert len(found) == len(wanted) > 1
+        for row, link in zip(found, wanted):
+            assert shown_number(row[2]) == pytest.approx(link["weight"], rel=0.02)
+            assert shown_percent(row[3]) == pytest.approx(abs(link["weight"]) / total[link["target"]], rel=0.06)
+            assert ("+" in row[2]) == (link["weight"] > 0)
+    assert node(page, name).get_attribute("aria-pressed") == "true"
+
+
+def test_a_row_leads_to_its_node_and_escape_clears(visit, graph):
+    page = visit()
+    name = busiest(graph)
+    select(page, name)
+    source = links(graph, "target", name)[0]["source"]
+    page.locator(".list.inputs .row").first.click()
+    assert hash_of(page)["clickedId"] == source
+    assert "chosen" in node(page, source).get_attribute("class")
+    back = page.locator(f'.list.outputs .row[data-id="{name}"]')
+    back.click()
+    assert hash_of(page)["clickedId"] == name
+    page.keyboard.press("Escape")
+    assert "clickedId" not in hash_of(page) and page.locator(".list.top").is_visible()
+
+
+def test_shift_freezes_the_hover(visit, graph):
+    page = visit()
+    names = [n["node_id"] for n in graph["nodes"] if n["feature_type"] == "embedding"][:2]
+    node(page, names[0]).hover(force=True)
+    first = page.locator("#tip").inner_text()
+    page.keyboard.down("Shift")
+    node(page, names[1]).hover(force=True)
+    assert page.locator("#tip").inner_text() == first
+    page.keyboard.up("Shift")
+    assert page.locator("#tip").inner_text() != first
+
+
+def test_paths_of_the_file_are_brought_out(visit, graph):
+    page = visit()
+    path = graph["metadata"]["paths"][0]["nodes"]
+    near = {e.get_attribute("data-id") for e in page.locator(".graph .node.near").all()}
+    assert near == set(path)
+    (row,) = page.locator(".list.paths .row").all()
+    assert shown_percent(row.locator(".number").inner_text()) == 0.25
+    clear(page)
+    row.click()
+    assert hash_of(page)["pinnedIds"].split(",") == path
+
+
+# ---------------------------------------------------------------- the latent's panel
+
+
+def test_latent_panel_has_the_latents_numbers(visit, graph, latents):
+    page = visit()
+    name = busiest(graph)
+    layer, latent, _ = map(int, name.split("_"))
+    data = latents[layer, latent]
+    select(page, name)
+    page.locator("[data-tab=latent]").click()
+    top = [
+        (li.locator("bdi").inner_text(), li.locator(".number").inner_text())
+        for li in page.locator(".logits.plus li").all()
+    ]
+    assert [token.strip("·") for token, _ in top] == [token.strip() for token in data["top_logits"]]
+    assert [shown_number(value) for _, value in top] == pytest.approx(data["top_logit_values"], rel=0.01)
+    low = page.locator(".logits.minus li").first
+    assert shown_number(low.locator(".number").inner_text()) == pytest.approx(data["bottom_logit_values"][0], rel=0.01)
+    assert page.locator(".histogram .bar").count() == len(data["histogram"])
+    activation = by_id(graph)[name]["activation"]
+    mark = float(page.locator(".histogram line.mark").get_attribute("x1"))
+    assert mark == pytest.approx(320 * activation / 4.0, abs=1)
+    often = page.locator("#often").inner_text()
+    assert shown_percent(re.search(r"on (.*?%) of the tokens", often)[1]) == pytest.approx(data["activation_frequency"])
+    assert "Made up for a test." in page.locator("#panel").inner_text()
+
+
+def test_examples_stand_by_quantile_with_tokens_coloured(visit, graph, latents):
+    page = visit()
+    name = busiest(graph)
+    data = latents[tuple(map(int, name.split("_")[:2]))]
+    select(page, name)
+    page.locator("[data-tab=latent]").click()
+    groups = page.locator(".examples").all()
+    names = [group.locator("h3").inner_text() for group in groups]
+    assert names == [quantile["quantile_name"] for quantile in data["examples_quantiles"]]
+    for group, quantile in zip(groups[:2], data["examples_quantiles"]):
+        for item, example in zip(group.locator("li").all(), quantile["examples"], strict=True):
+            assert item.text_content() == "".join(example["tokens"])
+            tokens = item.locator(".token").all()
+            hot = [k for k, t in enumerate(tokens) if "hot" in t.get_attribute("class")]
+            assert hot == [k for k, act in enumerate(example["tokens_acts_list"]) if act > 0]
+            centre = tokens[example["train_token_ind"]]
+            assert "centre" in centre.get_attribute("class")
+            act = example["tokens_acts_list"][example["train_token_ind"]]
+            assert shown_number(centre.get_attribute("title").split()[-1]) == pytest.approx(act, abs=0.03)
+            assert (
+                "rgba" in (colour := centre.evaluate("e => getComputedStyle(e).backgroundColor")) or "color" in colour
+            )
+
+
+def test_without_data_the_panel_says_so(visit, graph):
+    page = visit("bare")
+    select(page, busiest(graph))
+    page.locator("[data-tab=latent]").click()
+    assert "Nothing is known" in page.locator("#no-data").inner_text()
+    page.locator("#filter").click()
+    assert page.locator("#density").is_disabled() and page.locator("#density-value").inner_text() == "no data"
+
+
+# ---------------------------------------------------------------- working on it
+
+
+def test_pinned_nodes_are_boxes_that_can_be_dragged_and_are_kept(visit, graph):
+    page = visit()
+    clear(page)
+    names = [busiest(graph), links(graph, "target", busiest(graph))[0]["source"]]
+    pin(page, *names)
+    assert page.locator("#sub-graph .box").count() == 2
+    assert page.locator("#sub-graph path.edge").count() >= 1
+    before = box(page, names[0]).bounding_box()
+    page.mouse.move(before["x"] + 10, before["y"] + 10)
+    page.mouse.down()
+    page.mouse.move(before["x"] + 90, before["y"] + 30, steps=4)
+    page.mouse.up()
+    after = box(page, names[0]).bounding_box()
+    assert after["x"] - before["x"] == pytest.approx(80, abs=3) and after["y"] - before["y"] == pytest.approx(20, abs=3)
+    page.reload()
+    settle(page)
+    again = box(page, names[0]).bounding_box()
+    assert again["x"] == pytest.approx(after["x"], abs=2) and again["y"] == pytest.approx(after["y"], abs=2)
+
+
+def test_the_subgraph_zooms_and_keeps_its_zoom(visit):
+    page = visit()
+    size = page.locator("#sub-graph .box").first.bounding_box()["width"]
+    area = page.locator("#sub-graph").bounding_box()
+    page.mouse.move(area["x"] + 40, area["y"] + 40)
+    page.mouse.wheel(0, -300)
+    settle(page)
+    larger = page.locator("#sub-graph .box").first.bounding_box()["width"]
+    assert larger > size * 1.3
+    page.reload()
+    settle(page)
+    assert page.locator("#sub-graph .box").first.bounding_box()["width"] == pytest.approx(larger, rel=0.01)
+    page.locator("#sub-fit").click()
+    assert page.locator("#sub-graph .box").first.bounding_box()["width"] == pytest.approx(size, rel=0.02)
+
+
+def group_two(page, graph):
+    """Two inputs of the busiest latent in a group called Pair; returns their ids and the latent's."""
+    clear(page)
+    target = busiest(graph)
+    members = [link["source"] for link in links(graph, "target", target)[:2]]
+    pin(page, target, *members)
+    page.locator("#sub-mark").click()
+    for name in members:
+        box(page, name).click(force=True)
+    page.locator("#sub-group").click()
+    page.locator("#panel form input").fill("Pair")
+    page.keyboard.press("Enter")
+    return members, target
+
+
+def test_supernodes_are_made_named_and_ungrouped(visit, graph):
+    page = visit()
+    members, target = group_two(page, graph)
+    group = page.locator("#sub-graph .box.group")
+    assert group.count() == 1 and group.locator(".title").inner_html() == "Pair"
+    assert page.locator("#sub-graph .box").count() == 2
+    assert json.loads(hash_of(page)["supernodes"]) == [["Pair", *members]]
+    assert [row[0] for row in rows(page, "members")] and len(rows(page, "members")) == 2
+    found = links(graph, "target", target)[:2]
+    total = by_id(graph)[target]["input_total"]
+    (output,) = [row for row in rows(page, "outputs")]
+    assert shown_percent(output[-1]) == pytest.approx(sum(link["weight"] for link in found) / total, rel=0.06)
+    page.locator("#rename").click()
+    page.locator("#panel form input").fill("Two of them")
+    page.locator("#panel form button[type=submit]").click()
+    assert group.locator(".title").inner_html() == "Two of them"
+    page.locator("#ungroup").click()
+    assert page.locator("#sub-graph .box").count() == 3 and group.count() == 0
+
+
+def test_labels_are_edited_everywhere_and_restored(visit, graph):
+    page = visit()
+    name = busiest(graph)
+    layer, latent, _ = name.split("_")
+    first = by_id(graph)[name]["clerp"] or f"latent {layer}/{latent}"
+    select(page, name)
+    page.locator("#rename").click()
+    page.locator("#panel form input").fill("<i>mine</i>")
+    page.keyboard.press("Enter")
+    assert page.locator("#panel h2").inner_text() == "<i>mine</i>"
+    assert "<i>mine</i>" in node(page, name).get_attribute("aria-label")
+    page.reload()
+    settle(page)
+    assert page.locator("#panel h2").inner_text() == "<i>mine</i>"
+    assert json.loads(hash_of(page)["clerps"]) == [[f"{layer}/{latent}", "<i>mine</i>"]]
+    page.locator("#rename").click()
+    page.get_by_role("button", name="Original").click()
+    assert page.locator("#panel h2").inner_text() == first
+
+
+def set_range(page, selector, value):
+    page.locator(selector).evaluate(
+        "(e, v) => { e.value = v; e.dispatchEvent(new Event('input', { bubbles: true })); }", value
+    )
+
+
+def expected_nodes(graph, threshold):
+    """The smallest set of nodes whose influence reaches the threshold, and all logits."""
+    total = max(n["own_influence"] / n["influence"] for n in graph["nodes"] if n["own_influence"])
+    kept = {n["node_id"] for n in graph["nodes"] if n["feature_type"] == "logit"}
+    for n in graph["nodes"]:
+        if n["influence"] is not None and n["influence"] - n["own_influence"] / total < threshold - 1e-5:
+            kept.add(n["node_id"])
+    share = sum(by_id(graph)[name]["own_influence"] or 0 for name in kept) / total
+    return kept, share
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.6])
+def test_the_slider_prunes_as_pruning_does(visit, graph, threshold):
+    page = visit()
+    clear(page)
+    page.keyboard.press("Escape")
+    set_range(page, "#prune", threshold)
+    kept, share = expected_nodes(graph, threshold)
+    assert 5 < len(kept) < 60
+    assert {e.get_attribute("data-id") for e in page.locator(NODE).all()} == kept
+    words = page.locator("#prune-value").inner_text()
+    assert words.startswith(f"{len(kept)} of {len(graph['nodes'])} nodes, ")
+    assert shown_percent(words.split(", ")[1].split(" of")[0]) == pytest.approx(share, abs=0.006)
+
+
+def test_pinned_and_selected_nodes_survive_the_slider(visit, graph):
+    page = visit()
+    clear(page)
+    kept, _ = expected_nodes(graph, 0.1)
+    pinned, chosen = [n["node_id"] for n in graph["nodes"] if n["node_id"] not in kept][:2]
+    pin(page, pinned)
+    select(page, chosen)
+    set_range(page, "#prune", 0.1)
+    shown = {e.get_attribute("data-id") for e in page.locator(NODE).all()}
+    assert shown == kept | {pinned, chosen}
+    page.keyboard.press("Escape")
+    assert node(page, chosen).get_attribute("class").count("hidden") == 1
+    page.reload()
+    settle(page)
+    assert {e.get_attribute("data-id") for e in page.locator(NODE).all()} == kept | {pinned}
+
+
+def test_errors_can_be_hidden(visit, graph):
+    page = visit()
+    clear(page)
+    page.locator("#filter").click()
+    page.locator("#hide-errors").check()
+    errors = [n for n in graph["nodes"] if n["feature_type"] == "mlp reconstruction error"]
+    assert errors and page.locator(".graph .node.mlp_error:not(.hidden)").count() == 0
+    assert page.locator(NODE).count() == len(graph["nodes"]) - len(errors)
+
+
+def test_latents_that_fire_often_can_be_hidden(visit, graph, latents):
+    page = visit()
+    clear(page)
+    page.locator("#filter").click()
+    set_range(page, "#density", -1)  # a tenth
+    dense = {pair for pair, data in latents.items() if data["activation_frequency"] > 0.1}
+    hidden = {e.get_attribute("data-id") for e in page.locator(".graph .node.hidden").all()}
+    wanted = {
+        n["node_id"]
+        for n in graph["nodes"]
+        if n["feature_type"] == "cross layer transcoder" and tuple(map(int, n["node_id"].split("_")[:2])) in dense
+    }
+    assert hidden == wanted != set()
+
+
+@pytest.mark.parametrize("query", ["capital", "THE (W", "L3", "layer 3", "0/0", "_-1_", "nowhere to be found"])
+def test_search_finds_tokens_labels_layers_and_ids(visit, graph, query):
+    page = visit()
+    wanted = set()
+    for n in graph["nodes"]:
+        token = graph["metadata"]["prompt_tokens"][n["ctx_idx"]]
+        latent = n["feature_type"] == "cross layer transcoder"
+        name = n["clerp"] if latent else n.get("token", "")
+        short = "/".join(n["node_id"].split("_")[:2]) if latent else ""
+        by_layer = re.fullmatch(r"(?:L|layer )(\d+)", query)
+        if by_layer:
+            match = n["layer"] == by_layer[1]
+        elif "/" in query:
+            match = short == query
+        else:
+            match = any(query.lower() in text.lower() for text in (token, name, n["node_id"]))
+        if match:
+            wanted.add(n["node_id"])
+    page.keyboard.press("/")
+    page.keyboard.type(query)
+    assert {e.get_attribute("data-id") for e in page.locator(".graph .node.found").all()} == wanted
+    assert page.locator("#found-count").inner_text() == str(len(wanted))
+    assert bool(wanted) == (query != "nowhere to be found")
+    if wanted:
+        first = page.locator("#found .row").first.get_attribute("data-id")
+        page.keyboard.press("Enter")
+        assert hash_of(page)["clickedId"] == first in wanted
+
+
+def test_undo_and_redo(visit, graph):
+    page = visit()
+    clear(page)
+    start = page.evaluate("() => work(state)")
+    pin(page, busiest(graph))
+    set_range(page, "#prune", 0.5)
+    set_range(page, "#prune", 0.4)
+    set_range(page, "#prune", 0.3)
+    page.locator("#filter").click()
+    page.locator("#hide-errors").check()
+    page.keyboard.press("Escape")
+    select(page, busiest(graph))
+    page.locator("#rename").click()
+    page.locator("#panel form input").fill("new")
+    page.keyboard.press("Enter")
+    end = page.evaluate("() => work(state)")
+    for _ in range(4):  # label, errors, the slider as one, pin
+        page.locator("#undo").click()
+    assert page.evaluate("() => work(state)") == start
+    page.keyboard.press("Control+Shift+Z")
+    assert page.locator("#sub-graph .box").count() == 1
+    for _ in range(3):
+        page.locator("#redo").click()
+    assert page.evaluate("() => work(state)") == end
+    assert page.locator("#redo").is_disabled()
+    page.keyboard.press("Control+Z")
+    assert page.locator("#panel h2").inner_text() != "new"
+
+
+# ---------------------------------------------------------------- keeping it
+
+
+def busy_view(page, graph):
+    """Do something of everything that is kept."""
+    group_two(page, graph)
+    set_range(page, "#prune", 0.7)
+    page.locator("#theme").click()
+    page.locator("#filter").click()
+    page.locator("#hide-errors").check()
+    set_range(page, "#density", -0.3)
+    page.keyboard.press("Escape")
+    select(page, busiest(graph))
+    page.locator("#rename").click()
+    page.locator("#panel form input").fill('a "label" & more, <b>ü</b> 👩‍👩‍👧')
+    page.keyboard.press("Enter")
+    page.locator("#search").fill("capital")
+    page.locator("#split").focus()
+    page.keyboard.press("ArrowUp")
+    page.locator("#sub-in").click()
+    box(page, busiest(graph)).focus()
+    page.keyboard.press("ArrowRight")
+    return page.evaluate("() => JSON.stringify(renumbered(state))")
+
+
+def test_everything_is_in_the_address(visit, graph, files):
+    page = visit()
+    state = busy_view(page, graph)
+    address = "#" + page.url.partition("#")[2]
+    fresh = visit(address=address)
+    assert fresh.evaluate("() => JSON.stringify(state)") == state
+    assert fresh.locator("#sub-graph .box.group .title").inner_html() == "Pair"
+    assert fresh.locator("#panel h2").inner_text().startswith('a "label" & more')
+    assert fresh.evaluate("() => document.documentElement.dataset.theme") == "dark"
+    fresh.evaluate("() => { location.hash = '#v=1&clickedId=' + graphs[0].nodes[0].id; }")
+    settle(fresh)
+    assert fresh.locator("#panel h2").inner_text() == "<bos>"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "#v=1&clickedId=nowhere&pinnedIds=a,b,constructor,__proto__&supernodes=[[1,2],{}]&places=[1]&zoom=NaN,1,2",
+        "#v=1&clerps=[[%22constructor%22,%22x%22],[1,2]]&pruningThreshold=abc&tab=__proto__&theme=<script>&split=1e99",
+        "#v=1&supernodes=%7B&places=%7B%22E_3_0%22%3A%5B1e999%2C2%5D%7D&search=%00%FF%FE<img>&active=7",
+    ],
+)
+def test_a_broken_address_does_no_harm(visit, address):
+    page = visit(address=address)
+    assert page.locator(NODE).count() > 50
+    assert page.evaluate("() => window.hacked") is None
+
+
+def test_the_view_is_saved_and_loaded(visit, graph, tmp_path):
+    page = visit()
+    state = busy_view(page, graph)
+    page.locator("#files").click()
+    with page.expect_download() as saved:
+        page.locator("#save").click()
+    path = tmp_path / saved.value.suggested_filename
+    saved.value.save_as(path)
+    content = json.loads(path.read_text())
+    assert content["format"] == "attribution-graph-view" and content["graphs"] == [graph["metadata"]["slug"]]
+    fresh = visit()
+    fresh.locator("#file").set_input_files(path)
+    fresh.wait_for_function("() => document.getElementById('say').textContent === 'Loaded.'")
+    assert fresh.evaluate("() => JSON.stringify(state)") == state
+    fresh.locator("#undo").click()
+    assert fresh.locator("#sub-graph .box.group").count() == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("{", "not a saved view"),
+        ("[]", "not a saved view"),
+        ('{"format": "attribution-graph-view", "version": 9}', "another version"),
+        (
+            '{"format": "attribution-graph-view", "version": 1, "graphs": ["<b>x</b>"]}',
+            "view of another graph: <b>x</b>",
+        ),
+    ],
+)
+def test_a_file_that_is_no_view_changes_nothing(visit, tmp_path, content, sentence):
+    page = visit()
+    before = page.evaluate("() => JSON.stringify(state)")
+    path = tmp_path / "bad.json"
+    path.write_text(content)
+    page.locator("#file").set_input_files(path)
+    page.wait_for_function("() => document.getElementById('say').textContent")
+    assert sentence in page.locator("#say").inner_text()
+    assert page.evaluate("() => JSON.stringify(state)") == before
+
+
+def exported(page, name):
+    page.locator("#files").click()
+    with page.expect_download() as got:
+        page.get_by_role("button", name=name, exact=True).click()
+    return got.value
+
+
+def test_pictures_are_exported_as_svg(visit, graph):
+    page = visit()
+    kept, _ = expected_nodes(graph, 0.5)
+    clear(page)
+    page.keyboard.press("Escape")
+    pin(page, busiest(graph))
+    set_range(page, "#prune", 0.5)
+    shown = page.locator(NODE).count()
+    links_shown = page.evaluate("() => pictures[0].shownLinks().length")
+    svg = open(exported(page, "Graph as SVG").path()).read()
+    check = page.evaluate(
+        """(text) => {
+          const svg = new DOMParser().parseFromString(text, "image/svg+xml");
+          if (svg.querySelector("parsererror")) return null;
+          const count = (q) => svg.querySelectorAll(q).length;
+          const words = [...svg.querySelectorAll("text")].map((t) => t.textContent);
+          return { shapes: count("circle[fill]:not([fill=none]), polygon"), paths: count("path"), classes: count("[class]"), words };
+        }""",
+        svg,
+    )
+    assert check["shapes"] == shown and check["classes"] == 0
+    assert check["paths"] == links_shown
+    assert "Layer 3" in check["words"] and "·Austin 93\u202f%" in check["words"]
+    sub = open(exported(page, "Subgraph as SVG").path()).read()
+    assert sub.count("<rect") >= 2 and "latent" in sub
+
+
+def test_pictures_are_exported_as_png(visit):
+    page = visit()
+    for name in ("Graph as PNG", "Subgraph as PNG"):
+        data = open(exported(page, name).path(), "rb").read()
+        assert data.startswith(b"\x89PNG\r\n\x1a\n")
+        width, height = struct.unpack(">II", data[16:24])
+        assert width > 150 and height > 150
+        colours = page.evaluate(
+            """async (address) => {
+              const image = new Image(); image.src = address; await image.decode();
+              const canvas = document.createElement("canvas");
+              [canvas.width, canvas.height] = [image.width, image.height];
+              const pen = canvas.getContext("2d"); pen.drawImage(image, 0, 0);
+              const pixels = new Uint32Array(pen.getImageData(0, 0, image.width, image.height).data.buffer);
+              return new Set(pixels).size;
+            }""",
+            "data:image/png;base64," + base64.b64encode(data).decode(),
+        )
+        assert colours > 50  # shapes, lines and letters, not a blank sheet
+
+
+# ---------------------------------------------------------------- two graphs
+
+
+def keys(graph):
+    """{(what, position from the end): node id} and {what: positions}."""
+    n = len(graph["metadata"]["prompt_tokens"])
+    found = {}
+    for node_ in graph["nodes"]:
+        kind = node_["feature_type"]
+        what = {
+            "cross layer transcoder": ("latent", node_["feature"]),
+            "mlp reconstruction error": ("error", node_["layer"]),
+            "embedding": ("token", node_.get("token")),
+            "logit": ("answer", node_.get("token")),
+        }[kind]
+        found[what, 0 if kind == "logit" else n - node_["ctx_idx"]] = node_["node_id"]
+    return found
+
+
+def test_two_graphs_are_matched_from_the_end(visit, graph, other):
+    page = visit("two")
+    first, second = keys(graph), keys(other)
+    aligned = {first[key]: second[key] for key in first.keys() & second.keys()}
+    assert len(aligned) > 10
+    got = page.evaluate(
+        "() => graphs[0].nodes.map((n) => [n.id, n.match < 0 ? null : graphs[1].nodes[n.match].id, n.moved])"
+    )
+    assert {a: b for a, b, moved in got if b and not moved} == aligned
+    left = [key[0] for key in second if second[key] not in aligned.values()]
+    for name, match, moved in got:
+        what = next(key[0] for key, value in first.items() if value == name)
+        if match is None:
+            assert left.count(what) <= sum(
+                1 for a, b, m in got if m and next(k[0] for k, v in first.items() if v == a) == what
+            )
+        elif moved:
+            assert what in left
+    only = {name for name, match, _ in got if match is None}
+    assert {e.get_attribute("data-id") for e in page.locator(".picture").first.locator(".node.only").all()} == only
+    assert f"{len(only)} only in A" in page.locator("#difference").inner_text()
+
+
+def test_two_graphs_stand_side_by_side_and_are_read_together(visit, graph, other):
+    page = visit("two")
+    left, right = (picture.bounding_box() for picture in page.locator(".picture").all())
+    assert left["x"] + left["width"] <= right["x"] + 1 and abs(left["y"] - right["y"]) < 1 and right["width"] > 300
+    assert [h.inner_text()[0] for h in page.locator("h1").all()] == ["A", "B"]
+    first, second = keys(graph), keys(other)
+    key = next(key for key in first if key in second and key[0][0] == "latent")
+    page.locator(".picture").first.locator(f'.node[data-id="{first[key]}"]').click(force=True)
+    assert hash_of(page)["clickedId"] == first[key] and hash_of(page)["clickedId2"] == second[key]
+    assert "also in B" in page.locator("#panel").inner_text()
+    lonely = page.locator(".picture").nth(1).locator(".node.only").first
+    lonely.evaluate("e => e.scrollIntoView({ block: 'center', inline: 'center' })")
+    lonely.click(force=True)
+    assert "only in B" in page.locator("#panel .head").inner_text()
+    assert "active" in page.locator(".story").nth(1).get_attribute("class")
+    pins = hash_of(page).get("pinnedIds")
+    page.locator("#pin").click()
+    assert hash_of(page)["pinnedIds2"] and hash_of(page).get("pinnedIds") == pins
+    page.reload()
+    settle(page)
+    assert "Subgraph of B · 1 node" in page.locator("#sub-title").inner_text()
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def test_numbers_of_the_whole_graph_are_on_the_page(visit, graph):
+    page = visit()
+    meta = graph["metadata"]
+    facts = dict(zip(page.locator("#facts dt").all_inner_texts(), page.locator("#facts dd").all_inner_texts()))
+    assert page.locator("h1").inner_text() == meta["prompt"]
+    assert facts["nodes"] == f"{len(graph['nodes'])} of {meta['counts']['nodes_before_pruning']}"
+    assert facts["edges"] == f"{len(graph['links'])} of {meta['counts']['edges_before_pruning']:,}"
+    assert float(facts["completeness gap"]) == meta["scores"]["completeness_gap"]
+    assert float(facts["replacement score"]) == meta["scores"]["replacement"]
+    assert float(facts["completeness score"]) == meta["scores"]["completeness"]
+    assert float(facts["node threshold"]) == 0.8 and float(facts["edge threshold"]) == 0.98
+    assert facts["model"] == "sample" and facts["dictionary"] == "sample/layer_{layer}"
+    assert facts["date"].startswith("20") and facts["date"].endswith("UTC")
+    answers = [answer.inner_text().split("\n") for answer in page.locator(".answers button").all()]
+    probs = sorted((n for n in graph["nodes"] if n["feature_type"] == "logit"), key=lambda n: -n["token_prob"])
+    for (token, prob), n in zip(answers, probs, strict=True):
+        assert token == n["token"].replace(" ", "·") and shown_percent(prob) == pytest.approx(n["token_prob"], rel=0.06)
+
+
+# ---------------------------------------------------------------- keyboard and tables
+
+
+def test_the_keyboard_reaches_and_selects_every_node(visit, graph):
+    page = visit()
+    clear(page)
+    page.locator(".graph .node[tabindex='0']").focus()
+    page.keyboard.press("Home")
+    seen = []
+    for _ in graph["nodes"]:
+        page.keyboard.press("Enter")
+        seen.append(hash_of(page)["clickedId"])
+        page.keyboard.press("ArrowRight")
+    assert sorted(seen) == sorted(n["node_id"] for n in graph["nodes"])
+    rows_ = {n["node_id"]: n["layer"] for n in graph["nodes"]}
+    page.keyboard.press("Escape")
+    page.keyboard.press("End")
+    page.keyboard.press("Enter")
+    assert rows_[hash_of(page)["clickedId"]] == "E"
+    for layer in ("0", "1", "2", "3"):
+        page.keyboard.press("ArrowUp")
+        page.keyboard.press("Enter")
+        assert rows_[hash_of(page)["clickedId"]] == layer
+    page.keyboard.press("p")
+    assert hash_of(page)["pinnedIds"] == hash_of(page)["clickedId"]
+
+
+def test_the_keyboard_reaches_every_control(visit, graph):
+    page = visit()
+    wanted = page.evaluate(
+        """() => [...document.querySelectorAll("button, input, summary, [tabindex='0']")]
+          .filter((e) => e.checkVisibility() && !e.disabled && e.tabIndex >= 0).length"""
+    )
+    page.evaluate(
+        "() => { window.seen = new Set(); document.addEventListener('focusin', (e) => window.seen.add(e.target)); }"
+    )
+    for _ in range(wanted + 3):
+        page.keyboard.press("Tab")
+    assert page.evaluate("() => window.seen.size") >= wanted - 1
+    assert wanted > 40
+    first = page.locator("#sub-graph .box").first
+    first.focus()
+    page.keyboard.press("g")
+    assert "marked" in page.locator("#sub-graph .box").first.get_attribute("class")
+    page.keyboard.press("Delete")
+    assert page.locator("#sub-graph .box").count() == 2
+
+
+def test_the_table_has_all_nodes_and_edges(visit, graph):
+    page = visit()
+    page.locator("[data-view=table]").click()
+    assert page.locator("table.nodes caption").inner_text() == f"Nodes · {len(graph['nodes'])}"
+    assert page.locator("table.links caption").inner_text() == f"Edges · {len(graph['links'])}"
+    assert page.locator("table.nodes tbody tr").count() == len(graph["nodes"])
+    assert page.locator("table.links tbody tr").count() == len(graph["links"])
+    assert page.locator("table.nodes thead th[scope=col]").count() == 8
+    page.locator("table.links [data-sort=weight]").click()
+    weights = [shown_number(t) for t in page.locator("table.links td:nth-child(3)").all_inner_texts()]
+    assert all(a >= b for a, b in pairwise(weights))
+    assert weights[0] == pytest.approx(max(link["weight"] for link in graph["links"]), rel=0.02)
+    assert page.locator("table.links th[aria-sort]").get_attribute("aria-sort") == "descending"
+    name = busiest(graph)
+    page.locator(f'table.nodes button[data-id="{name}"]').click()
+    assert hash_of(page)["clickedId"] == name and hash_of(page)["tab"] == "table"
+    clear_pins = hash_of(page)["pinnedIds"].split(",")
+    page.locator(f'table.nodes tr:has(button[data-id="{name}"]) input').check()
+    assert hash_of(page)["pinnedIds"].split(",") == [*clear_pins, name]
+
+
+def test_marks_have_names_for_screen_readers(visit, graph):
+    page = visit()
+    name = busiest(graph)
+    label = node(page, name).get_attribute("aria-label")
+    assert "layer" in label and "influence" in label and "activation" in label
+    assert page.get_by_role("button", name="Undo").count() == 1
+    unnamed = page.evaluate(
+        """() => [...document.querySelectorAll("button, input, [role=button]")]
+          .filter((e) => !(e.textContent.trim() || e.getAttribute("aria-label") || e.closest("label"))).map((e) => e.outerHTML)"""
+    )
+    assert unnamed == []
+
+
+# ---------------------------------------------------------------- light, dark, small
+
+
+def luminance(colour):
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(a, b):
+    light, dark = sorted((luminance(a), luminance(b)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours_can_be_told_from_the_paper(visit, scheme):
+    page = visit(color_scheme=scheme)
+    assert page.evaluate("() => document.documentElement.dataset.theme") == scheme
+    colour = page.evaluate(
+        "() => Object.fromEntries(['paper','band','raised','ink','soft','plus','minus','latent','embedding','logit','mlp_error','other']"
+        ".map((name) => [name, getComputedStyle(document.documentElement).getPropertyValue('--' + name).trim()]))"
+    )
+    for text in ("ink", "soft", "plus", "minus", "logit"):
+        for behind in ("paper", "band", "raised"):
+            assert contrast(colour[text], colour[behind]) >= 4.5, (text, behind)
+    for mark in ("latent", "embedding", "mlp_error", "other"):
+        assert contrast(colour[mark], colour["paper"]) >= 3, mark
+    page.locator("#theme").click()
+    assert page.evaluate("() => document.documentElement.dataset.theme") != scheme
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, SIDEWAYS], ids=["1280x720", "sideways"])
+@pytest.mark.parametrize("name", ["one", "two", "hostile"])
+def test_nothing_sticks_out_of_the_window(visit, viewport, name):
+    page = visit(name, viewport=viewport)
+    wide = page.evaluate("() => [document.documentElement.scrollWidth, document.documentElement.scrollHeight]")
+    assert wide[0] <= viewport["width"] and wide[1] <= viewport["height"]
+    picture = page.locator(".picture").first.bounding_box()
+    assert picture["width"] > 200 and picture["height"] > 150
+    panel = page.locator("#panel").bounding_box()
+    assert panel["width"] > 200 and panel["x"] + panel["width"] <= viewport["width"] + 0.5
+    texts = page.evaluate(
+        "() => [...document.querySelector('.graph').querySelectorAll('.name')].map((e) => e.getBBox()).map((b) => [b.x, b.y, b.width, b.height])"
+    )
+    for k, (x, y, w, h) in enumerate(texts):  # names in the picture never cover each other
+        for x2, y2, w2, h2 in texts[:k]:
+            assert x + w <= x2 + 1 or x2 + w2 <= x + 1 or y + h <= y2 + 4 or y2 + h2 <= y + 4
+    if viewport is SIDEWAYS:
+        page.locator("#numbers summary").click()
+        assert page.locator("#facts").is_visible()
+        page.locator("[data-view=subgraph]").click()
+        assert page.locator("#sub-graph").bounding_box()["height"] > 150
+
+
+# ---------------------------------------------------------------- a notebook
+
+
+def test_the_notebook_shows_the_page_in_a_frame(browser, graph, tmp_path):
+    frame = Dashboard(graph)._repr_html_()
+    assert frame.startswith("<iframe") and frame.count("<iframe") == 1 and "<script" not in frame
+    host = tmp_path / "notebook.html"
+    host.write_text(f"<!DOCTYPE html><meta charset='utf-8'><body><p>above</p>{frame}<p>below</p></body>")
+    page = browser.new_page(viewport=DESKTOP)
+    errors = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(host.as_uri())
+    inner = page.frame_locator("iframe")
+    inner.locator(NODE).first.wait_for()
+    assert 500 <= page.locator("iframe").bounding_box()["height"] <= 900
+    assert page.locator("iframe").bounding_box()["width"] > 1000
+    name = busiest(graph)
+    inner.locator(f'.graph .node[data-id="{name}"]').click(force=True)
+    assert inner.locator(".list.inputs .row").count() == len(links(graph, "target", name))
+    page.close()
+    assert not errors
+
+
+# ---------------------------------------------------------------- safety
+
+
+def test_hostile_text_is_shown_and_never_runs(visit):
+    page = visit("hostile")
+    assert page.title() != "hacked"
+    assert page.evaluate("() => document.scripts.length") == 2 and page.locator("img").count() == 0
+    for name in [e.get_attribute("data-id") for e in page.locator(NODE).all()][:40]:
+        page.evaluate("(id) => select(0, id)", name)
+    select(page, "0_0_0")
+    page.locator("[data-tab=latent]").click()
+    heading = page.locator("#panel h2").inner_text()
+    assert heading == HOSTILE[0]
+    for tab in ("subgraph", "table", "graph"):
+        page.locator(f"[data-view={tab}]").click()
+    page.locator("#search").fill("<script>")
+    assert int(page.locator("#found-count").inner_text()) > 1
+    text = page.evaluate("() => document.body.innerText")
+    assert "<script>document.title='hacked'</script>" in text and "\u202e" not in text
+    assert page.title() != "hacked" and page.evaluate("() => document.scripts.length") == 2
+    svg = open(exported(page, "Graph as SVG").path(), encoding="utf-8").read()
+    assert page.evaluate(
+        "(t) => !new DOMParser().parseFromString(t, 'image/svg+xml').querySelector('parsererror, script')", svg
+    )
+
+
+def test_a_long_label_is_whole_in_the_panel(visit):
+    page = visit("hostile")
+    name = page.evaluate("() => graphs[0].nodes.find((n) => n.kind === 'latent' && n.name.length === 5000).id")
+    page.evaluate("(id) => select(0, id)", name)
+    heading = page.locator("#panel h2")
+    assert heading.inner_text() == "x" * 5000
+    assert heading.bounding_box()["height"] < 200
+
+
+def test_no_request_leaves_the_page(browser, files):
+    """Not by anything a person does (`visit` watches that), nor by a script that tries: the page's policy stops it."""
+    page = browser.new_page()
+    asked = []
+    page.route("**/*", lambda route: (asked.append(route.request.url), route.continue_()))
+    page.goto(files["one"].as_uri())
+    blocked = page.evaluate(
+        """async () => {
+          const blocked = [];
+          document.addEventListener("securitypolicyviolation", (e) => blocked.push(e.effectiveDirective));
+          const away = "https://example.invalid/";
+          const tried = await fetch(away).then(() => "went", () => "stopped");
+          const image = new Image(); image.src = away + "a.png";
+          const parts = [["script", "src"], ["iframe", "src"], ["link", "href"], ["object", "data"], ["video", "src"]];
+          for (const [tag, name] of parts) {
+            const e = document.createElement(tag); if (tag === "link") e.rel = "stylesheet";
+            e[name] = away + tag; document.body.append(e);
+          }
+          try { new WebSocket("wss://example.invalid/"); } catch {}
+          try { navigator.sendBeacon(away + "beacon", "x"); } catch {}
+          const inline = document.createElement("script"); inline.textContent = "window.hacked = 1"; document.body.append(inline);
+          setTimeout(() => { try { (0, eval)("window.hacked = 2"); } catch {} });  // the debugger's own calls may use eval
+          document.body.setAttribute("onclick", "window.hacked = 3"); document.body.click();
+          await new Promise((done) => setTimeout(done, 150));
+          return [tried, blocked, window.hacked];
+        }"""
+    )
+    tried, directives, hacked = blocked
+    assert tried == "stopped" and hacked is None
+    assert {"connect-src", "img-src", "script-src-elem", "frame-src", "style-src-elem"} <= set(directives)
+    assert asked == [files["one"].as_uri()]
+    page.close()
+
+
+def test_the_page_opens_quickly(visit):
+    start = time.perf_counter()
+    page = visit("many")
+    print(f"300 nodes: {time.perf_counter() - start:.1f} s with a new window")
+    assert page.locator(NODE).count() == 300
