@@ -51,6 +51,15 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--node-threshold", type=float, default=0.8, metavar="X", help="influence to keep, 0 to 1")
     parser.add_argument("--edge-threshold", type=float, default=0.85, metavar="X", help="edge scores to keep, 0 to 1")
     parser.add_argument("--target", nargs="+", metavar="TOKEN", help="trace these tokens instead of the likeliest ones")
+    parser.add_argument(
+        "--examples",
+        choices=("auto", "download", "none"),
+        default="auto",
+        help="what latents fire on: what can be had here (default), GemmaScope's files too, or nothing",
+    )
+    parser.add_argument(
+        "--circuit-tracer", action="store_true", help="also write a folder for circuit-tracer's local page"
+    )
     parser.add_argument("--device", help="cpu, cuda or mps (default: the GPU if there is one)")
     arguments = parser.parse_intermixed_args(argv)
     _check_arguments(arguments)
@@ -93,26 +102,43 @@ def _trace_into(temporary: Path, folder: Path, arguments: argparse.Namespace) ->
     # disable=None: no bar where stderr is not a terminal
     with tqdm(total=1, desc="loading the model", bar_format=layout, leave=False, disable=None) as bar:
 
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.n = done
-            bar.set_description_str("tracing the prompt")
+        def progress(what: str) -> Callable[[int, int], None]:
+            def show(done: int, total: int) -> None:
+                bar.total = total
+                bar.n = done
+                bar.set_description_str(what)
 
-        from solutions.trace.output import GRAPH, PAGE, RESULT
+            return show
+
+        from solutions.trace.output import CIRCUIT_TRACER, GRAPH, PAGE, RESULT
         from solutions.trace.summary import summarize
-        from utils.dashboard import build_graph, write_graph, write_page
+        from utils.dashboard import build_graph, write_for_circuit_tracer, write_graph, write_page
+        from utils.latent_examples import bundle_key, describe_latents, is_bundled
         from utils.models import labels, load
 
         model, transcoders = load(arguments.model, device=arguments.device)
-        result = _attribute(model, transcoders, arguments, progress)
+        result = _attribute(model, transcoders, arguments, progress("tracing the prompt"))
+        kept = {(node.layer, node.feature) for node in result.kept_nodes if node.node_type.value == "latent"}
+        reading = progress("reading the corpus, once")
+        latents = describe_latents(
+            arguments.model, model, transcoders, kept, examples=arguments.examples, progress=reading
+        )
         bar.set_description_str("writing the files")
         names = labels(arguments.model)
         paths = _paths(result, names)
-        graph = build_graph(result, names, paths=[(path.nodes, path.strength) for path in paths])
+        graph = build_graph(
+            result,
+            names,
+            paths=[(path.nodes, path.strength) for path in paths],
+            dictionary_key=bundle_key() if is_bundled(arguments.model) else "",
+        )
         write_graph(graph, temporary / GRAPH)
-        write_page(graph, temporary / PAGE)
+        write_page(graph, temporary / PAGE, latents=latents)
         result.save(temporary / RESULT)
         files = [folder / name for name in (PAGE, GRAPH, RESULT)]
+        if arguments.circuit_tracer:
+            write_for_circuit_tracer(graph, latents, temporary / CIRCUIT_TRACER)
+            files.append(folder / CIRCUIT_TRACER)
         return summarize(result, _top_tokens(model, arguments.prompt), paths, names, files)
 
 

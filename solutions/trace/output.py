@@ -10,6 +10,7 @@ from pathlib import Path
 
 PAGE, GRAPH, RESULT = "index.html", "graph.json", "result"
 PARTS = (PAGE, GRAPH, RESULT)
+CIRCUIT_TRACER = "circuit-tracer"  # only where it was asked for
 
 
 @contextmanager
@@ -51,11 +52,12 @@ def _refuse_foreign(folder: Path) -> None:
 def _move(temporary: Path, folder: Path) -> None:
     """Put the new parts in place of the old ones. The old ones lie in the temporary folder until they are deleted."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in PARTS:
+    for name in (*PARTS, CIRCUIT_TRACER):
         place = folder / name
         if place.exists():
             place.rename(temporary / f"old-{name}")
-        (temporary / name).rename(place)
+        if (temporary / name).exists():
+            (temporary / name).rename(place)
 
 
 def _unwritable(folder: Path, error: OSError) -> ValueError:
