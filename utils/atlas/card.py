@@ -21,6 +21,7 @@ from utils.atlas.evaluate import (
     encode_prompts,
     exchange,
     latents_of,
+    name_groups,
     name_latents,
 )
 from utils.models import FIRES_ON
@@ -96,6 +97,9 @@ def name_all(
         }
         # every latent that says this value, at whichever layer and position
         named += [n for found in by_place.values() for n in found if n.f1 >= FAIR_F1]
+    kind = "state or country"
+    groups = name_groups(kind, choose[0], values_of(kind, choose[1]), test[0], values_of(kind, test[1]))
+    named += [n for n in groups if n.f1 >= GOOD_F1]
     return summary, named
 
 

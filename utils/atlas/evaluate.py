@@ -120,16 +120,7 @@ def name_latents(
 ) -> list[NamedLatent]:
     """For every value, the latent of best F1 among `places` on the first prompts, with its F1 on the second."""
     values = sorted({v for v in choose_values if v} & {v for v in test_values if v})
-    index = {v: i for i, v in enumerate(values)}
-
-    def one_hot(found: list[str | None]) -> Tensor:
-        labels = torch.zeros(len(found), len(values))
-        for row, value in enumerate(found):
-            if value in index:
-                labels[row, index[value]] = 1.0
-        return labels
-
-    choose_labels, test_labels = one_hot(choose_values), one_hot(test_values)
+    choose_labels, test_labels = one_hot(choose_values, values), one_hot(test_values, values)
     best = torch.full((len(values),), -1.0)
     named: list[NamedLatent | None] = [None] * len(values)
     for place in places:
@@ -141,6 +132,43 @@ def name_latents(
             chosen = int(latent[i])
             named[i] = NamedLatent(kind, values[i], place[0], place[1], chosen, tested[i, chosen].item())
     return [n for n in named if n is not None]
+
+
+def one_hot(found: list[str | None], values: list[str]) -> Float[Tensor, "prompt value"]:
+    """1 where a prompt has a value."""
+    index = {v: i for i, v in enumerate(values)}
+    labels = torch.zeros(len(found), len(values))
+    for row, value in enumerate(found):
+        if value in index:
+            labels[row, index[value]] = 1.0
+    return labels
+
+
+def name_groups(
+    kind: str,
+    choose: dict[tuple[int, str], Tensor],
+    choose_values: list[str | None],
+    test: dict[tuple[int, str], Tensor],
+    test_values: list[str | None],
+    at_most: int = 3,
+) -> list[NamedLatent]:
+    """Latents that stand for two or three values at once ("Texas / Kansas"), with their F1 as a test for one of them.
+
+    A value belongs to a latent's group if the latent is active on 60 % of its prompts (of the first set of prompts).
+    """
+    values = sorted({v for v in choose_values if v} & {v for v in test_values if v})
+    choose_labels, test_labels = one_hot(choose_values, values), one_hot(test_values, values)
+    found = []
+    for (layer, position), acts in choose.items():
+        recall = choose_labels.T @ (acts > 0).float() / choose_labels.sum(0)[:, None]
+        members = recall >= 0.6
+        for latent in ((members.sum(0) >= 2) & (members.sum(0) <= at_most)).nonzero().flatten().tolist():
+            group = members[:, latent].nonzero().flatten()
+            group = group[recall[group, latent].argsort(descending=True)]
+            union = test_labels[:, group].sum(1, keepdim=True)
+            f1 = f1_scores(test[layer, position][:, [latent]], union).item()
+            found.append(NamedLatent(kind, " / ".join(values[i] for i in group), layer, position, latent, f1))
+    return found
 
 
 @torch.no_grad()
