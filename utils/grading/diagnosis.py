@@ -25,24 +25,30 @@ def diagnose(cases: Sequence[CaseResult], mistakes: Sequence[Mistake], observe: 
         observe: the fingerprint of a mistake in a case, given by its index; None if it is not known.
     """
     failing = [index for index, case in enumerate(cases) if case.failure]
+    failing.sort(key=lambda index: cases[index].seconds)
     passing = [index for index, case in enumerate(cases) if not case.failure and not case.is_skipped]
     explained: dict[str, set[int]] = {mistake.name: set() for mistake in mistakes}
 
-    def compare(index: int, some: Sequence[Mistake]) -> None:
-        for mistake in some:
-            fingerprint = observe(mistake, index)
-            if fingerprint is not None and fingerprint.is_like(cases[index].fingerprint):
-                explained[mistake.name].add(index)
+    def compare(indices: Sequence[int], some: Sequence[Mistake]) -> None:
+        for index in indices:
+            for mistake in some:
+                fingerprint = observe(mistake, index)
+                if fingerprint is not None and fingerprint.is_like(cases[index].fingerprint):
+                    explained[mistake.name].add(index)
 
     def best() -> list[Mistake]:
         most = max(map(len, explained.values()), default=0)
         return [mistake for mistake in mistakes if most and len(explained[mistake.name]) == most]
 
-    for index in failing:
-        compare(index, mistakes)
+    # the quickest case first: whoever explains it, and all others, need not be compared with the rest
+    compare(failing[:1], mistakes)
+    first = best()
+    compare(failing[1:], first)
+    if not any(len(explained[mistake.name]) == len(failing) for mistake in first):
+        compare(failing[1:], [mistake for mistake in mistakes if mistake not in first])
     tied = best()
-    for index in passing if len(tied) > 1 else ():
-        compare(index, tied)
+    if len(tied) > 1:
+        compare(passing, tied)
     if not tied:
         return None
     found = best()[0]

@@ -4,6 +4,7 @@ The same code serves `pytest tests/chapterN`, `check(...)` in a notebook, and th
 """
 
 import inspect
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ class Outcome:
     error: BaseException | None = None
     is_skipped: bool = False
     printed: str = ""
+    seconds: float = 0.0
 
 
 def find_task(item: pytest.Item) -> Task | None:
@@ -101,7 +103,7 @@ class Grader:
     def around_call(self, item: pytest.Item) -> Iterator[None]:
         """The run of the test function, in which student code is called."""
         outcome, answer, memory = item.stash[OUTCOME], self.answer(item.stash[TASK]), ShortMemory()
-        reads_prints = READS_PRINTS & set(item.fixturenames)
+        start, reads_prints = time.perf_counter(), READS_PRINTS & set(item.fixturenames)
         try:
             with restored(), noting() as outcome.fingerprint, limited(self._seconds):
                 if reads_prints:
@@ -113,7 +115,7 @@ class Grader:
             answer.problem = str(error)
             raise
         finally:
-            outcome.printed = memory.text
+            outcome.printed, outcome.seconds = memory.text, time.perf_counter() - start
 
 
 TASK = pytest.StashKey[Task]()
@@ -143,6 +145,7 @@ def case_result(item: pytest.Item) -> CaseResult:
         traceback=failure.text_of_traceback(outcome.error) if is_failure else "",
         printed=outcome.printed if is_failure else "",
         is_skipped=outcome.is_skipped,
+        seconds=outcome.seconds,
         fingerprint=outcome.fingerprint,
     )
 

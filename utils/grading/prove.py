@@ -1,6 +1,5 @@
 """The proof that the tests of a chapter grade rightly: right answers pass, wrong ones fail with their own sentence."""
 
-import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,9 +8,10 @@ import pytest
 from utils.grading.answers import NotebookAnswers
 from utils.grading.course import Outline
 from utils.grading.diagnosis import diagnose
+from utils.grading.fingerprint import Fingerprint
 from utils.grading.grader import case_result
 from utils.grading.notebook_file import Cell
-from utils.grading.planted import PlantedError, build
+from utils.grading.planted import Mistake, PlantedError, build
 from utils.grading.results import Answer, CaseResult
 from utils.grading.session import TestSession
 
@@ -28,13 +28,14 @@ class _Exercise:
     session: TestSession
     items: list[pytest.Item]
 
-    def run(self, answer: Answer) -> list[CaseResult]:
+    def run(self, answer: Answer, index: int) -> CaseResult:
+        """One case on an answer."""
+        self.session.grader.run(self.items[index], answer)
+        return case_result(self.items[index])
+
+    def run_all(self, answer: Answer) -> list[CaseResult]:
         """All cases on an answer."""
-        cases = []
-        for item in self.items:
-            self.session.grader.run(item, answer)
-            cases.append(case_result(item))
-        return cases
+        return [self.run(answer, index) for index in range(len(self.items))]
 
 
 def prove(session: TestSession, chapter: Outline, name: str) -> list[str]:
@@ -42,7 +43,15 @@ def prove(session: TestSession, chapter: Outline, name: str) -> list[str]:
     exercise = _Exercise(chapter, name, session, session.items(name))
     if not exercise.items:
         return ["There is no test."]
-    return [*_counted(exercise), *_right_answers(exercise), *_stub(exercise), *_wrong_answers(exercise)]
+    page = chapter.page.source(name)
+    answer = _in_notebook(exercise, page.answer())
+    if answer.problem:
+        return [f"The reference in a notebook: {answer.problem}"]
+    cases = exercise.run_all(answer)
+    problems = [*_counted(exercise), *_failures("The reference in a notebook", cases), *_alternates(exercise)]
+    if _in_notebook(exercise, page.stub()).is_started:
+        problems.append("The stub counts as started.")
+    return [*problems, *_wrong_answers(exercise, [case.seconds for case in cases])]
 
 
 def _counted(exercise: _Exercise) -> Iterator[str]:
@@ -56,19 +65,13 @@ def _counted(exercise: _Exercise) -> Iterator[str]:
         yield from (f"Two mistakes have the {kind} {text!r}." for text in sorted(set(texts)) if texts.count(text) > 1)
 
 
-def _right_answers(exercise: _Exercise) -> Iterator[str]:
-    """The reference passes, also in a notebook, where only what the page gives is at hand; so do the alternates."""
-    chapter, name = exercise.chapter, exercise.name
-    reference = chapter.reference(name)
-    yield from _failures("The reference", exercise.run(Answer(name, reference)))
-    answer = _in_notebook(exercise, chapter.page.source(name).answer())
-    if answer.problem:
-        yield f"The reference in a notebook: {answer.problem}"
-    else:
-        yield from _failures("The reference in a notebook", exercise.run(answer))
-    for alternate in chapter.alternates(name):
+def _alternates(exercise: _Exercise) -> Iterator[str]:
+    """Alternates pass."""
+    reference = exercise.chapter.reference(exercise.name)
+    for alternate in exercise.chapter.alternates(exercise.name):
         try:
-            yield from _failures(f"Alternate {alternate.name}", exercise.run(Answer(name, build(alternate, reference))))
+            cases = exercise.run_all(Answer(exercise.name, build(alternate, reference)))
+            yield from _failures(f"Alternate {alternate.name}", cases)
         except PlantedError as error:
             yield f"Alternate {error}"
 
@@ -80,41 +83,79 @@ def _failures(what: str, cases: list[CaseResult]) -> Iterator[str]:
 
 
 def _in_notebook(exercise: _Exercise, source: str) -> Answer:
-    cells = [Cell("code", source, 1)]
-    return NotebookAnswers(exercise.chapter, cells, "answer").answer(exercise.name)
+    """What a notebook with this one cell answers: only what the page imports and gives is at hand."""
+    return NotebookAnswers(exercise.chapter, [Cell("code", source, 1)], "answer").answer(exercise.name)
 
 
-def _stub(exercise: _Exercise) -> Iterator[str]:
-    """The stub is not started; with a single line before the part to be written it is, and fails."""
-    stub = exercise.chapter.page.source(exercise.name).stub()
-    if _in_notebook(exercise, stub).is_started:
-        yield "The stub counts as started."
-    if not _in_notebook(exercise, exercise.chapter.page.source(exercise.name).answer()).is_started:
-        yield "The reference counts as not started."
-    if not any(isinstance(node, ast.Raise) for node in ast.walk(ast.parse(stub))):
-        yield "The stub does not raise."
+class _Observations:
+    """Cases on planted mistakes, each run when it is first asked for."""
+
+    def __init__(self, exercise: _Exercise, answers: dict[str, Answer]):
+        self._exercise = exercise
+        self._answers = answers
+        self.known: dict[tuple[str, int], CaseResult] = {}
+
+    def case(self, mistake: Mistake, index: int) -> CaseResult:
+        key = mistake.name, index
+        if key not in self.known:
+            self.known[key] = self._exercise.run(self._answers[mistake.name], index)
+        return self.known[key]
+
+    def fingerprint(self, mistake: Mistake, index: int) -> Fingerprint:
+        return self.case(mistake, index).fingerprint
 
 
-def _wrong_answers(exercise: _Exercise) -> Iterator[str]:
-    """Each mistake is rejected with its own sentence, and each test rejects a mistake."""
-    chapter, name = exercise.chapter, exercise.name
-    mistakes, reference, cases = [], chapter.reference(name), {}
-    for mistake in chapter.mistakes(name):
+def _wrong_answers(exercise: _Exercise, seconds: list[float]) -> Iterator[str]:
+    """Each mistake is rejected with its own sentence, and each test rejects a mistake. `seconds` is what cases take."""
+    reference, mistakes, answers = exercise.chapter.reference(exercise.name), [], {}
+    for mistake in exercise.chapter.mistakes(exercise.name):
         try:
-            cases[mistake.name] = exercise.run(Answer(name, build(mistake, reference)))
+            answers[mistake.name] = Answer(exercise.name, build(mistake, reference))
             mistakes.append(mistake)
         except PlantedError as error:
             yield f"Mistake {error}"
+    observations = _Observations(exercise, answers)
+    quickest_first = sorted(range(len(seconds)), key=seconds.__getitem__)
     for mistake in mistakes:
-        if not any(case.failure for case in cases[mistake.name]):
-            yield f"Mistake {mistake.name} is accepted."
-            continue
-        found = diagnose(cases[mistake.name], mistakes, lambda other, index: cases[other.name][index].fingerprint)
-        if found is not mistake:
-            yield f"Mistake {mistake.name} is taken for {found.name if found else 'none'}."
-    killing = {case.function for some in cases.values() for case in some if case.failure}
-    for function in sorted({item.originalname for item in exercise.items} - killing):
-        yield f"{function} rejects no mistake: plant one for it, or delete it."
+        yield from _recognised(mistake, mistakes, observations, quickest_first)
+    for function in sorted({item.originalname for item in exercise.items}):
+        cases = [index for index in quickest_first if exercise.items[index].originalname == function]
+        if not _rejects_any(cases, mistakes, observations):
+            yield f"{function} rejects no mistake: plant one for it, or delete it."
+
+
+def _recognised(
+    mistake: Mistake, mistakes: list[Mistake], observations: _Observations, order: list[int]
+) -> Iterator[str]:
+    """Whether a mistake fails and is taken for itself.
+
+    Once no other mistake looks like it in the cases where it fails so far, none explains as many of its failures as itself.
+    """
+    rivals, is_rejected = [other for other in mistakes if other is not mistake], False
+    for index in order:
+        case = observations.case(mistake, index)
+        if case.failure:
+            is_rejected = True
+            rivals = [other for other in rivals if observations.fingerprint(other, index).is_like(case.fingerprint)]
+            if not rivals:
+                return
+    if not is_rejected:
+        yield f"Mistake {mistake.name} is accepted."
+        return
+    cases = [observations.case(mistake, index) for index in sorted(order)]
+    found = diagnose(cases, mistakes, observations.fingerprint)
+    if found is not mistake:
+        yield f"Mistake {mistake.name} is taken for {found.name if found else 'none'}."
+
+
+def _rejects_any(cases: list[int], mistakes: list[Mistake], observations: _Observations) -> bool:
+    """Whether one of some cases fails on a mistake; those that have run already are looked at first."""
+    known = observations.known
+    if any(
+        known[mistake.name, index].failure for mistake in mistakes for index in cases if (mistake.name, index) in known
+    ):
+        return True
+    return any(observations.case(mistake, index).failure for index in cases for mistake in mistakes)
 
 
 def prove_chapter(chapter: Outline) -> Iterator[tuple[str, list[str]]]:

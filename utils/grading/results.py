@@ -38,6 +38,7 @@ class CaseResult:
     printed: str = ""
     mistake: str = ""
     is_skipped: bool = False
+    seconds: float = 0.0
     fingerprint: Fingerprint = field(default_factory=Fingerprint)
 
 
