@@ -230,7 +230,14 @@ def plot_adjacency(matrix: Float[Tensor, "n_nodes n_nodes"], graph: GraphNodes) 
         figure.add_vline(x=end, line={"color": SOFT, "width": 0.6})
     centres = [(start + end - 1) / 2 for start, end in graph.node_range_dict.values()]
     names = [{"E": "emb.", "L": "logits"}.get(place, f"{place}") for place in graph.node_range_dict]
-    ticks = {"tickmode": "array", "tickvals": centres, "ticktext": names, "showgrid": False, "zeroline": False}
+    ticks = {
+        "tickmode": "array",
+        "tickvals": centres,
+        "ticktext": names,
+        "showgrid": False,
+        "zeroline": False,
+        "tickangle": 0,
+    }
     edges = [-0.5, n_nodes - 0.5]
     figure.update_xaxes(title="source (embeddings, layer 0, 1, …)", range=edges, constrain="domain", **ticks)
     figure.update_yaxes(title="target", range=edges[::-1], scaleanchor="x", constrain="domain", **ticks)

@@ -6,10 +6,21 @@ import re
 import threading
 
 import pytest
+import torch
 
+from solutions.trace.__main__ import main as trace
 from tests.course.dashboard_samples import sample_graph, sample_latents
 from tests.course.samples import HOSTILE, prune_sample, sample_result
-from utils.dashboard import Dashboard, GraphFormatError, build_graph, render_page, write_graph, write_latents
+from tests.tiny import PROMPT, tiny_model, tiny_transcoders
+from utils.dashboard import (
+    Dashboard,
+    GraphFormatError,
+    build_graph,
+    latents_of,
+    render_page,
+    write_graph,
+    write_latents,
+)
 from utils.dashboard.__main__ import main
 from utils.dashboard.serve import inside, make_server
 
@@ -201,6 +212,33 @@ def test_other_names_of_this_machine_are_refused(ask):
 def test_a_damaged_graph_is_answered_with_its_sentence(ask):
     status, text, headers = ask("/view/bad.json")
     assert status == 422 and "This is not a graph" in text and headers["Content-Type"].startswith("text/plain")
+
+
+# ---------------------------------------------------------------- with the command that traces
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    """A tiny random model in the bundled one's form."""
+    place = tmp_path_factory.mktemp("tiny")
+    model = tiny_model(place / "model", dtype=torch.float32)
+    for layer, transcoder in tiny_transcoders(model).items():
+        transcoder.save_model(place / "transcoders" / f"layer_{layer}")
+    return place
+
+
+def test_a_trace_writes_what_is_known_of_its_latents(bundle, tmp_path, capsys):
+    out = tmp_path / "o"
+    assert trace([PROMPT, "--model", str(bundle), "--out", str(out), "--circuit-tracer"]) == 0
+    graph = json.loads((out / "graph.json").read_text())
+    latents = data_of((out / "index.html").read_text())["latents"]
+    assert set(latents) == {f"{layer}/{latent}" for layer, latent in latents_of(graph)}
+    assert all(len(latent["top"]) == 10 and latent["examples"] == [] for latent in latents.values())
+    local = out / "circuit-tracer" / f"{graph['metadata']['slug']}.json"
+    assert json.loads(local.read_text())["nodes"] == graph["nodes"]
+    assert str(out / "circuit-tracer") in capsys.readouterr().out
+    assert trace([PROMPT, "--model", str(bundle), "--out", str(out)]) == 0
+    assert {path.name for path in out.iterdir()} == {"index.html", "graph.json", "result"}
 
 
 # ---------------------------------------------------------------- sizes, notebooks

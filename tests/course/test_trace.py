@@ -330,7 +330,7 @@ def test_a_terminal_is_never_steered(text):
 
 @needs_atlas
 def test_the_bundled_model_knows_the_capital(capsys, tmp_path):
-    assert command.main([DALLAS, "--out", str(tmp_path / "o")]) == 0
+    assert command.main([DALLAS, "--out", str(tmp_path / "o"), "--examples", "none"]) == 0
     result = AttributionResult.load(tmp_path / "o" / "result")
     assert result.scores["completeness_gap"] < 1e-4
     best = result.graph.nodes[likeliest_answer(result)].str_token

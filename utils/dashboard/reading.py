@@ -35,6 +35,7 @@ NAMES = {"lorsa": "attention latent", "lorsa error": "attention error", "mlp rec
 PLAIN_ID = re.compile(r"[0-9E][A-Za-z0-9_.-]{0,79}")  # what every known writer makes; never a word of JavaScript
 LATENT_ID = re.compile(r"(\d{1,4})_(?:[a-z]+_)?(\d{1,12})_(\d{1,6})")
 LOGIT_LABEL = re.compile(r'^(?:Output|Logit) "(.*)" \(p=([0-9.]+)\)$', re.DOTALL)
+FIRES_ON = "on '"  # how a label of the bundled model begins that names no concept, only the tokens a latent fires on
 AUTOMATIC_LABEL = re.compile(r"F\d+")  # what a Neuronpedia back end writes where it knows no label
 
 
@@ -213,6 +214,8 @@ def _node(raw: Any, place: int, tokens: list[str], schema_version: Any) -> dict[
         named = bool(label.strip()) and not AUTOMATIC_LABEL.fullmatch(label)
         node |= {"where": f"{family} {layer}/{index}", "act": None if activation is None else short(activation)}
         node |= {"name": label if named else node["where"], "named": named, "key": f"{layer}/{index}"}
+        if label.startswith(FIRES_ON):
+            node["quiet"] = True
         if family != "latent":
             node["key"] = f"{family} {node['key']}"
     elif kind == "mlp_error":

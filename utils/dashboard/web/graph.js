@@ -66,6 +66,8 @@ function nameOf(node) {
 }
 
 const isNamed = (node) => node.named || state.labels[labelKey(node)] !== undefined;
+/** Whether all that a name says is on which tokens the latent fires. */
+const isQuiet = (node) => node.quiet && state.labels[labelKey(node)] === undefined;
 const kindOf = (node) => (node.what ? visible(node.what) : KIND[node.kind]);
 const atToken = (node) => "“" + shorten(token(graphs[node.side].tokens[node.pos]), 14) + "” (" + node.pos + ")";
 

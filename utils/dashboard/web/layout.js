@@ -1,13 +1,14 @@
 // Where everything of a graph's picture stands: columns of tokens, rows of layers, nodes in their cells, names beside them.
 
-const GAP = 22; // between nodes of one cell
+const GAPS = [22, 17]; // between nodes of one cell: with room, and without
+const PER_LINE = [4, 3, 2, 5, 6, 8, 10, 14]; // nodes beside each other in a cell, the best looking first
 const LEFT = 62; // room for the names of the rows
 const FOOT = 40; // room for the tokens
 
 /** Area grows with influence (probability for an answer). */
 function radius(graph, node) {
   const part = node.kind === "logit" ? node.prob : weightOf(node) / graph.top;
-  return 3.5 + 6 * Math.sqrt(Math.min(1, Math.max(0, part)));
+  return ((3.5 + 6 * Math.sqrt(Math.min(1, Math.max(0, part)))) * (graph.gap || GAPS[0])) / GAPS[0];
 }
 
 /** Nodes of each (row, position) cell, most influential first. Answers have a row of their own. */
@@ -23,44 +24,66 @@ function cellsOf(graph) {
   return [...cells.values()];
 }
 
-/** Column widths: room for the token and for the busiest cell, the rest shared out by need. */
-function columnWidths(graph, cells, room) {
+/** Column widths for so many nodes beside each other: room for the token and the cell, and the spare room shared out by need. */
+function columnWidths(graph, cells, room, gap, most) {
   const busiest = graph.tokens.map(() => 0);
   for (const { pos, list } of cells) busiest[pos] = Math.max(busiest[pos], list.length);
-  const needed = (most) => graph.tokens.map((text, pos) => {
+  const widths = graph.tokens.map((text, pos) => {
     const forToken = Math.min(96, measure(token(text)) + 12);
-    return Math.max(30, forToken, Math.min(busiest[pos], most) * GAP + 10);
+    return Math.max(30, forToken, Math.min(busiest[pos], most) * gap + 10);
   });
-  const spareOf = (widths) => room - widths.reduce((a, b) => a + b, 0);
-  // rather higher cells than a picture wider than the page
-  const widths = [4, 3, 2].map(needed).find((list) => spareOf(list) >= 0) || needed(2);
-  const spare = Math.max(0, spareOf(widths));
+  const spare = Math.max(0, room - sum(widths));
   const need = busiest.map((n) => n + 0.3);
-  const allNeed = need.reduce((a, b) => a + b, 0);
-  return widths.map((width, pos) => width + (spare * need[pos]) / allNeed);
+  const all = sum(need);
+  return widths.map((width, pos) => width + (spare * need[pos]) / all);
 }
 
-/** Heights of rows: as many lines as its fullest cell needs, and the spare room shared out. */
-function rowHeights(graph, cells, perLine, answerLines, room) {
+const sum = (list) => list.reduce((a, b) => a + b, 0);
+
+/** Lines of nodes in every row: as many as its fullest cell needs. */
+function linesOf(graph, cells, perLine, answerLines) {
   const lines = graph.rows.map(() => 1);
   for (const { row, pos, list } of cells) lines[row] = Math.max(lines[row], Math.ceil(list.length / perLine[pos]));
   lines[lines.length - 1] = answerLines;
-  const inAll = lines.reduce((a, b) => a + b, 0) * GAP;
-  const air = Math.min(18, Math.max(8, (room - FOOT - inAll) / lines.length)); // little where that saves scrolling
-  const least = lines.map((n) => air + n * GAP);
-  const spare = Math.max(0, room - FOOT - least.reduce((a, b) => a + b, 0));
-  return least.map((height) => height + spare / least.length);
+  return lines;
+}
+
+/** One way to set out the columns and lines, and how much of it would have to be scrolled to. */
+function setting(graph, cells, roomX, roomY, gap, most) {
+  const widths = columnWidths(graph, cells, roomX - LEFT - 8, gap, most);
+  const width = LEFT + sum(widths) + 8;
+  const perLine = widths.map((w) => Math.max(1, Math.floor((w - 8) / gap)));
+  const answers = answerSpots(graph, width);
+  const lines = linesOf(graph, cells, perLine, answers.lines);
+  const height = FOOT + sum(lines.map((n) => n * gap + 8));
+  const outside = Math.max(0, width / roomX - 1) + Math.max(0, height / roomY - 1);
+  return { gap, widths, width, perLine, answers, lines, outside };
+}
+
+/** The setting that needs least scrolling; of several that need none, the first. */
+function bestSetting(graph, cells, roomX, roomY) {
+  let best = null;
+  for (const gap of GAPS) {
+    for (const most of PER_LINE) {
+      const found = setting(graph, cells, roomX, roomY, gap, most);
+      if (!best || found.outside < best.outside - 0.01) best = found;
+      if (best.outside === 0) return best;
+    }
+  }
+  return best;
 }
 
 /** Places for everything: {width, height, bottom, columns, rows, spots}. */
 function layout(graph, roomX, roomY) {
   const cells = cellsOf(graph);
-  const widths = columnWidths(graph, cells, roomX - LEFT - 8);
+  const { gap, widths, width, perLine, answers, lines } = bestSetting(graph, cells, roomX, roomY);
+  graph.gap = gap;
+  const air = Math.min(18, Math.max(8, (roomY - FOOT - sum(lines) * gap) / lines.length)); // little where that saves scrolling
+  const least = lines.map((n) => air + n * gap);
+  const spare = Math.max(0, roomY - FOOT - sum(least));
+  const heights = least.map((height) => height + spare / least.length);
   const starts = [];
-  const width = widths.reduce((x, w) => (starts.push(x), x + w), LEFT) + 8;
-  const perLine = widths.map((w) => Math.max(1, Math.floor((w - 8) / GAP)));
-  const answers = answerSpots(graph, width);
-  const heights = rowHeights(graph, cells, perLine, answers.lines, roomY);
+  widths.reduce((x, w) => (starts.push(x), x + w), LEFT);
   const rows = [];
   let y = 0;
   for (let row = heights.length - 1; row >= 0; row--) {
@@ -68,19 +91,19 @@ function layout(graph, roomX, roomY) {
     y += heights[row];
   }
   const spots = [];
-  for (const { row, pos, list } of cells) placeCell(list, rows[row].middle, starts[pos] + widths[pos] / 2, perLine[pos], spots);
+  for (const { row, pos, list } of cells) placeCell(list, rows[row].middle, starts[pos] + widths[pos] / 2, perLine[pos], gap, spots);
   const last = rows[rows.length - 1].middle;
-  for (const { i, x, line } of answers.spots) spots[i] = { x, y: last + (line - (answers.lines - 1) / 2) * GAP };
+  for (const { i, x, line } of answers.spots) spots[i] = { x, y: last + (line - (answers.lines - 1) / 2) * gap };
   return { width, height: y + FOOT, bottom: y, columns: { starts, widths }, rows, spots };
 }
 
-function placeCell(list, middle, centre, perLine, spots) {
+function placeCell(list, middle, centre, perLine, gap, spots) {
   const count = Math.ceil(list.length / perLine);
   list.forEach((i, k) => {
     const line = Math.floor(k / perLine);
     const inLine = Math.min(perLine, list.length - line * perLine);
     const across = (k % perLine) - (inLine - 1) / 2;
-    spots[i] = { x: centre + across * GAP, y: middle + (line - (count - 1) / 2) * GAP };
+    spots[i] = { x: centre + across * gap, y: middle + (line - (count - 1) / 2) * gap };
   });
 }
 
@@ -113,8 +136,11 @@ function answerSpots(graph, width) {
 
 // ---------------------------------------------------------------- names inside the picture
 
+const FEW = 60; // nodes among which a name that only lists tokens is worth its room
+
 /** Names that fit without covering a node or another name, the most influential first. */
 function placeNames(graph, plan, shown) {
+  const crowded = shown.filter(Boolean).length > FEW;
   const taken = new Boxes(32);
   graph.nodes.forEach((node, i) => {
     const r = radius(graph, node);
@@ -123,7 +149,7 @@ function placeNames(graph, plan, shown) {
   const names = [];
   for (const i of graph.byInfluence) {
     const node = graph.nodes[i];
-    if (!shown[i] || (!isNamed(node) && node.kind !== "logit")) continue;
+    if (!shown[i] || (!isNamed(node) && node.kind !== "logit") || (crowded && isQuiet(node))) continue;
     const text = node.kind === "logit" ? answerLabel(node) : shorten(nameOf(node), 24);
     const box = freeBox(graph, plan, i, measure(text), taken);
     if (!box) continue;

@@ -129,7 +129,7 @@ function arrange() {
 function dragSplit(event) {
   const stage = byId("stage").getBoundingClientRect();
   const share = (event.clientY - stage.top) / stage.height;
-  change((s) => (s.split = Math.round(Math.min(0.85, Math.max(0.2, share)) * 100) / 100));
+  change((s) => (s.split = Math.round(Math.min(0.85, Math.max(0.2, share)) * 100) / 100), "split");
 }
 
 function splitKey(event) {
@@ -197,7 +197,7 @@ function pageKey(event) {
 function listen() {
   for (const tab of document.querySelectorAll("[data-view]")) tab.addEventListener("click", () => change((s) => (s.tab = tab.dataset.view)));
   const search = byId("search");
-  search.addEventListener("input", () => (change((s) => (s.search = search.value)), drawFound(true)));
+  search.addEventListener("input", () => (change((s) => (s.search = search.value), "search"), drawFound(true)));
   search.addEventListener("focus", () => drawFound(Boolean(state.search.trim())));
   byId("finder").addEventListener("keydown", searchKey);
   byId("found").addEventListener("keydown", searchKey);

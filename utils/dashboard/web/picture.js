@@ -7,6 +7,7 @@ let pictures = [];
 class Picture {
   constructor(graph) {
     this.graph = graph;
+    this.drawn = false;
     this.stop = 0; // the node that the Tab key comes to
     this.near = new Set();
     this.frame = draw("svg", { class: "frame", "aria-hidden": "true" });
@@ -32,6 +33,8 @@ class Picture {
     this.svg.replaceChildren(this.overlay);
     this.drawNodes();
     this.drawShown();
+    if (!this.drawn) this.element.scrollLeft = this.plan.width; // where it is wider than the page, begin at the answer
+    this.drawn = true;
   }
 
   /** Bands and columns behind the lines; names of rows and tokens beside them, where they stay while the graph scrolls. */
@@ -79,7 +82,7 @@ class Picture {
         },
       });
       if (isOnlyHere(node)) mark.append(draw("circle", { class: "ring", r: round(radius(this.graph, node) + 3.5) }));
-      mark.append(draw("circle", { r: 11, class: "target" }), shapeOf(node.kind, radius(this.graph, node)));
+      mark.append(draw("circle", { r: this.graph.gap / 2, class: "target" }), shapeOf(node.kind, radius(this.graph, node)));
       this.svg.append(mark);
       return mark;
     });

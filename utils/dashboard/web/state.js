@@ -68,7 +68,10 @@ function change(edit, kind = "") {
     gesture = kind;
   }
   render();
-  keepInAddress();
+  // browsers allow some hundred changes of the address in half a minute: a movement gets one at its end
+  clearTimeout(keepInAddress.timer);
+  if (kind) keepInAddress.timer = setTimeout(keepInAddress, 150);
+  else keepInAddress();
 }
 
 /** Groups hold pinned nodes only; a group without nodes is gone, and so is a selection of it. */

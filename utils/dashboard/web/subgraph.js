@@ -215,7 +215,7 @@ function zoomBy(factor, x = subgraph.svg.clientWidth / 2, y = subgraph.svg.clien
   const [k, left, top] = subgraph.zoom;
   const scale = Math.min(8, Math.max(0.1, k * factor));
   const zoom = [scale, x - ((x - left) * scale) / k, y - ((y - top) * scale) / k];
-  change((s, side) => (side.zoom = zoom.map((v) => Math.round(v * 1000) / 1000)));
+  change((s, side) => (side.zoom = zoom.map((v) => Math.round(v * 1000) / 1000)), "zoom");
 }
 
 let dragging = null;

@@ -81,8 +81,13 @@ function measure(text, size = 11) {
 /** The longest beginning of a text that is at most so many pixels wide. */
 function fit(text, width, size = 11) {
   const all = Array.from(text);
-  const letters = all.slice(0, 200);
-  if (letters.length === all.length && measure(text, size) <= width) return text;
-  while (letters.length > 1 && measure(letters.join("") + "…", size) > width) letters.pop();
-  return letters.join("") + "…";
+  const start = (n) => all.slice(0, n).join("") + (n < all.length ? "…" : "");
+  if (all.length <= 200 && measure(text, size) <= width) return text;
+  let [fits, tooLong] = [1, Math.min(all.length, 200)];
+  while (tooLong - fits > 1) {
+    const middle = (fits + tooLong) >> 1;
+    if (measure(start(middle), size) <= width) fits = middle;
+    else tooLong = middle;
+  }
+  return start(fits);
 }
