@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from solutions.chapter3_attribution_graphs import prune_graph
+from solutions.chapter3_attribution_graphs import compute_influence, prune_graph
 from tests.chapter3.conftest import QUESTION, TOLERANCE
 from tests.chapter3.test_edges import expect_unchanged
 from tests.tiny import ARCHITECTURES, PROMPT
@@ -40,6 +40,8 @@ def test_the_graph_is_pruned(attribute, traced, thresholds, keep_embeddings):
     keep = torch.tensor([node.node_type is NodeType.EMBEDDING for node in x.graph.nodes]) & keep_embeddings
     probs = torch.tensor([x.graph.nodes[i].token_prob for i in x.graph.indices(NodeType.LOGIT)], dtype=torch.float64)
     kept, matrix = prune_graph(x.adjacency, probs, 3, *thresholds, keep=keep, hidden=hidden)
+    influence = compute_influence(x.adjacency, probs, 3)
+    expect_close(result.influence, influence, "The influence, by the probabilities of the tokens")
     expect_equal(result.kept_indices, kept, "The kept nodes")
     expect_close(result.pruned_matrix, matrix, "The pruned matrix")
 
