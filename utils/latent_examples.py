@@ -1,7 +1,7 @@
 """What latents stand for: the tokens they raise and lower, how strongly and how often they fire, and on what.
 
-    from utils.latent_examples import describe_latents
-    latents = describe_latents("atlas", model, transcoders, {(3, 17), (5, 204)})
+    from utils.latent_examples import describe_latents, kept_latents
+    latents = describe_latents("atlas", model, transcoders, kept_latents(result))
 
 Each latent is described in the form of `utils.dashboard.latents`. Raised and lowered tokens come from the model's own weights.
 What a latent fires on needs a text to look at: for the bundled model its own corpus, read once and kept in `out/cache`; for
@@ -28,6 +28,7 @@ from tqdm.auto import tqdm
 from transformer_lens.model_bridge import TransformerBridge
 
 from utils.dashboard.graph_json import cantor
+from utils.graph import AttributionResult, NodeType
 from utils.hooks import Transcoder, hooked, reading_hook
 from utils.models import ATLAS_FOLDER, MODELS, ROOT, ModelSpec, load
 
@@ -44,6 +45,11 @@ WINDOW = 16  # tokens to either side of where a latent fires, in texts longer th
 
 Progress = Callable[[int, int], None]
 Pair = tuple[int, int]  # (layer, latent)
+
+
+def kept_latents(result: AttributionResult) -> set[Pair]:
+    """(layer, latent) of every latent that pruning kept."""
+    return {(node.layer, node.feature) for node in result.kept_nodes if node.node_type is NodeType.LATENT}
 
 
 def describe_latents(
@@ -283,7 +289,7 @@ class CorpusFirings:
         part = slice(int(self.start[number]), int(self.start[number + 1]))
         firings = Firings(self.row[part].long(), self.position[part].long(), self.activation[part].float())
         n_tokens = int((self.tokens >= 0).sum())
-        described = describe_firings(firings, self.text, decode)
+        described = describe_firings(firings, cache(self.text), decode)
         return described | {
             "activation_frequency": len(firings.activation) / n_tokens,
             "source": f"From {len(self.tokens):,} sentences ({n_tokens:,} tokens) of the model's own corpus.",

@@ -113,15 +113,18 @@ def _trace_into(temporary: Path, folder: Path, arguments: argparse.Namespace) ->
         from solutions.trace.output import CIRCUIT_TRACER, GRAPH, PAGE, RESULT
         from solutions.trace.summary import summarize
         from utils.dashboard import build_graph, write_for_circuit_tracer, write_graph, write_page
-        from utils.latent_examples import bundle_key, describe_latents, is_bundled
+        from utils.latent_examples import bundle_key, describe_latents, is_bundled, kept_latents
         from utils.models import labels, load
 
         model, transcoders = load(arguments.model, device=arguments.device)
         result = _attribute(model, transcoders, arguments, progress("tracing the prompt"))
-        kept = {(node.layer, node.feature) for node in result.kept_nodes if node.node_type.value == "latent"}
-        reading = progress("reading the corpus, once")
         latents = describe_latents(
-            arguments.model, model, transcoders, kept, examples=arguments.examples, progress=reading
+            arguments.model,
+            model,
+            transcoders,
+            kept_latents(result),
+            examples=arguments.examples,
+            progress=progress("reading the corpus, once"),
         )
         bar.set_description_str("writing the files")
         names = labels(arguments.model)

@@ -891,6 +891,12 @@ def test_the_keyboard_reaches_every_control(visit, graph):
         page.keyboard.press("Tab")
     assert page.evaluate("() => window.seen.size") >= wanted - 1
     assert wanted > 40
+    page.locator(".graph .node[tabindex='0']").focus()
+    page.keyboard.press("Enter")
+    page.locator("#pin").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")  # the panel was drawn anew, but the keyboard is still at this button
+    assert page.evaluate("() => document.activeElement.id") == "pin"
     first = page.locator("#sub-graph .box").first
     first.focus()
     page.keyboard.press("g")

@@ -8,6 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from tests.course.dashboard_samples import sample_graph, sample_latents
+from tests.course.samples import prune_sample, sample_result
 from tests.tiny import ARCHITECTURES, PROMPT
 from utils import latent_examples
 from utils.dashboard import GraphFormatError, latents_of, read_latents, write_for_circuit_tracer, write_latents
@@ -19,6 +20,7 @@ from utils.latent_examples import (
     describe_firings,
     describe_latents,
     describe_published,
+    kept_latents,
     logit_effects,
     record_firings,
 )
@@ -153,6 +155,12 @@ def test_a_latent_that_never_fires_is_described():
     described = describe_firings(none, lambda row: [], str)
     assert described["examples_quantiles"] == [] and described["histogram"] == []
     compact_latent(described | {"activation_frequency": 0.0}, {})
+
+
+def test_kept_latents_are_those_that_pruning_kept():
+    result = prune_sample(sample_result(), 40, 8)
+    nodes = [result.graph.nodes[i] for i in result.kept_indices.tolist()]
+    assert kept_latents(result) == {(n.layer, n.feature) for n in nodes if n.activation > 0}
 
 
 def test_models_without_a_corpus_have_logits_only(tiny):

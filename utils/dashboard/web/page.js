@@ -153,8 +153,8 @@ const PARTS = [
   { on: (s) => [filters(s), marks(s)], draw: () => pictures.forEach((picture) => picture.drawShown()) },
   { on: (s) => [s.search], draw: () => pictures.forEach((picture) => picture.drawChosen()) },
   { on: (s) => [s.active, s.sides[s.active], s.labels, s.tab], draw: drawSubgraph },
-  { on: (s) => [s.active, marks(s), s.sides[s.active].groups, s.labels, filters(s)], draw: drawPanel },
-  { on: (s) => [s.tab, s.tab === "table" && [s.active, marks(s), s.labels, filters(s), s.search]], draw: () => state.tab === "table" && drawTables() },
+  { on: (s) => [s.active, marks(s), s.sides[s.active].groups, s.labels, filters(s)], draw: () => keepingFocus(byId("panel"), drawPanel) },
+  { on: (s) => [s.tab, s.tab === "table" && [s.active, marks(s), s.labels, filters(s), s.search]], draw: () => state.tab === "table" && keepingFocus(byId("tables"), drawTables) },
   { on: (s) => [s.search, s.labels], draw: () => drawFound() },
 ];
 

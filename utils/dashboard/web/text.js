@@ -21,6 +21,16 @@ const make = (tag, attributes = {}, ...children) => fill(document.createElement(
 /** The same for a shape. */
 const draw = (tag, attributes = {}, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
 
+/** Draw an area anew and give the keyboard back to the control of the same place. */
+function keepingFocus(area, redraw) {
+  const controls = () => [...area.querySelectorAll("button, input")];
+  const before = controls();
+  const at = before.indexOf(document.activeElement);
+  redraw();
+  const after = controls();
+  if (at >= 0 && after.length === before.length) after[at].focus();
+}
+
 const button = (text, attributes, ...more) => make("button", { type: "button", ...attributes }, text, ...more);
 
 // ---------------------------------------------------------------- text that can be seen
