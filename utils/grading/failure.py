@@ -19,8 +19,8 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, pytest.fail.Exception):
         return _expected_error(str(error))
     where = _place(error)
-    if isinstance(error, NotImplementedError) and where:
-        return f"A part is not written yet: {where}."
+    if isinstance(error, NotImplementedError):
+        return f"A part is not written yet{': ' if where else ''}{where}."
     if isinstance(error, AssertionError) and not where:
         return _first_lines(str(error)) or "A check in the test failed."
     what = f"{type(error).__name__}: {_first_lines(str(error))}" if str(error) else type(error).__name__

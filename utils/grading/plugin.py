@@ -3,6 +3,7 @@
 `pytest tests/chapter3` grades the notebook of chapter 3, `--solutions` the reference answers.
 """
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -235,9 +236,9 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
         return
     for chapter, results in config.stash[RESULTS].items():
         if is_whole(config, chapter):
-            path = config.option.notebook or chapter.notebook
+            path = os.path.relpath(config.option.notebook or chapter.notebook, config.invocation_params.dir)
             terminalreporter.section(f"Chapter {chapter.number}: {chapter.title}")
-            terminalreporter.write_line(table_as_text(str(path), rows_of(chapter, results)))
+            terminalreporter.write_line(table_as_text(path, rows_of(chapter, results)))
 
 
 def is_whole(config: pytest.Config, chapter: Outline) -> bool:

@@ -97,7 +97,7 @@ def _details(case: CaseResult) -> str:
     )
     if not case.mistake:
         return failure + deeper
-    return f'<details style="margin-left: 1.2em"><summary>expected and got</summary>{failure}</details>{deeper}'
+    return f'<details style="margin-left: 1.2em"><summary>Expected and got</summary>{failure}</details>{deeper}'
 
 
 def _folded(title: str, text: str) -> str:

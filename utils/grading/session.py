@@ -29,7 +29,7 @@ class TestSession:
         """Raises CollectionError, in one sentence."""
         collected = _Collected()
         args = [str(chapter.tests), f"--rootdir={chapter.root}", f"--confcutdir={chapter.root}"]
-        args += [f"--config-file={chapter.root / 'pyproject.toml'}", "--import-mode=importlib", "--capture=no"]
+        args += ["-c", str(chapter.root / "pyproject.toml"), "--import-mode=importlib", "--capture=no"]
         args += ["-p", "utils.grading.plugin", *(f"-pno:{name}" for name in WITHOUT)]
         with _no_other_plugins(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             self._config = _prepareconfig(args, [collected])
