@@ -5,7 +5,6 @@ dashboard: a kind of node has one colour everywhere.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 import torch
@@ -14,10 +13,6 @@ from plotly.subplots import make_subplots
 from torch import Tensor
 
 from utils.graph import GraphNodes, NodeType
-
-if TYPE_CHECKING:
-    from utils.dashboard import Dashboard
-    from utils.graph import AttributionResult
 
 PAPER, INK, SOFT, RULE, BAND = "#ffffff", "#1c2330", "#5d6675", "#d9dde4", "#f5f6f8"
 RAISES, LOWERS, FROZEN = "#1769aa", "#c2410c", "#e08a1e"
@@ -439,29 +434,6 @@ def plot_graph(
     figure.update_yaxes(visible=False, range=[min(rows) - 0.35, max(rows) + 0.35])
     figure.update_layout(legend=_legend_below(0), margin={"l": 10, "r": 10, "t": 50, "b": 40}, width=720)
     return figure
-
-
-def show_page(
-    result: "AttributionResult",
-    labels: Mapping[tuple[int, int], str] | None = None,
-    paths: Sequence[tuple] = (),
-    height: int = 700,
-) -> "Dashboard":
-    """The page of a result, shown where it is the last value of a notebook's cell; it needs no network.
-
-    It bears no date, so that the same result always gives the same page.
-
-    Args:
-        result: what `attribute` returned.
-        labels: names of latents, `{(layer, latent): name}`.
-        paths: paths to bring out, each beginning with its nodes and its strength (as `strongest_paths` gives them).
-        height: of the frame, in pixels.
-    """
-    from utils.dashboard import Dashboard, build_graph
-
-    graph = build_graph(result, labels, paths=[(path[0], path[1]) for path in paths])
-    graph["metadata"]["info"].pop("create_time_ms", None)
-    return Dashboard(graph, height=height)
 
 
 def _figure(title: str, height: int) -> go.Figure:

@@ -132,7 +132,7 @@ def _trace_into(temporary: Path, folder: Path, arguments: argparse.Namespace) ->
         graph = build_graph(
             result,
             names,
-            paths=[(path.nodes, path.strength) for path in paths],
+            paths=paths,
             dictionary_key=bundle_key() if is_bundled(arguments.model) else "",
         )
         write_graph(graph, temporary / GRAPH)

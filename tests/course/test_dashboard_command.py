@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from solutions.trace.__main__ import main as trace
-from tests.course.dashboard_samples import sample_graph, sample_latents
+from tests.course.dashboard_samples import a_path, sample_graph, sample_latents
 from tests.course.samples import HOSTILE, prune_sample, sample_result
 from tests.tiny import PROMPT, tiny_model, tiny_transcoders
 from utils.dashboard import (
@@ -272,6 +272,19 @@ def test_the_dashboard_object_is_a_page(graph, tmp_path):
     assert Dashboard(sample_result(), labels={(0, 0): "named"}).graphs[0]["nodes"][10]["clerp"] == "named"
     with pytest.raises(GraphFormatError, match="one graph or compares two"):
         Dashboard()
+
+
+def test_a_results_page_is_the_same_each_time_and_has_its_paths():
+    """It holds no date, so that a notebook with it in can be built twice."""
+    result = prune_sample(sample_result(), 70, 9)
+    path = (a_path(result), 0.25, "more")
+    first, second = (Dashboard(result, paths=[path]) for _ in range(2))
+    assert first._repr_html_() == second._repr_html_()
+    (view,) = data_of(first.html)["graphs"]
+    assert [path["strength"] for path in view["paths"]] == [0.25]
+    assert "date" not in [name for name, _, _ in view["facts"]]
+    with pytest.raises(GraphFormatError, match="Paths need one result"):
+        Dashboard(build_graph(result), paths=[path])
 
 
 def test_the_frame_cannot_be_left_by_hostile_text():

@@ -6,7 +6,6 @@ import plotly.graph_objects as go
 import pytest
 import torch
 
-from tests.course.samples import sample_result
 from utils import plots
 from utils.graph import GraphNodes, NodeInfo, NodeType
 
@@ -157,10 +156,3 @@ def test_wrong_shapes_are_refused_in_one_sentence(graph):
     ):
         with pytest.raises(ValueError, match="need"):
             call()
-
-
-def test_the_page_is_the_same_each_time():
-    """It holds no date, so that a notebook with it in can be built twice with one result."""
-    pages = [plots.show_page(sample_result())._repr_html_() for _ in range(2)]
-    assert pages[0] == pages[1]
-    assert pages[0].count("<iframe") == 1 and "<script" not in pages[0]

@@ -79,7 +79,7 @@ def build_graph(
     *,
     slug: str | None = None,
     scan: str | None = None,
-    paths: Sequence[tuple[Sequence[int], float]] = (),
+    paths: Sequence[tuple] = (),
     created: datetime | None = None,
     dictionary_key: str = "",
 ) -> dict[str, Any]:
@@ -90,8 +90,8 @@ def build_graph(
         labels: names of latents, ``{(layer, latent): name}``.
         slug: the graph's name; made of model and prompt when not given. Letters, digits and ``_.-`` only.
         scan: the model's id for the file's reader; the model's name without slashes when not given.
-        paths: paths worth showing, each as indices into ``result.graph.nodes`` (kept nodes, joined by kept edges) and its
-            strength between 0 and 1. Other viewers pin their nodes into a subgraph.
+        paths: paths worth showing, each beginning with indices into ``result.graph.nodes`` (kept nodes, joined by kept
+            edges) and its strength between 0 and 1. Other viewers pin their nodes into a subgraph.
         created: the time written into the file; now when not given.
         dictionary_key: says which state of a dictionary that may change the latents are of (``latent_examples.bundle_key``).
 
@@ -122,11 +122,11 @@ def build_graph(
     return graph
 
 
-def _paths(paths: Sequence[tuple[Sequence[int], float]], ids: Mapping[int, str]) -> list[dict[str, Any]]:
-    for chain, _ in paths:
+def _paths(paths: Sequence[tuple], ids: Mapping[int, str]) -> list[dict[str, Any]]:
+    for chain, *_ in paths:
         lost = [i for i in chain if i not in ids]
         need(not lost, f"A path names node number {lost[:1]}, which pruning dropped.")
-    return [{"nodes": [ids[int(i)] for i in chain], "strength": float(strength)} for chain, strength in paths]
+    return [{"nodes": [ids[int(i)] for i in chain], "strength": float(strength)} for chain, strength, *_ in paths]
 
 
 def own_and_running_influence(result: AttributionResult) -> tuple[list[float], list[float]]:

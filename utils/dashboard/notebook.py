@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +20,17 @@ HEIGHT = 720  # pixels: the whole page without scrolling, and less than most scr
 class Dashboard:
     """One graph, or two side by side, shown inline by Jupyter, VS Code and Colab when it is a cell's last value.
 
+    The page of a result bears no date, so that a cell gives the same output each time.
+
     Args:
         graphs: one or two results of `attribute`, graphs of `build_graph`, or graphs read from files.
         labels: names of latents, `{(layer, latent): name}`, for results.
         latents: what is known of latents (see `utils.latent_examples.describe_latents`).
+        paths: paths to bring out in one result, each beginning with its nodes and its strength (see `build_graph`).
         height: of the output, in pixels.
 
     Raises:
-        GraphFormatError: none or more than two graphs, or a damaged one.
+        GraphFormatError: none or more than two graphs, a damaged one, or paths that are not of one result.
     """
 
     def __init__(
@@ -35,10 +38,13 @@ class Dashboard:
         *graphs: AttributionResult | Mapping[str, Any],
         labels: Labels | None = None,
         latents: Latents | None = None,
+        paths: Sequence[tuple] = (),
         height: int = HEIGHT,
     ):
         need(1 <= len(graphs) <= 2, f"A dashboard shows one graph or compares two, not {len(graphs)}.")
-        self.graphs = [graph if isinstance(graph, Mapping) else build_graph(graph, labels) for graph in graphs]
+        is_result = len(graphs) == 1 and not isinstance(graphs[0], Mapping)
+        need(is_result or not paths, "Paths need one result: a graph or a comparison cannot take any.")
+        self.graphs = [graph if isinstance(graph, Mapping) else _undated(graph, labels, paths) for graph in graphs]
         self.height = int(height)
         self.html = render_page(*self.graphs, latents=latents)
 
@@ -59,3 +65,9 @@ class Dashboard:
             f'<iframe srcdoc="{page}" title="Attribution graph" width="100%" height="{self.height}" '
             'sandbox="allow-scripts allow-downloads allow-forms allow-modals" style="border: 0"></iframe>'
         )
+
+
+def _undated(result: AttributionResult, labels: Labels | None, paths: Sequence[tuple]) -> dict[str, Any]:
+    graph = build_graph(result, labels, paths=paths)
+    del graph["metadata"]["info"]["create_time_ms"]
+    return graph
