@@ -56,10 +56,13 @@ class NotebookAnswers:
             self._answers[name] = self._find(name)
         return self._answers[name]
 
+    def written(self, name: str) -> list[Statement | BrokenPart]:
+        """All parts of code cells that define an answer and are more than the stub; nothing is run."""
+        return _written(self._parts, name, self.chapter.page.source(name).stub())
+
     def _find(self, name: str) -> Answer:
         stub = self.chapter.page.source(name).stub()
-        written = [part for part in self._parts if defines(part, name) and not is_untouched(part, stub)]
-        retyped = [part for part in self._retyped if defines(part, name) and not is_untouched(part, stub)]
+        written, retyped = self.written(name), _written(self._retyped, name, stub)
         remarks = []
         if not written and retyped:
             written = retyped[-1:]
@@ -194,6 +197,10 @@ def defines(part: Statement | BrokenPart, name: str) -> bool:
     if isinstance(part, BrokenPart):
         return name in part.names
     return name in part.binds and not isinstance(part.node, ast.Import | ast.ImportFrom)
+
+
+def _written(parts: list[Statement | BrokenPart], name: str, stub: str) -> list[Statement | BrokenPart]:
+    return [part for part in parts if defines(part, name) and not is_untouched(part, stub)]
 
 
 def is_untouched(part: Statement | BrokenPart, stub: str) -> bool:

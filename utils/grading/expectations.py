@@ -1,9 +1,12 @@
 """How a test compares what an answer gives with what is expected, and says in words where the two first differ.
 
-Whatever is compared is also noted in the fingerprint of the running test, by which a planted mistake is recognised.
+Whatever is compared is also noted in the fingerprint of the running test, by which a planted mistake is recognised. A
+comparison is a `Check`, which can be made again somewhere else: `utils.cohort` does so, where student code cannot reach.
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import dataclass
 from numbers import Number
 
 import torch
@@ -19,15 +22,55 @@ class Unexpected(AssertionError):
     """An answer is not what a test expects; the text is meant for the student."""
 
 
+@dataclass(frozen=True)
+class Check:
+    """One comparison: of kind "property" (`actual` is whether it holds, and a value to show), "close" or "equal"."""
+
+    kind: str
+    what: str
+    actual: object
+    expected: object = None
+    rtol: float = 0.0
+    atol: float | None = None
+
+    def hold(self) -> None:
+        """Raises Unexpected, with a sentence, unless the answer is as expected."""
+        if self.kind == "property":
+            _hold_property(*self.actual, self.what)
+        elif self.kind == "close":
+            _hold_close(self.actual, self.expected, self.what, self.rtol, self.atol)
+        else:
+            _hold_equal(self.actual, self.expected, self.what)
+
+
+_listener: Callable[[Check], None] | None = None
+
+
+@contextmanager
+def listening(listener: Callable[[Check], None]) -> Iterator[None]:
+    """Hand every check to `listener` before it is made."""
+    global _listener
+    before, _listener = _listener, listener
+    try:
+        yield
+    finally:
+        _listener = before
+
+
+def _make(check: Check) -> None:
+    note(check.what, check.actual)
+    if _listener is not None:
+        _listener(check)
+    check.hold()
+
+
 def expect(condition: object, sentence: str, got: object = None) -> None:
     """A property must hold. `sentence` says which one, as a rule: "Raising the threshold must keep more nodes."
 
     Raises:
         Unexpected: it does not hold.
     """
-    note(sentence, (bool(condition), got))
-    if not condition:
-        raise Unexpected(sentence if got is None else f"{sentence} Got: {in_words(got)}.")
+    _make(Check("property", sentence, (bool(condition), got)))
 
 
 def expect_close(actual: object, expected: object, what: str, rtol: float = 1e-4, atol: float | None = None) -> None:
@@ -43,14 +86,7 @@ def expect_close(actual: object, expected: object, what: str, rtol: float = 1e-4
     Raises:
         Unexpected: they differ; the text says where first.
     """
-    note(what, actual)
-    if isinstance(expected, Tensor):
-        _expect_type(isinstance(actual, Tensor), f"a tensor of shape {tuple(expected.shape)}", actual, what)
-        if actual.shape != expected.shape:
-            raise Unexpected(f"{what}: expected shape {tuple(expected.shape)}, got shape {tuple(actual.shape)}.")
-    else:
-        _expect_type(_is_number(actual), f"the number {in_words(expected)}", actual, what)
-    _expect_values(_as_float(actual), _as_float(expected), what, rtol, atol)
+    _make(Check("close", what, actual, expected, rtol, atol))
 
 
 def expect_equal(actual: object, expected: object, what: str) -> None:
@@ -61,7 +97,25 @@ def expect_equal(actual: object, expected: object, what: str) -> None:
     Raises:
         Unexpected: they differ; the text says where first.
     """
-    note(what, actual)
+    _make(Check("equal", what, actual, expected))
+
+
+def _hold_property(holds: bool, got: object, sentence: str) -> None:
+    if not holds:
+        raise Unexpected(sentence if got is None else f"{sentence} Got: {in_words(got)}.")
+
+
+def _hold_close(actual: object, expected: object, what: str, rtol: float, atol: float | None) -> None:
+    if isinstance(expected, Tensor):
+        _expect_type(isinstance(actual, Tensor), f"a tensor of shape {tuple(expected.shape)}", actual, what)
+        if actual.shape != expected.shape:
+            raise Unexpected(f"{what}: expected shape {tuple(expected.shape)}, got shape {tuple(actual.shape)}.")
+    else:
+        _expect_type(_is_number(actual), f"the number {in_words(expected)}", actual, what)
+    _expect_values(_as_float(actual), _as_float(expected), what, rtol, atol)
+
+
+def _hold_equal(actual: object, expected: object, what: str) -> None:
     difference = _difference(actual, expected)
     if difference:
         raise Unexpected(f"{what}: {difference}.")

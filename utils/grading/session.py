@@ -5,9 +5,11 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
 
 import pytest
 from _pytest.config import _prepareconfig
+from _pytest.runner import collect_one_node
 
 from utils.grading.course import Outline
 from utils.grading.grader import GRADER, TASK, Grader
@@ -25,8 +27,8 @@ class TestSession:
 
     __test__ = False
 
-    def __init__(self, chapter: Outline):
-        """Raises CollectionError, in one sentence."""
+    def __init__(self, chapter: Outline, hidden: Path | None = None):
+        """`hidden` is a folder with more tests of the chapter. Raises CollectionError, in one sentence."""
         collected = _Collected()
         args = [str(chapter.tests), f"--rootdir={chapter.root}", f"--confcutdir={chapter.root}"]
         args += ["-c", str(chapter.root / "pyproject.toml"), "--import-mode=importlib", "--capture=no"]
@@ -37,6 +39,8 @@ class TestSession:
             self._config._do_configure()
             self._config.hook.pytest_sessionstart(session=self._session)
             self._config.hook.pytest_collection(session=self._session)
+            if hidden is not None:
+                self._collect_hidden(hidden)
         atexit.register(self.close)
         if collected.errors:
             self.close()
@@ -45,6 +49,14 @@ class TestSession:
     @property
     def grader(self) -> Grader:
         return self._config.stash[GRADER]
+
+    def _collect_hidden(self, folder: Path) -> None:
+        """More tests, as if they stood in the chapter's own folder: they have its fixtures."""
+        home = self._session.items[0].getparent(pytest.Module).parent
+        for path in sorted(folder.glob("test_*.py")):
+            report = collect_one_node(pytest.Module.from_parent(home, path=path))
+            self._config.hook.pytest_collectreport(report=report)
+            self._session.items += [item for node in report.result or () for item in self._session.genitems(node)]
 
     def items(self, name: str) -> list[pytest.Item]:
         """The tests of one exercise."""
