@@ -54,7 +54,7 @@ class Grader:
 
     def __init__(self, answer_to: Callable[[Task], Answer], seconds: float):
         self.answer_to = answer_to
-        self._seconds = seconds
+        self.seconds = seconds
         self._instead: Answer | None = None
 
     @property
@@ -106,7 +106,7 @@ class Grader:
         outcome, answer, memory = item.stash[OUTCOME], self.answer(item.stash[TASK]), ShortMemory()
         start, reads_prints = time.perf_counter(), READS_PRINTS & set(item.fixturenames)
         try:
-            with restored(), noting() as outcome.fingerprint, limited(self._seconds):
+            with restored(), noting() as outcome.fingerprint, limited(self.seconds):
                 if reads_prints:
                     yield
                 else:

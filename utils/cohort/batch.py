@@ -1,0 +1,245 @@
+"""A whole cohort: every notebook is graded once, its result kept in a file, so that a second run only does what is left."""
+
+import hashlib
+import json
+import queue
+import re
+import shutil
+import tempfile
+import threading
+import zipfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from utils.cohort import sandbox
+from utils.cohort.judge import Judge, Verdict
+from utils.cohort.submissions import LARGEST, File, Student
+from utils.cohort.worker import Settings
+from utils.cohort.workers import Reply, Worker, WorkerLost
+from utils.grading.course import Outline
+from utils.grading.notebook_file import Cell, UnreadableNotebook, read_cells
+from utils.notebooks.course import write
+from utils.notebooks.materials import data_files, find_modules, imported_files
+from utils.notebooks.reading import ROOT
+
+GRADED, EMPTY, NOT_A_NOTEBOOK, CONFLICT = "graded", "empty", "not a notebook", "merge conflict"
+DAMAGED, TOO_LARGE, UNTOUCHED, NO_NOTEBOOK, UNREADABLE = (
+    "damaged",
+    "too large",
+    "untouched",
+    "no notebook",
+    "unreadable",
+)
+REFUSALS = [(" is empty", EMPTY), ("conflict markers", CONFLICT), ("is damaged", DAMAGED), ("", NOT_A_NOTEBOOK)]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to grade."""
+
+    seconds: int = 60
+    megabytes: int = 2000
+    jobs: int = 1
+    hidden: Path | None = None
+
+
+@dataclass
+class Result:
+    """One notebook: plain data.
+
+    Attributes:
+        status: `graded`, or why it was not.
+        problem: why it was not, in a sentence.
+        chapter: its number, None if it is of no chapter.
+    """
+
+    status: str
+    problem: str = ""
+    chapter: int | None = None
+    exercises: list[Verdict] = field(default_factory=list)
+
+    @property
+    def earned(self) -> float:
+        return round(sum(verdict.earned for verdict in self.exercises), 1)
+
+
+@dataclass
+class _Task:
+    """A notebook that has to be graded."""
+
+    key: str
+    chapter: Outline
+    cells: list[Cell]
+
+
+def grade_all(students: list[Student], chapters: list[Outline], options: Options, out: Path) -> dict[str, Result]:
+    """The result of every file, by its path. Results are kept in `out`, and found there again. Raises CollectionError."""
+    kept = out / "kept"
+    kept.mkdir(parents=True, exist_ok=True)
+    digests = {chapter.number: digest(chapter, options) for chapter in chapters}
+    results: dict[str, Result] = {}
+    tasks: dict[str, _Task] = {}
+    keys: dict[str, str] = {}
+    files = [file for student in students for file in student.files]
+    for file in tqdm(files, desc="Reading", leave=False):
+        found = read_file(file, chapters)
+        if isinstance(found, Result):
+            results[file.path] = found
+            continue
+        chapter, cells = found
+        text = json.dumps([digests[chapter.number], [(cell.kind, cell.source, cell.number) for cell in cells]])
+        keys[file.path] = key = hashlib.sha256(text.encode()).hexdigest()[:32]
+        if not (kept / f"{key}.json").exists():
+            tasks.setdefault(key, _Task(key, chapter, cells))
+    with tqdm(total=len(keys), initial=len(keys) - len(tasks), desc="Grading", unit=" notebooks") as bar:
+        for chapter in chapters:
+            some = [task for task in tasks.values() if task.chapter is chapter]
+            for task, result in grade_chapter(chapter, some, options) if some else ():
+                write(kept / f"{task.key}.json", json.dumps(asdict(result)))
+                bar.update()
+    return results | {path: load(kept / f"{key}.json") for path, key in keys.items()}
+
+
+def load(path: Path) -> Result:
+    """A result from its file."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return Result(**(content | {"exercises": [Verdict(**verdict) for verdict in content["exercises"]]}))
+
+
+def digest(chapter: Outline, options: Options) -> str:
+    """A hash of all that a result depends on besides the notebook."""
+    limits = f"{options.seconds} {options.megabytes} {sandbox.missing()}"
+    return hashlib.sha256(f"{digest_of_tests(chapter, options.hidden)} {limits}".encode()).hexdigest()[:16]
+
+
+def digest_of_tests(chapter: Outline, hidden: Path | None = None) -> str:
+    """A hash of a chapter's page, its tests, its solutions, and what those use."""
+    starts = [*chapter.tests.rglob("*.py"), *chapter.tests.parent.glob("*.py")]
+    files = imported_files(chapter.root, [*starts, *find_modules(chapter.root, chapter.solutions)], [])
+    files |= {file for path in files if path.name == "__init__.py" for file in data_files(path.parent)}
+    files |= {chapter.path, *(ROOT / "utils" / "grading").glob("*.py"), *(ROOT / "utils" / "cohort").glob("*.py")}
+    files |= set(hidden.glob("*.py")) if hidden else set()
+    whole = hashlib.sha256()
+    for path in sorted(files):
+        whole.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return whole.hexdigest()[:16]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Reading
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def read_file(file: File, chapters: list[Outline]) -> Result | tuple[Outline, list[Cell]]:
+    """The cells of a notebook and its chapter, or why there is nothing to grade."""
+    if file.size > LARGEST:
+        return Result(TOO_LARGE, f"The file has {file.size >> 20} MB: clear all outputs and save it again.")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "notebook.ipynb"
+        try:
+            path.write_bytes(file.read())
+            cells = read_cells(path)
+        except UnreadableNotebook as error:
+            sentence = str(error).replace(str(path), "The file").replace(path.name, "The file")
+            return Result(next(status for words, status in REFUSALS if words in sentence), sentence)
+        except (OSError, zipfile.BadZipFile, MemoryError) as error:
+            return Result(UNREADABLE, f"The file cannot be read: {error}.")
+    chapter = chapter_of(cells, Path(file.path).name, chapters)
+    if chapter is None:
+        return Result(UNTOUCHED, "Nothing in this notebook answers an exercise.")
+    return chapter, cells
+
+
+def chapter_of(cells: list[Cell], name: str, chapters: list[Outline]) -> Outline | None:
+    """The chapter most of whose exercises are defined in the cells; else the one that the file is named after."""
+    defined = set()
+    for cell in cells:
+        defined |= set(re.findall(r"^[ \t]*(?:def|class)\s+(\w+)", cell.source, re.MULTILINE))
+        defined |= set(re.findall(r"^(\w+)\s*=", cell.source, re.MULTILINE))
+    found = max(chapters, key=lambda chapter: len(defined & chapter.points.keys()))
+    if defined & found.points.keys():
+        return found
+    named = re.search(r"chapter[ _-]?(\d+)", name, re.IGNORECASE)
+    return next((chapter for chapter in chapters if named and chapter.number == int(named[1])), None)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Grading
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def grade_chapter(chapter: Outline, tasks: list[_Task], options: Options) -> Iterator[tuple[_Task, Result]]:
+    """Each task with its result, as they come. Workers run the answers; the judge, here, says what they are worth."""
+    folder = Path(tempfile.mkdtemp(prefix="grading-"))
+    waiting: queue.Queue[_Task] = queue.Queue()
+    done: queue.Queue[tuple[_Task | None, object]] = queue.Queue()
+    for task in tasks:
+        waiting.put(task)
+    hidden = str(options.hidden) if options.hidden else ""
+    settings = Settings(str(chapter.root), chapter.number, hidden, options.seconds, options.megabytes, str(folder))
+    workers = [Worker(settings) for _ in range(min(options.jobs, len(tasks)))]
+    lines = [_Line(worker, settings, waiting, done) for worker in workers]
+    judge = None
+    try:
+        judge = Judge(chapter, options.hidden)
+        for line in lines:
+            line.start()
+        for _ in tasks:
+            task, replies = done.get()
+            if isinstance(replies, BaseException):
+                raise replies
+            yield task, conclude(judge, chapter, replies)
+    finally:
+        for line in lines:
+            line.stop()
+        if judge:
+            judge.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Line(threading.Thread):
+    """Hands tasks to one worker, and starts another one when it is lost."""
+
+    def __init__(self, worker: Worker, settings: Settings, waiting: queue.Queue, done: queue.Queue):
+        super().__init__(daemon=True)
+        self._worker = worker
+        self._settings = settings
+        self._waiting = waiting
+        self._done = done
+
+    def run(self) -> None:
+        try:
+            self._worker.wait()
+            while True:
+                try:
+                    task = self._waiting.get_nowait()
+                except queue.Empty:
+                    return
+                self._done.put((task, self._grade(task)))
+        except BaseException as error:
+            self._done.put((None, error))
+
+    def _grade(self, task: _Task) -> list[Reply] | None:
+        for _ in range(2):
+            try:
+                return self._worker.grade(task.cells)
+            except WorkerLost:
+                self._worker.close()
+                self._worker = Worker(self._settings)
+                self._worker.wait()
+        return None
+
+    def stop(self) -> None:
+        self._worker.close()
+
+
+def conclude(judge: Judge, chapter: Outline, replies: list[Reply] | None) -> Result:
+    """The result of a notebook from what came back."""
+    if replies is None:
+        return Result(UNREADABLE, "The notebook could not be read to its end.", chapter.number)
+    verdicts = [judge.judge(reply) for reply in replies]
+    is_untouched = all(verdict.status == "not started" for verdict in verdicts)
+    return Result(UNTOUCHED if is_untouched else GRADED, "", chapter.number, verdicts)

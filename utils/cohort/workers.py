@@ -1,0 +1,90 @@
+"""The graders' side of a worker: start it, hand it a notebook, take in what comes back, replace it when it is lost."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field
+
+from utils.cohort.values import LENGTHS, Malformed, pack, unpack
+from utils.cohort.worker import Settings
+from utils.grading.notebook_file import Cell
+from utils.notebooks.reading import ROOT
+
+START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from utils.cohort.worker import main; main()"
+
+
+class WorkerLost(RuntimeError):
+    """A worker has ended without being asked to."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back for one exercise: how its process ended, and what it sent, not looked at yet."""
+
+    exercise: str
+    end: str
+    is_copy: bool
+    data: bytes = field(repr=False)
+
+
+class Worker:
+    """A process that runs the answers in notebooks. It starts at once; `wait` returns when it is ready."""
+
+    def __init__(self, settings: Settings):
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        environment |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "PYTHONHASHSEED": "0"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-c", START, str(ROOT), json.dumps(asdict(settings))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            cwd=settings.folder,
+            start_new_session=True,
+        )
+
+    def wait(self) -> None:
+        """Until it is ready. Raises WorkerLost, with what it said last."""
+        try:
+            self._read()
+        except WorkerLost:
+            said = self._process.stderr.read().decode(errors="replace").strip().splitlines()
+            raise WorkerLost(f"The tests cannot be made ready: {said[-1] if said else 'no reason is given'}") from None
+
+    def grade(self, cells: list[Cell]) -> list[Reply] | None:
+        """A reply for each exercise; None if the notebook could not even be read. Raises WorkerLost."""
+        request = {"cells": [(cell.kind, cell.source, cell.number) for cell in cells]}
+        try:
+            self._process.stdin.write(pack(request))
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise WorkerLost("A worker has ended.") from None
+        replies = []
+        while True:
+            message, block = self._read()
+            if "over" in message:
+                return replies if message["over"] else None
+            replies.append(Reply(message["exercise"], message["end"], message["is_copy"], block))
+
+    def _read(self) -> tuple[dict, bytes]:
+        head = self._process.stdout.read(LENGTHS.size)
+        if len(head) < LENGTHS.size:
+            raise WorkerLost("A worker has ended.")
+        rest = self._process.stdout.read(sum(LENGTHS.unpack(head)))
+        try:
+            ((message, block),) = unpack(head + rest)
+        except (Malformed, ValueError):
+            raise WorkerLost("A worker has ended.") from None
+        return message, block
+
+    def close(self) -> None:
+        """End it, and all that it started."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            try:
+                stream.close()
+            except BrokenPipeError:
+                pass
