@@ -58,6 +58,7 @@ def describe_latents(
     transcoders: Mapping[int, Transcoder],
     wanted: Iterable[Pair],
     *,
+    kind: str = "transcoders",
     examples: str = "auto",
     progress: Progress | None = None,
 ) -> dict[Pair, dict[str, Any]]:
@@ -66,6 +67,7 @@ def describe_latents(
     Args:
         name: what `load` was given for `model` and `transcoders`.
         wanted: (layer, latent) of each.
+        kind: "clt" if `transcoders` are the layers of a cross-layer transcoder (`CrossLayerWeights.transcoders`).
         examples: "auto" takes what can be had without a download, "download" fetches GemmaScope's files as well, "none" leaves
             out what latents fire on.
         progress: called with (done, total) while the bundled model's corpus is read; a progress bar when not given.
@@ -91,7 +93,7 @@ def describe_latents(
     if examples != "none" and wanted:
         spec = _spec(name)
         if is_bundled(name):
-            firings = corpus_firings(model, transcoders, progress)
+            firings = corpus_firings(model, transcoders, progress, kind)
             for pair in wanted:
                 found[pair] |= firings.describe(pair, model.tokenizer.decode)
         elif spec and spec.release and spec.release.startswith("gemma-scope-2"):
@@ -301,10 +303,14 @@ class CorpusFirings:
 
 
 def corpus_firings(
-    model: TransformerBridge, transcoders: Mapping[int, Transcoder], progress: Progress | None = None
+    model: TransformerBridge,
+    transcoders: Mapping[int, Transcoder],
+    progress: Progress | None = None,
+    kind: str = "transcoders",
 ) -> CorpusFirings:
     """What the bundled model's latents fire on: from the cache, or computed (about a minute) and put there."""
-    path = CACHE_FOLDER / f"latents-{bundle_key()}.safetensors"
+    prefix = "clt-latents" if kind == "clt" else "latents"
+    path = CACHE_FOLDER / f"{prefix}-{bundle_key(kind)}.safetensors"
     if path.is_file():
         try:
             return CorpusFirings(**load_file(path))
@@ -321,9 +327,10 @@ def bundled_latents(wanted: Iterable[Pair]) -> dict[Pair, dict[str, Any]]:
     return describe_latents("atlas", model, transcoders, wanted)
 
 
-def bundle_key() -> str:
-    """A name that changes when the bundled model, its dictionaries or its corpus do."""
-    files = [*ATLAS_FOLDER.glob("model/*.safetensors"), *ATLAS_FOLDER.glob("transcoders/*/*")]
+def bundle_key(kind: str = "transcoders") -> str:
+    """A name that changes when the bundled model, its dictionaries (`kind`: "transcoders" or "clt") or its corpus do."""
+    weights = "clt/clt_weights.safetensors" if kind == "clt" else "transcoders/*/*"
+    files = [*ATLAS_FOLDER.glob("model/*.safetensors"), *ATLAS_FOLDER.glob(weights)]
     files += [*ATLAS_FOLDER.glob("model/tokenizer.json"), *ATLAS_FOLDER.parent.glob("facts/*.json")]
     files += [ATLAS_FOLDER.parent / "corpus.py", ATLAS_FOLDER.parent / "world.py"]
     stamps = tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in sorted(files))
@@ -346,7 +353,7 @@ def _keep(found: CorpusFirings, path: Path) -> None:
             temporary = Path(file.name)
         try:
             save_file({name: x.contiguous() for name, x in vars(found).items()}, temporary)
-            for old in path.parent.glob("latents-*.safetensors"):
+            for old in path.parent.glob(f"{path.name.rpartition('-')[0]}-*.safetensors"):
                 old.unlink()
             temporary.rename(path)
         finally:

@@ -4,6 +4,7 @@
     model, transcoders = load("atlas")  # bundled, no network
     model, transcoders = load("gemma-3-270m-it")  # Hugging Face hub, HF_TOKEN from .env
     saes = load_saes("atlas")  # sparse autoencoders on the residual stream, for chapter 1
+    clt = load_clt("atlas")  # a cross-layer transcoder, for chapter 5
 
 Whatever the model, what `load` gives has the same form and conventions (`d` = d_model, `F` = latents a layer):
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:  # importing these takes seconds, which a mistyped name or `--
     from sae_lens import SAE
     from sae_lens.saes.transcoder import Transcoder
     from transformer_lens.model_bridge import TransformerBridge
+
+    from utils.cross_layer import CrossLayerWeights
 
 ROOT = Path(__file__).resolve().parent.parent
 ATLAS_FOLDER = ROOT / "utils" / "atlas" / "weights"
@@ -221,6 +224,35 @@ def load_saes(
     return saes
 
 
+def load_clt(
+    name: str | os.PathLike[str],
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | str | None = None,
+) -> CrossLayerWeights:
+    """Load a cross-layer transcoder: `W_enc` (layer, d, F), for each layer l `W_dec[l]` (layers from l on, F, d), and so on.
+
+    Args:
+        name: a name of `MODELS`, or a folder with `clt/` as `utils.cross_layer` writes it.
+        device, dtype: as in `load`.
+
+    Raises:
+        ValueError: unknown name, device or dtype, a model without a cross-layer transcoder, or a damaged file.
+        FileNotFoundError: the folder has none.
+    """
+    from utils.cross_layer import CONFIG_FILE, WEIGHTS_FILE, CrossLayerWeights
+
+    source = _resolve(name)
+    if isinstance(source, ModelSpec) and source.hub_id is not None:
+        raise ValueError(
+            f"There is no cross-layer transcoder of {source.name} here: use 'atlas', which is bundled, or train one (chapter 5)."
+        )
+    folder = (source if isinstance(source, Path) else ATLAS_FOLDER) / "clt"
+    device, dtype = _device(device), _dtype(dtype) or torch.float32  # it is stored in float16
+    _require_files(folder, (CONFIG_FILE, WEIGHTS_FILE))
+    with _local_errors(folder):
+        return CrossLayerWeights.read(folder, device, dtype)
+
+
 def _hub_saes(spec: ModelSpec, device: str, dtype: str) -> tuple[list[int], Callable[[int], SAE]]:
     """The layers that have an SAE on the hub, and the function that loads one."""
     from sae_lens import SAE
@@ -245,23 +277,31 @@ def _hub_saes(spec: ModelSpec, device: str, dtype: str) -> tuple[list[int], Call
     return available, load_layer
 
 
-def dictionary_name(name: str | os.PathLike[str]) -> str:
+def dictionary_name(name: str | os.PathLike[str], kind: str = "transcoders") -> str:
     """A readable name of the dictionaries `load(name)` uses, e.g. `mwhanna-qwen3-0.6b-transcoders-lowl0/layer_{layer}`.
+
+    Args:
+        kind: "transcoders", or "clt" for what `load_clt(name)` gives.
 
     Raises:
         ValueError: unknown name.
     """
     source = _resolve(name)
+    if kind == "clt":
+        return f"{source.name}/clt"
     if isinstance(source, ModelSpec) and source.release is not None:
         return f"{source.release}/{source.sae_id}"
     return f"{source.name}/transcoders/layer_{{layer}}"
 
 
-def labels(name: str | os.PathLike[str]) -> dict[tuple[int, int], str]:
+def labels(name: str | os.PathLike[str], kind: str = "transcoders") -> dict[tuple[int, int], str]:
     """Short descriptions of latents by `(layer, latent)`: the bundled model's, or those of a folder like it; else `{}`.
 
     Read from `labels.json`, `{"<layer>": {"<latent>": "label"}}`. A label that begins with `FIRES_ON` lists the tokens on which
     the latent fires; any other names a concept it stands for, with a question mark where it often fires for others too.
+
+    Args:
+        kind: "transcoders", or "clt" for the latents of the cross-layer transcoder (`clt/labels.json`).
 
     Raises:
         ValueError: unknown name, or a file that is not of this form.
@@ -269,7 +309,8 @@ def labels(name: str | os.PathLike[str]) -> dict[tuple[int, int], str]:
     source = _resolve(name)
     if isinstance(source, ModelSpec) and source.hub_id is not None:
         return {}
-    path = (source if isinstance(source, Path) else ATLAS_FOLDER) / "labels.json"
+    folder = source if isinstance(source, Path) else ATLAS_FOLDER
+    path = folder / ("clt/labels.json" if kind == "clt" else "labels.json")
     if not path.is_file():
         return {}
     try:

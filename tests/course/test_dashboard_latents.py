@@ -206,7 +206,7 @@ def test_a_damaged_or_old_cache_is_made_again(atlas, few_sentences, monkeypatch)
     kept.write_bytes(kept.read_bytes()[:100])
     again = latent_examples.corpus_firings(model, transcoders, lambda done, total: None)
     assert torch.equal(again.activation, found.activation)
-    monkeypatch.setattr(latent_examples, "bundle_key", lambda: "another")
+    monkeypatch.setattr(latent_examples, "bundle_key", lambda kind: "another")
     latent_examples.corpus_firings(model, transcoders, lambda done, total: None)
     assert [path.name for path in few_sentences.iterdir()] == ["latents-another.safetensors"]
 

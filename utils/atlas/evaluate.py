@@ -223,11 +223,17 @@ def replacement_hooks(transcoder: JumpReLUSkipTranscoder) -> list:
     return rewriting_hooks(transcoder, lambda x, y: transcoder(x))
 
 
-@torch.no_grad()
 def answers_kept(model, tokenizer, transcoders, sentences: list[Sentence]) -> float:
     """Of the answers that the model gets right, the share it still gets right with every MLP replaced."""
+    hooks = [hook for transcoder in transcoders.values() for hook in replacement_hooks(transcoder)]
+    return answers_kept_under(model, tokenizer, hooks, sentences)
+
+
+@torch.no_grad()
+def answers_kept_under(model, tokenizer, hooks: list, sentences: list[Sentence]) -> float:
+    """Of the answers that the model gets right, the share it still gets right when changed by hooks."""
     right = answers_right(model, tokenizer, sentences)
-    with model.hooks(fwd_hooks=[hook for t in transcoders.values() for hook in replacement_hooks(t)]):
+    with model.hooks(fwd_hooks=hooks):
         still = answers_right(model, tokenizer, sentences)
     return ((right & still).sum() / right.sum()).item()
 

@@ -1,0 +1,239 @@
+"""The attribution graph of a cross-layer transcoder: chapter 3's, except that a latent writes at several layers.
+
+(Ameisen et al. 2025, "Circuit Tracing", section 3.1, "Constructing an attribution graph for a prompt".)
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens import ActivationCache
+from transformer_lens.model_bridge import TransformerBridge
+
+from solutions.chapter3_attribution_graphs import (
+    BackwardBatch,
+    FreezeHooks,
+    FrozenRun,
+    TranscoderReplacementHooks,
+    build_graph_nodes,
+    completeness_gap,
+    compute_bias,
+    compute_graph_scores,
+    compute_influence,
+    compute_salient_logits,
+    compute_values,
+    prepare_backward_batches,
+    prune_graph,
+    setup_attribution,
+    walk_back,
+)
+from solutions.chapter5_cross_layer_transcoders.transcoder import CrossLayerTranscoder
+from utils.arguments import (
+    check_tracing_arguments,
+    evaluating,
+    first_visible_position,
+    name_of,
+    token_id,
+    tokenize_prompt,
+)
+from utils.graph import AttributionResult, GraphNodes, NodeType, at_least_float32
+from utils.hooks import mlp_out_hook
+
+
+class PlaceSources(NamedTuple):
+    """What writes at one place of the residual stream.
+
+    Attributes:
+        nodes: indices into `graph.nodes`, each once.
+        positions: where in the prompt they write.
+        vectors: what they write here.
+    """
+
+    nodes: Int[Tensor, " source"]
+    positions: Int[Tensor, " source"]
+    vectors: Float[Tensor, "source d_model"]
+
+
+def latents_of_layer(
+    graph: GraphNodes, layer: int
+) -> tuple[Int[Tensor, " node"], Int[Tensor, " node"], Int[Tensor, " node"], Float[Tensor, " node"]]:
+    """Of the latents of one layer in the graph: index of the node, position, number of the latent, activation."""
+    start, end = graph.node_range_dict[layer]
+    found = [i for i in range(start, end) if graph.nodes[i].node_type is NodeType.LATENT]
+    nodes = [graph.nodes[i] for i in found]
+    device = graph.writing_vecs.device
+    positions = torch.tensor([node.ctx_idx for node in nodes], dtype=torch.long, device=device)
+    latents = torch.tensor([node.feature for node in nodes], dtype=torch.long, device=device)
+    acts = torch.tensor([node.activation for node in nodes], dtype=torch.double, device=device).to(graph.writing_vecs)
+    return torch.tensor(found, dtype=torch.long, device=device), positions, latents, acts
+
+
+def collect_sources(
+    clt: CrossLayerTranscoder, graph: GraphNodes, cache: ActivationCache
+) -> dict[int | str, PlaceSources]:
+    """What writes where: for "E" and for every layer the nodes that write there, with their vectors.
+
+    At "E" the embeddings write `graph.writing_vecs`. Into layer m write the latents of *all* layers up to m, each its activation
+    times its decoder into m; and last the errors of m, one a position in order: `y - b_dec[m] -` what these latents write there.
+    `y`, what the MLP of m adds, is `cache[mlp_out_hook(m)]`, (1, seq, d_model).
+
+    In a layer's range of nodes (`graph.node_range_dict[m]`) the latents come first and then `graph.seq_len` errors. A latent's
+    node has its `activation`; `latents_of_layer` gives all that is needed of a layer's latents.
+    """
+    n_embeddings = graph.node_range_dict["E"][1]
+    embeddings = torch.arange(n_embeddings, device=graph.writing_vecs.device)
+    sources: dict[int | str, PlaceSources] = {
+        "E": PlaceSources(embeddings, embeddings, graph.writing_vecs[:n_embeddings])
+    }
+    latents = {layer: latents_of_layer(graph, layer) for layer in range(graph.n_layers)}
+    for target in range(graph.n_layers):
+        y = at_least_float32(cache[mlp_out_hook(target)][0])
+        b_dec = clt.b_dec[target].detach().to(y)
+        # Set `sources[target]`.
+        ### BEGIN SOLUTION
+        nodes, positions, vectors = [], [], []
+        error = y - b_dec
+        for source in clt.sources_of(target):
+            found, where, numbers, acts = latents[source]
+            written = acts[:, None] * clt.W_dec[source][target - source].detach().to(y)[numbers]
+            error = error.index_add(0, where, -written)
+            nodes.append(found)
+            positions.append(where)
+            vectors.append(written)
+        end = graph.node_range_dict[target][1]
+        nodes.append(torch.arange(end - graph.seq_len, end, device=error.device))
+        positions.append(torch.arange(graph.seq_len, device=error.device))
+        sources[target] = PlaceSources(torch.cat(nodes), torch.cat(positions), torch.cat([*vectors, error]))
+        ### END SOLUTION
+    return sources
+
+
+def compute_cross_layer_edges(
+    graph: GraphNodes,
+    sources: dict[int | str, PlaceSources],
+    batches: list[BackwardBatch],
+    run: FrozenRun,
+    progress: Callable[[int, int], None] | None = None,
+) -> Float[Tensor, "n_nodes n_nodes"]:
+    """Direct effects, [target, source]. A source that writes at several places has one edge: the sum over the places.
+
+    Args:
+        graph: the nodes.
+        sources: from `collect_sources`: what writes at "E" and into every layer.
+        batches, run: from chapter 3's `prepare_backward_batches` and `setup_attribution`.
+        progress: called with (targets done, targets in all) after every batch.
+    """
+    n_nodes, n_targets, n_done = len(graph), sum(len(batch.nodes) for batch in batches), 0
+    adjacency = graph.writing_vecs.new_zeros(n_nodes, n_nodes)
+    for batch in batches:
+        # Fill the rows of this batch's targets, `batch.global_start_idx` and the following. Chapter 3's
+        # `walk_back(run, batch.reading_vecs, batch.positions, batch.layers[0])` yields the places before the targets and the
+        # gradients there, (target, seq, d_model).
+        ### BEGIN SOLUTION
+        rows = adjacency[batch.global_start_idx : batch.global_start_idx + len(batch.nodes)]
+        for place, grad in walk_back(run, batch.reading_vecs, batch.positions, batch.layers[0]):
+            nodes, positions, vectors = sources[place]
+            effects = (grad[:, positions].to(vectors) * vectors).sum(-1)  # (target, source)
+            rows[:, nodes] += effects
+        ### END SOLUTION
+        n_done += len(batch.nodes)
+        if progress is not None:
+            progress(n_done, n_targets)
+    return adjacency
+
+
+def attribute_cross_layer(
+    model: TransformerBridge,
+    clt: CrossLayerTranscoder,
+    prompt: str,
+    n_output_nodes: int = 3,
+    start_posn: int | None = None,
+    top_k: int | None = None,
+    batch_size: int = 128,
+    node_threshold: float = 0.8,
+    edge_threshold: float = 0.85,
+    *,
+    target_tokens: Sequence[str | int] | None = None,
+    model_name: str | None = None,
+    dictionary_name: str = "",
+    progress: Callable[[int, int], None] | None = None,
+) -> AttributionResult:
+    """Trace a prompt through a cross-layer transcoder. Arguments, result and errors are those of chapter 3's `attribute`.
+
+    In the result, `graph.writing_vecs` has for each latent the sum of all that it writes.
+    """
+    check_fits(model, clt)
+    check_tracing_arguments(top_k, batch_size, node_threshold, edge_threshold)
+    tokens = tokenize_prompt(model, prompt)
+    start_posn = first_visible_position(model, tokens, start_posn)
+    token_ids = None if target_tokens is None else [token_id(model, token) for token in target_tokens]
+
+    with torch.inference_mode(False), torch.no_grad(), evaluating(model):
+        tokens = tokens.clone()
+        freeze = FreezeHooks(model)
+        cache = freeze.cache_frozen_values(tokens)
+        # as far as reading and freezing go, each layer's part is a transcoder like any other
+        layers = clt.weights().transcoders(name_of(model))
+        tc_hooks = TranscoderReplacementHooks(model, layers, cache)
+        reading_vecs, output_tokens = compute_salient_logits(model, freeze.logits, n_output_nodes, token_ids=token_ids)
+        graph = build_graph_nodes(
+            model, layers, cache, tc_hooks, reading_vecs, output_tokens, tokens, start_posn, top_k
+        )
+        sources = collect_sources(clt, graph, cache)
+        for layer in layers:
+            errors = sources[layer].nodes[-graph.seq_len :]
+            graph.writing_vecs[errors] = sources[layer].vectors[-graph.seq_len :].to(graph.writing_vecs)
+
+        run = setup_attribution(model, tokens, freeze, tc_hooks)
+        adjacency = compute_cross_layer_edges(
+            graph, sources, prepare_backward_batches(graph, batch_size), run, progress
+        )
+        bias = compute_bias(model, tokens, graph, freeze, tc_hooks)
+        values = compute_values(graph, run)
+        logit_weights = torch.tensor([token.prob for token in output_tokens]).to(adjacency)
+        kept_indices, pruned_matrix = prune_graph(
+            adjacency,
+            logit_weights,
+            graph.n_layers,
+            node_threshold,
+            edge_threshold,
+            graph.mask(NodeType.EMBEDDING),
+            graph.hidden,
+        )
+        if not bool(values.isfinite().all()):
+            raise ValueError("The model's activations on this prompt are not finite; load the model in float32.")
+        scores = compute_graph_scores(adjacency, logit_weights, graph)
+        scores["completeness_gap"] = float(completeness_gap(adjacency, bias, values).max())
+
+    return AttributionResult(
+        graph=graph,
+        adjacency_matrix=adjacency,
+        bias=bias,
+        values=values,
+        influence=compute_influence(adjacency, logit_weights, graph.n_layers),
+        kept_indices=kept_indices,
+        pruned_matrix=pruned_matrix,
+        prompt=prompt,
+        str_tokens=[node.str_token for node in graph.nodes[: graph.seq_len]],
+        node_threshold=node_threshold,
+        edge_threshold=edge_threshold,
+        model_name=name_of(model) if model_name is None else model_name,
+        dictionary_name=dictionary_name,
+        scores=scores,
+    )
+
+
+def check_fits(model: TransformerBridge, clt: CrossLayerTranscoder) -> None:
+    """Refuse a cross-layer transcoder of another model.
+
+    Raises:
+        ValueError: number of layers or width of the residual stream differ.
+    """
+    given, wanted = tuple(clt.b_dec.shape), (model.cfg.n_layers, model.cfg.d_model)
+    if given != wanted:
+        raise ValueError(
+            f"The cross-layer transcoder is made for {given[0]} layers of {given[1]} dimensions, but the model has "
+            f"{wanted[0]} layers of {wanted[1]}."
+        )

@@ -1,0 +1,111 @@
+"""Training: the recipe step by step, a break, and a small case whose answer is known."""
+
+import pytest
+import torch
+
+from solutions import chapter5_cross_layer_transcoders as chapter5
+from utils.grading import expect, expect_close, expect_equal
+
+CONFIG = chapter5.TrainingConfig(
+    width=11, steps=12, batch_size=32, learning_rate=1e-2, sparsity=0.5, dead_weight=0.05, dead_after=1, save_every=5
+)
+
+
+@pytest.fixture(scope="module")
+def store():
+    """Two layers; eight sparse features of the first input are written by both MLPs."""
+    generator = torch.Generator().manual_seed(0)
+    first, second = (torch.randn(600, 6, generator=generator) for _ in range(2))
+    read, write = torch.randn(6, 8, generator=generator), torch.randn(2, 8, 6, generator=generator)
+    features = (first @ read - 3).relu()
+    outputs = features @ write + torch.stack([0 * second, (second @ read - 3).relu() @ write[1]])
+    return chapter5.ActivationStore(torch.stack([first, second]), outputs + 1)
+
+
+def test_the_recipe_step_by_step(train_cross_layer_transcoder, store):
+    """Twelve steps give just the weights that the recipe gives."""
+    clt, history = train_cross_layer_transcoder(store, CONFIG)
+    expected, rows = step_by_step(store, CONFIG)
+    expect_equal(len(history), 12, "The number of rows in the history")
+    for key in ("step", "reconstruction", "sparsity", "active", "dead"):
+        found = torch.tensor([float(row[key]) for row in history])
+        expect_close(found, torch.tensor([row[key] for row in rows]), f"{key!r} of the history", 1e-3, 1e-4)
+    for name, weight in expected.items():
+        expect_close(dict(clt.named_parameters())[name], weight, f"{name} after 12 steps", rtol=2e-3, atol=2e-4)
+
+
+def test_gradients_may_be_off_outside(train_cross_layer_transcoder, store):
+    """Training works where gradients are switched off, and its results need none."""
+    config = chapter5.TrainingConfig(width=5, steps=3, batch_size=16, save_every=100)
+    seen = []
+    with torch.no_grad():
+        clt, history = train_cross_layer_transcoder(store, config, watch=lambda rows: seen.append(len(rows)))
+    start = chapter5.TrainingState.start(store, config).clt
+    moved = (clt.W_enc - start.W_enc).abs().max().item()
+    expect(moved > 1e-4, "The encoders must have been trained.", got=round(moved, 4))
+    expect_equal(seen, [3], "How long the history was when `watch` was called")
+
+
+def test_after_a_break_it_goes_on_where_it_stopped(train_cross_layer_transcoder, store, tmp_path):
+    """A training that was stopped and resumed gives the same weights as one without a break."""
+
+    class Stop(Exception):
+        pass
+
+    def stop(history):
+        if len(history) == 5:
+            raise Stop
+
+    path = tmp_path / "kept" / "checkpoint.pt"
+    with pytest.raises(Stop):
+        train_cross_layer_transcoder(store, CONFIG, path, stop)
+    clt, history = train_cross_layer_transcoder(store, CONFIG, path)
+    expect_equal([row["step"] for row in history], list(range(12)), "The steps in the history")
+    expected, _ = step_by_step(store, CONFIG)
+    for name in ("W_enc", "W_dec.0", "log_threshold"):
+        weight = dict(clt.named_parameters())[name]
+        expect_close(weight, expected[name], f"{name} after a break", rtol=2e-3, atol=2e-4)
+
+
+def test_a_checkpoint_of_another_training_is_refused(store, tmp_path):
+    """A checkpoint of another training is refused with a sentence."""
+    path = tmp_path / "checkpoint.pt"
+    chapter5.train_cross_layer_transcoder(store, CONFIG, path)
+    with pytest.raises(ValueError, match="another training"):
+        other = chapter5.TrainingConfig(width=11, steps=13)
+        chapter5.train_cross_layer_transcoder(store, other, path)
+
+
+def step_by_step(store, config):
+    """The recipe with Adam and the losses written out: the weights and the history."""
+    clt = chapter5.TrainingState.start(store, config).clt
+    weights = dict(clt.named_parameters())
+    first, second = ({name: torch.zeros_like(p) for name, p in weights.items()} for _ in range(2))
+    silent, rows = torch.zeros(2, config.width), []
+    for step in range(config.steps):
+        inputs, outputs = store.batch(step, config.batch_size)
+        dead = silent > config.dead_after
+        with torch.enable_grad():
+            made, acts = clt(inputs)
+            pre = torch.stack([x @ clt.W_enc[layer] + clt.b_enc[layer] for layer, x in enumerate(inputs)])
+            norms = clt.decoder_norms()
+            error = sum((made[layer] - outputs[layer]).square().mean() for layer in range(2))
+            sparsity = (config.sparsity_scale * norms[:, None] * acts).tanh().sum() / config.batch_size
+            lacking = (clt.log_threshold.exp()[:, None] - pre).clamp_min(0) * (norms * dead)[:, None]
+            revival = lacking.sum() / config.batch_size
+            weight = config.sparsity * step / config.steps
+            loss = error + weight * sparsity + config.dead_weight * revival
+            gradients = torch.autograd.grad(loss, list(weights.values()))
+        rate = config.learning_rate * min(1, (step + 1) / 30, 3 * (1 - step / config.steps))
+        with torch.no_grad():
+            for (name, p), g in zip(weights.items(), gradients):
+                first[name] = 0.9 * first[name] + 0.1 * g
+                second[name] = 0.99 * second[name] + 0.01 * g * g
+                mean, square = first[name] / (1 - 0.9 ** (step + 1)), second[name] / (1 - 0.99 ** (step + 1))
+                p -= rate * mean / (square.sqrt() + 1e-8)
+        fired = (acts > 0).any(1)
+        silent = torch.where(fired, 0.0, silent + 1)
+        active = (acts > 0).sum().item() / config.batch_size
+        numbers = {"reconstruction": error.item(), "sparsity": sparsity.item(), "active": active}
+        rows.append({"step": float(step)} | numbers | {"dead": dead.float().mean().item()})
+    return {name: p.detach() for name, p in weights.items()}, rows
