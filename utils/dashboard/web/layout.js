@@ -24,14 +24,28 @@ function cellsOf(graph) {
   return [...cells.values()];
 }
 
+/**
+ * What needs room: tokens and cells of a graph, and of one beside it with the same layers, so that both get the same rows and,
+ * counted from the end, the same columns. `first` is the column of the graph's own first token.
+ */
+function needsOf(graph) {
+  const alike = graphs.filter((other) => other.rows.length === graph.rows.length);
+  const count = Math.max(...alike.map((other) => other.tokens.length));
+  const tokens = Array(count).fill(0);
+  const cells = [];
+  for (const other of alike) {
+    const before = count - other.tokens.length;
+    other.tokens.forEach((text, pos) => (tokens[before + pos] = Math.max(tokens[before + pos], measure(token(text)))));
+    for (const cell of cellsOf(other)) cells.push({ ...cell, pos: before + cell.pos, mine: other === graph });
+  }
+  return { graph, alike, tokens, cells, first: count - graph.tokens.length };
+}
+
 /** Column widths for so many nodes beside each other: room for the token and the cell, and the spare room shared out by need. */
-function columnWidths(graph, cells, room, gap, most) {
-  const busiest = graph.tokens.map(() => 0);
+function columnWidths({ tokens, cells }, room, gap, most) {
+  const busiest = tokens.map(() => 0);
   for (const { pos, list } of cells) busiest[pos] = Math.max(busiest[pos], list.length);
-  const widths = graph.tokens.map((text, pos) => {
-    const forToken = Math.min(96, measure(token(text)) + 12);
-    return Math.max(30, forToken, Math.min(busiest[pos], most) * gap + 10);
-  });
+  const widths = tokens.map((width, pos) => Math.max(30, Math.min(96, width + 12), Math.min(busiest[pos], most) * gap + 10));
   const spare = Math.max(0, room - sum(widths));
   const need = busiest.map((n) => n + 0.3);
   const all = sum(need);
@@ -41,7 +55,7 @@ function columnWidths(graph, cells, room, gap, most) {
 const sum = (list) => list.reduce((a, b) => a + b, 0);
 
 /** Lines of nodes in every row: as many as its fullest cell needs. */
-function linesOf(graph, cells, perLine, answerLines) {
+function linesOf({ graph, cells }, perLine, answerLines) {
   const lines = graph.rows.map(() => 1);
   for (const { row, pos, list } of cells) lines[row] = Math.max(lines[row], Math.ceil(list.length / perLine[pos]));
   lines[lines.length - 1] = answerLines;
@@ -49,23 +63,23 @@ function linesOf(graph, cells, perLine, answerLines) {
 }
 
 /** One way to set out the columns and lines, and how much of it would have to be scrolled to. */
-function setting(graph, cells, roomX, roomY, gap, most) {
-  const widths = columnWidths(graph, cells, roomX - LEFT - 8, gap, most);
+function setting(needs, roomX, roomY, gap, most) {
+  const widths = columnWidths(needs, roomX - LEFT - 8, gap, most);
   const width = LEFT + sum(widths) + 8;
   const perLine = widths.map((w) => Math.max(1, Math.floor((w - 8) / gap)));
-  const answers = answerSpots(graph, width);
-  const lines = linesOf(graph, cells, perLine, answers.lines);
+  const answerLines = Math.max(...needs.alike.map((graph) => answerSpots(graph, width).lines));
+  const lines = linesOf(needs, perLine, answerLines);
   const height = FOOT + sum(lines.map((n) => n * gap + 8));
   const outside = Math.max(0, width / roomX - 1) + Math.max(0, height / roomY - 1);
-  return { gap, widths, width, perLine, answers, lines, outside };
+  return { gap, widths, width, perLine, lines, outside };
 }
 
 /** The setting that needs least scrolling; of several that need none, the first. */
-function bestSetting(graph, cells, roomX, roomY) {
+function bestSetting(needs, roomX, roomY) {
   let best = null;
   for (const gap of GAPS) {
     for (const most of PER_LINE) {
-      const found = setting(graph, cells, roomX, roomY, gap, most);
+      const found = setting(needs, roomX, roomY, gap, most);
       if (!best || found.outside < best.outside - 0.01) best = found;
       if (best.outside === 0) return best;
     }
@@ -75,8 +89,8 @@ function bestSetting(graph, cells, roomX, roomY) {
 
 /** Places for everything: {width, height, bottom, columns, rows, spots}. */
 function layout(graph, roomX, roomY) {
-  const cells = cellsOf(graph);
-  const { gap, widths, width, perLine, answers, lines } = bestSetting(graph, cells, roomX, roomY);
+  const needs = needsOf(graph);
+  const { gap, widths, width, perLine, lines } = bestSetting(needs, roomX, roomY);
   graph.gap = gap;
   const air = Math.min(18, Math.max(8, (roomY - FOOT - sum(lines) * gap) / lines.length)); // little where that saves scrolling
   const least = lines.map((n) => air + n * gap);
@@ -91,10 +105,12 @@ function layout(graph, roomX, roomY) {
     y += heights[row];
   }
   const spots = [];
-  for (const { row, pos, list } of cells) placeCell(list, rows[row].middle, starts[pos] + widths[pos] / 2, perLine[pos], gap, spots);
+  for (const { row, pos, list } of needs.cells.filter((cell) => cell.mine)) placeCell(list, rows[row].middle, starts[pos] + widths[pos] / 2, perLine[pos], gap, spots);
+  const answers = answerSpots(graph, width);
   const last = rows[rows.length - 1].middle;
   for (const { i, x, line } of answers.spots) spots[i] = { x, y: last + (line - (answers.lines - 1) / 2) * gap };
-  return { width, height: y + FOOT, bottom: y, columns: { starts, widths }, rows, spots };
+  const columns = { starts: starts.slice(needs.first), widths: widths.slice(needs.first) };
+  return { width, height: y + FOOT, bottom: y, columns, rows, spots };
 }
 
 function placeCell(list, middle, centre, perLine, gap, spots) {
@@ -161,7 +177,7 @@ function placeNames(graph, plan, shown) {
 
 function freeBox(graph, plan, i, w, taken) {
   const { x, y } = plan.spots[i];
-  const r = radius(graph, graph.nodes[i]) + 4;
+  const r = radius(graph, graph.nodes[i]) + (isOnlyHere(graph.nodes[i]) ? 7 : 4);
   const places = [[x + r, y - 6], [x - w / 2, y - r - 12], [x - w / 2, y + r], [x - r - w, y - 6]];
   places.push([x - 4, y - r - 12], [x + 4 - w, y - r - 12], [x - 4, y + r], [x + 4 - w, y + r]);
   for (const [left, top] of places) {

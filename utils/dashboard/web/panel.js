@@ -183,8 +183,8 @@ function groupPanel(graph, group) {
     make("div", { class: "head" }, title(group.id, visible(group.name), group.id), make("p", { class: "soft" }, facts), actions),
     make("div", { class: "scroll" },
       titledList("Members", members.map((node) => nodeRow(node, number(node.cum === null ? "" : percent(weightOf(node))))), ["influence"], "members"),
-      titledList("Inputs", links.filter((link) => link.target === at).map((link) => row(link, "source")), ["share"], "inputs"),
-      titledList("Outputs", links.filter((link) => link.source === at).map((link) => row(link, "target")), ["share"], "outputs")),
+      titledList("Inputs in the subgraph", links.filter((link) => link.target === at).map((link) => row(link, "source")), ["share"], "inputs"),
+      titledList("Outputs in the subgraph", links.filter((link) => link.source === at).map((link) => row(link, "target")), ["share"], "outputs")),
   ];
 }
 

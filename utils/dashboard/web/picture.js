@@ -20,6 +20,7 @@ class Picture {
     this.element.setAttribute("aria-label", graphs.length > 1 ? "Graph " + "AB"[graph.side] : "Attribution graph");
     this.svg.setAttribute("aria-label", "Nodes. Arrow keys go from node to node, Enter selects, P pins.");
     this.svg.addEventListener("keydown", (event) => this.key(event));
+    this.element.addEventListener("scroll", () => this.takeAlong());
   }
 
   /** Lay everything out for the room there is, and draw it. */
@@ -35,6 +36,12 @@ class Picture {
     this.drawShown();
     if (!this.drawn) this.element.scrollLeft = this.plan.width; // where it is wider than the page, begin at the answer
     this.drawn = true;
+  }
+
+  /** Scroll the graph beside this one to the same place: their rows and columns are the same. */
+  takeAlong() {
+    const { scrollLeft, scrollTop } = this.element;
+    for (const { element } of pictures) if (element !== this.element) element.scrollTo(scrollLeft, scrollTop);
   }
 
   /** Bands and columns behind the lines; names of rows and tokens beside them, where they stay while the graph scrolls. */
@@ -56,7 +63,7 @@ class Picture {
       const x = plan.columns.starts[pos];
       const width = plan.columns.widths[pos];
       const centre = round(x + width / 2);
-      if (pos) this.frame.append(draw("line", { class: "column", x1: x, x2: x, y1: 0, y2: plan.bottom }));
+      if (x > LEFT) this.frame.append(draw("line", { class: "column", x1: x, x2: x, y1: 0, y2: plan.bottom }));
       const label = draw("text", { class: "token", x: centre, y: 16, "text-anchor": "middle" }, fit(token(text), width - 4));
       label.append(draw("title", {}, token(text)));
       this.tokens.append(label, draw("text", { class: "index", x: centre, y: 30, "text-anchor": "middle" }, String(pos)));

@@ -1,6 +1,7 @@
 // The subgraph: pinned nodes as named boxes that can be dragged, grouped into supernodes, and looked at from near and far.
 
-const BOX = { height: 36, least: 64, most: 190, gap: 18, row: 62 };
+const BOX = { height: 34, least: 64, most: 190, gap: 18 };
+const PITCH = { few: 62, many: 48 }; // between rows: up to four, and more
 const STEP = 12; // pixels an arrow key moves a box
 
 // What is marked to become a group; gone when it has become one.
@@ -57,13 +58,14 @@ const boxWidth = (item) => Math.min(BOX.most, Math.max(BOX.least, measure(item.n
 function boxPlaces(side, items) {
   const rows = [...new Set(items.map((item) => item.row))].sort((a, b) => b - a);
   const columns = [...new Set(items.map((item) => Math.round(item.pos)))].sort((a, b) => a - b);
+  const pitch = rows.length <= 4 ? PITCH.few : PITCH.many;
   const places = [];
   rows.forEach((row, line) => {
     const list = items.map((item, k) => ({ item, k, w: boxWidth(item) })).filter(({ item }) => item.row === row);
     list.sort((a, b) => a.item.pos - b.item.pos || a.k - b.k);
-    const wanted = list.map(({ item }) => columns.indexOf(Math.round(item.pos)) * 104);
+    const wanted = list.map(({ item }) => columns.indexOf(Math.round(item.pos)) * 116);
     const xs = spread(wanted, list.map(({ w }) => w));
-    list.forEach(({ k, w }, n) => (places[k] = { x: xs[n], y: line * BOX.row, w, h: BOX.height }));
+    list.forEach(({ k, w }, n) => (places[k] = { x: xs[n], y: line * pitch, w, h: BOX.height }));
   });
   const { places: dragged } = state.sides[side];
   items.forEach((item, k) => {
@@ -86,10 +88,10 @@ function spread(wanted, widths) {
 /** [scale, x, y] that shows all boxes. */
 function fitted(places, width, height) {
   if (!places.length || !width || !height) return [1, 0, 0];
-  const left = Math.min(...places.map((p) => p.x - p.w / 2)) - 12;
-  const right = Math.max(...places.map((p) => p.x + p.w / 2)) + 12;
-  const top = Math.min(...places.map((p) => p.y - p.h / 2)) - 12;
-  const bottom = Math.max(...places.map((p) => p.y + p.h / 2)) + 12;
+  const left = Math.min(...places.map((p) => p.x - p.w / 2)) - 7;
+  const right = Math.max(...places.map((p) => p.x + p.w / 2)) + 7;
+  const top = Math.min(...places.map((p) => p.y - p.h / 2)) - 7;
+  const bottom = Math.max(...places.map((p) => p.y + p.h / 2)) + 7;
   const scale = Math.min(1.15, width / (right - left), height / (bottom - top));
   return [scale, width / 2 - (scale * (left + right)) / 2, height / 2 - (scale * (top + bottom)) / 2];
 }

@@ -67,7 +67,7 @@ function percent(x) {
 function plain(x) {
   const size = Math.abs(x);
   if (size >= 1e6 || (size > 0 && size < 1e-4)) return x.toExponential(1).replace("-", "−");
-  const digits = size >= 100 ? size.toFixed(0) : size.toPrecision(size < 0.1 ? 2 : 3);
+  const digits = size >= 100 ? size.toFixed(0) : size.toPrecision(size < 0.0995 ? 2 : 3);
   return (x < 0 ? "−" : "") + digits;
 }
 
