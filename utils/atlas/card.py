@@ -11,7 +11,8 @@ from sae_lens import JumpReLUSkipTranscoder
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from utils.atlas.corpus import IN_WORDS, Sentence
+from utils.atlas.clt import card_lines
+from utils.atlas.corpus import Sentence
 from utils.atlas.dictionaries import Activations
 from utils.atlas.evaluate import (
     NamedLatent,
@@ -24,24 +25,15 @@ from utils.atlas.evaluate import (
     name_groups,
     name_latents,
 )
+from utils.atlas.naming import CONCEPTS, values_of
 from utils.models import FIRES_ON
 
 GOOD_F1 = 0.8
 FAIR_F1 = 0.5  # from here on a latent gets the name of the concept with a question mark
-PROMPTS_A_CITY = 8  # two-hop prompts of each city to choose latents by, and as many others to test them on
+PROMPTS_A_CITY = 8  # two-hop prompts of each city to choose latents by, and others to test them on, at most
 
 # Sentences that are no questions, or are about people: no latents are looked for in them.
 LEFT_OUT = ("location", "named", "indirect object", "induction")
-# kind of concept -> families whose prompts have it, and where the sentence says its value
-CONCEPTS = {
-    "city": (("two-hop",), "city"),
-    "state or country": (("two-hop", "one-hop"), "place"),
-    "relation": (("two-hop", "one-hop"), "relation"),
-    "answer": (("two-hop", "one-hop"), "answer"),
-    "language": (IN_WORDS, "language"),
-    "concept of an opposite": (IN_WORDS, "concept"),
-    "digit": (("addition",), "digit"),
-}
 LANGUAGE_NAMES = {"en": "English", "fr": "French", "es": "Spanish"}
 LABELS = {
     "city": "{} (city)",
@@ -54,27 +46,23 @@ LABELS = {
 }
 
 
-def probe_sentences(sentences: list[Sentence], rng: random.Random) -> tuple[list[Sentence], list[Sentence]]:
-    """Two disjoint sets of prompts: one to choose latents by, one to test them on."""
-    by_city, others = defaultdict(list), []
+def probe_sentences(
+    sentences: list[Sentence], seen: set[str], rng: random.Random
+) -> tuple[list[Sentence], list[Sentence]]:
+    """Prompts to choose latents by, which the dictionaries were trained on, and others to test the latents on.
+
+    Args:
+        seen: prompts that the dictionaries were trained on.
+    """
+    groups = defaultdict(list)
     for sentence in sentences:
-        if sentence.family == "two-hop":
-            by_city[sentence.concepts["city"]].append(sentence)
-        elif sentence.family not in LEFT_OUT:
-            others.append(sentence)
+        if sentence.family not in LEFT_OUT:
+            groups[sentence.prompt in seen, sentence.concepts.get("city")].append(sentence)
     choose, test = [], []
-    for group in by_city.values():
-        drawn = rng.sample(group, 2 * PROMPTS_A_CITY)
-        choose += drawn[:PROMPTS_A_CITY]
-        test += drawn[PROMPTS_A_CITY:]
-    others = rng.sample(others, len(others) // 2 * 2)
-    return choose + others[::2], test + others[1::2]
-
-
-def values_of(kind: str, sentences: list[Sentence]) -> list[str | None]:
-    """The value of a kind of concept for every sentence, None where it has none."""
-    families, key = CONCEPTS[kind]
-    return [s.concepts[key] if s.family in families else None for s in sentences]
+    for (trained_on, city), group in groups.items():
+        drawn = group if city is None else rng.sample(group, min(PROMPTS_A_CITY, len(group)))
+        (choose if trained_on else test).extend(drawn)
+    return choose, test
 
 
 def name_all(
@@ -123,20 +111,21 @@ def measure(
     model: TransformerBridge,
     transcoders: dict[int, JumpReLUSkipTranscoder],
     sentences: list[Sentence],
+    seen: set[str],
     activations: Activations,
-    rng: random.Random,
     questions: int,
     exchanges: int,
 ) -> tuple[dict, list[NamedLatent]]:
     """Every number of the model card, and the latents that can be named.
 
     Args:
+        seen: prompts that the dictionaries were trained on.
         activations: of sentences that the dictionaries were not trained on.
         questions: how many questions of each family are asked at most.
         exchanges: how many pairs of prompts exchange their latents.
     """
-    tokenizer = model.tokenizer
-    choose, test = probe_sentences(sentences, rng)
+    tokenizer, rng = model.tokenizer, random.Random(0)
+    choose, test = probe_sentences(sentences, seen, rng)
     found = [(latents_of(model, transcoders, encode_prompts(group, tokenizer)), group) for group in (choose, test)]
     summary, named = name_all(*found)
     two_hop = [s for s in sentences if s.family == "two-hop"]
@@ -270,6 +259,7 @@ def card_text(metrics: dict) -> str:
             f"| {row['layer']} | {_percent(row['unexplained'])} | {row['active']:.1f} | {_percent(row['dead'])} |"
             for row in metrics["saes"]
         ),
+        *(card_lines(metrics["clt"]) if "clt" in metrics else ()),
         "",
         f"With every MLP replaced (no error terms), {_percent(metrics['kept_two_hop'])} of the two-hop answers and "
         f"{_percent(metrics['kept_all'])} of all answers are kept.",

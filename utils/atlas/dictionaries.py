@@ -3,6 +3,7 @@
 A transcoder explains `y`, what an MLP adds to the residual stream, from `x`, what it reads:
 `y ≈ JumpReLU(x @ W_enc + b_enc) @ W_dec + b_dec + x @ W_skip.T` (Dunefsky et al. 2024; skip: Paulo et al. 2025).
 Training is BatchTopK (Bussmann et al. 2024) with a nested first part (Matryoshka, Bussmann et al. 2025), then fixed thresholds.
+Some layers also have named latents, each told at which tokens to fire (supervised dictionaries: Makelov et al. 2024).
 """
 
 import copy
@@ -24,7 +25,7 @@ from utils.atlas.tokenizer import EOS_ID, PAD_ID
 class DictionaryConfig:
     """Size of one layer's transcoder and how it is trained."""
 
-    width: int = 1536
+    width: int = 1536  # named latents come on top
     first: int = 512  # the first latents explain `y` on their own, one a token; the others refine what they say
     active: float = 9.0  # how many of the others a token has, on average over a batch
     steps: int = 3000
@@ -39,8 +40,21 @@ class DictionaryConfig:
     unexplained: float = 0.048
     skip_shrinkage: float = 3.0  # keeps the skip small, so that what an MLP says is said by latents
     rare: int = 5  # latents that fire on fewer of the training tokens are left out in the end
+    naming: float = 0.1  # weight of the loss that tells named latents where to fire
+    naming_steps: int = 400  # steps of logistic regression that named latents start from
     auxiliary: int = 32  # dead latents that are given the error to explain
     dead_after: int = 100  # a latent is dead when it has been silent for so many batches
+
+
+NOTHING, UNKNOWN = -1, -2
+
+
+@dataclass(frozen=True)
+class Names:
+    """Which named latent of one layer is to fire at every token: its number, `NOTHING`, or `UNKNOWN`."""
+
+    count: int
+    wanted: Int[Tensor, " token"]
 
 
 @dataclass
@@ -92,25 +106,31 @@ def least_squares(
 
 
 class SkipTranscoder(torch.nn.Module):
-    """A skip transcoder in training: inputs and outputs scaled to mean square 1 per dimension."""
+    """A skip transcoder in training: inputs and outputs scaled to mean square 1 per dimension.
 
-    def __init__(self, x: Tensor, y: Tensor, config: DictionaryConfig):
+    The first `named` latents have names, the `config.first` behind them explain `y` on their own, the others refine.
+    """
+
+    def __init__(self, x: Tensor, y: Tensor, config: DictionaryConfig, named: int = 0):
         super().__init__()
+        width = named + config.width
         self.config = config
+        self.named, self.coarse = named, named + config.first
         self.x_scale = x.pow(2).mean().sqrt()
         self.y_scale = (y - y.mean(0)).pow(2).mean().sqrt()
         skip, bias = least_squares(x / self.x_scale, y / self.y_scale, config.skip_shrinkage)
         d_in, d_out = x.shape[1], y.shape[1]
-        directions = torch.nn.functional.normalize(torch.randn(config.width, d_out), dim=1)
+        directions = torch.nn.functional.normalize(torch.randn(width, d_out), dim=1)
         self.W_dec = torch.nn.Parameter(directions)
-        self.W_enc = torch.nn.Parameter((torch.randn(d_in, config.width)) / d_in**0.5)
-        self.b_enc = torch.nn.Parameter(torch.zeros(config.width))
+        self.W_enc = torch.nn.Parameter(torch.randn(d_in, width) / d_in**0.5)
+        self.b_enc = torch.nn.Parameter(torch.zeros(width))
         self.b_dec = torch.nn.Parameter(bias)
         self.register_buffer("W_skip", skip)  # not trained: it would take over whatever is nearly linear
         self.register_buffer("highest", torch.zeros(config.first))  # running maximum of each of the first latents
         self.register_buffer("lowest", torch.zeros(()))  # running mean of the least that BatchTopK keeps
-        self.register_buffer("raised", torch.zeros(config.width))  # thresholds after sharpening
-        self.register_buffer("silent", torch.zeros(config.width))
+        self.register_buffer("raised", torch.zeros(width))  # thresholds after sharpening
+        self.register_buffer("silent", torch.zeros(width))
+        self.register_buffer("gain", torch.ones(named))  # from a named latent's activation to log-odds of its name
 
     def pre_activations(self, x: Float[Tensor, "token d_in"]) -> Float[Tensor, "token latent"]:
         return torch.relu(x @ self.W_enc + self.b_enc)
@@ -119,7 +139,8 @@ class SkipTranscoder(torch.nn.Module):
     def threshold(self) -> Float[Tensor, " latent"]:
         """Where every latent begins to count. What excites one of the first only a little, another explains better."""
         others = self.lowest.expand(self.config.width - self.config.first)
-        kept = torch.cat([torch.maximum(self.lowest, self.config.threshold_height * self.highest), others])
+        first = torch.maximum(self.lowest, self.config.threshold_height * self.highest)
+        kept = torch.cat([torch.zeros_like(self.gain), first, others])
         return torch.maximum(kept, self.raised)
 
     @torch.no_grad()
@@ -130,19 +151,20 @@ class SkipTranscoder(torch.nn.Module):
         """
         highest = torch.stack([self.pre_activations(part).amax(0) for part in x.split(4096)]).amax(0)
         self.raised = height * highest
+        self.raised[: self.named] = 0.0
 
     def select(self, pre: Float[Tensor, "token latent"], fixed: bool) -> Float[Tensor, "token latent"]:
-        """Of the first latents keep each token's largest, of the others the batch's largest; or all above the threshold."""
+        """All above the threshold; or the named, of the first latents each token's largest, of the others the batch's."""
         if fixed:
             return pre * (pre > self.threshold)
-        first, others = pre[:, : self.config.first], pre[:, self.config.first :]
+        named, first, others = pre.tensor_split([self.named, self.coarse], dim=1)
         sample = others.detach()[::8]  # to find where to cut, an eighth of the batch is enough
         lowest = sample.flatten().topk(int(self.config.active * len(sample)), sorted=False).values.min()
         self.highest = torch.maximum(self.highest * 0.998, first.detach().amax(0))
         self.lowest.lerp_(lowest, 0.02 if self.lowest > 0 else 1.0)
         best = first.max(1, keepdim=True)
         return torch.cat(
-            [torch.zeros_like(first).scatter(1, best.indices, best.values), others * (others >= lowest)], dim=1
+            [named, torch.zeros_like(first).scatter(1, best.indices, best.values), others * (others >= lowest)], dim=1
         )
 
     @torch.no_grad()
@@ -156,8 +178,8 @@ class SkipTranscoder(torch.nn.Module):
         return squared / ((y - y.mean(0)) / self.y_scale).pow(2).sum().item()
 
     def losses(self, x: Tensor, y: Tensor, fixed: bool) -> Float[Tensor, ""]:
-        """Mean squared error of the first latents alone and of all, plus what dead latents leave of the error."""
-        cut = self.config.first
+        """Mean squared error of named and first latents alone and of all, plus what dead latents leave of the error."""
+        cut = self.coarse
         with torch.autocast("cpu", torch.bfloat16):
             pre = self.pre_activations(x)
             acts = self.select(pre, fixed)
@@ -176,6 +198,12 @@ class SkipTranscoder(torch.nn.Module):
                 revived = torch.zeros_like(pre).scatter(1, best.indices, best.values) @ self.W_dec
             loss = loss + (residual - revived).pow(2).mean() / 32
         return loss
+
+    def naming_loss(self, x: Float[Tensor, "token d_in"], wanted: Int[Tensor, " token"]) -> Float[Tensor, ""]:
+        """Cross-entropy of "this named latent fires" against where it is to fire, summed over the latents."""
+        known = wanted != UNKNOWN
+        score = (x[known] @ self.W_enc[:, : self.named] + self.b_enc[: self.named]) * self.gain
+        return log_loss(score, wanted[known])
 
     @torch.no_grad()
     def unit_decoders(self) -> None:
@@ -216,31 +244,90 @@ class SkipTranscoder(torch.nn.Module):
         return transcoder
 
 
-def train_transcoder(
-    x: Float[Tensor, "token d_in"], y: Float[Tensor, "token d_out"], config: DictionaryConfig, seed: int, title: str
-) -> SkipTranscoder:
+@dataclass
+class TrainingSet:
+    """What one layer's MLP reads and writes, and where its named latents are to fire."""
+
+    x: Float[Tensor, "token d_in"]
+    y: Float[Tensor, "token d_out"]
+    names: Names
+
+
+def log_loss(score: Float[Tensor, "token name"], wanted: Int[Tensor, " token"]) -> Float[Tensor, ""]:
+    """Cross-entropy of log-odds `score` against the one name wanted at each token, or none; a sum over the names."""
+    target = torch.zeros_like(score)
+    row = (wanted != NOTHING).nonzero().flatten()
+    target[row, wanted[row]] = 1.0
+    return torch.nn.functional.binary_cross_entropy_with_logits(score, target, reduction="sum") / len(score)
+
+
+def start_named(transcoder: SkipTranscoder, data: TrainingSet, title: str) -> None:
+    """Let every named latent read what tells its name (logistic regression), and write the mean of what its MLP then writes.
+
+    Half of every batch are tokens with a name, however rare they are.
+    """
+    config, count, wanted = transcoder.config, data.names.count, data.names.wanted
+    mean, spread = data.x.mean(0), data.x.std(0).clamp_min(1e-6)
+    weight = torch.zeros(data.x.shape[1], count, requires_grad=True)
+    bias = torch.full((count,), -3.0, requires_grad=True)
+    optimizer = torch.optim.Adam([weight, bias], lr=0.05)
+    with_name, without = ((wanted >= 0).nonzero().flatten(), (wanted == NOTHING).nonzero().flatten())
+    half = config.batch_size // 2
+    for step in tqdm(range(config.naming_steps), desc=f"{title}, names", leave=False, disable=None):
+        optimizer.param_groups[0]["lr"] = 0.05 * (1 - step / config.naming_steps)
+        index = torch.cat([rows[torch.randint(len(rows), (half,))] for rows in (with_name, without)])
+        log_loss((data.x[index] - mean) / spread @ weight + bias, wanted[index]).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    weight = weight.detach() / spread[:, None]
+    install_names(transcoder, data, weight, bias.detach() - mean @ weight)
+
+
+@torch.no_grad()
+def install_names(
+    transcoder: SkipTranscoder, data: TrainingSet, weight: Float[Tensor, "d_in name"], bias: Float[Tensor, " name"]
+) -> None:
+    """Scale log-odds to activations: at its own tokens a latent then writes, on average, what the skip leaves over."""
+    count = data.names.count
+    rows = (data.names.wanted >= 0).nonzero().flatten()
+    name = data.names.wanted[rows]
+    x, y = data.x[rows], data.y[rows] / transcoder.y_scale
+    left = y - x / transcoder.x_scale @ transcoder.W_skip.T - transcoder.b_dec
+    times = torch.bincount(name, minlength=count).clamp_min(1)
+    writes = torch.zeros(count, y.shape[1]).index_add_(0, name, left) / times[:, None]
+    score = ((x @ weight + bias)[torch.arange(len(rows)), name]).clamp_min(1.0)
+    score = (torch.zeros(count).index_add_(0, name, score) / times).clamp_min(1.0)
+    transcoder.gain.copy_(score / writes.norm(dim=1).clamp_min(1e-3))
+    transcoder.W_enc[:, :count] = weight * transcoder.x_scale / transcoder.gain
+    transcoder.b_enc[:count] = bias / transcoder.gain
+    transcoder.W_dec[:count] = torch.nn.functional.normalize(writes, dim=1)
+
+
+def train_transcoder(data: TrainingSet, config: DictionaryConfig, seed: int, title: str) -> SkipTranscoder:
     """Train one layer's transcoder: which latents there are, then their thresholds, then sharper ones."""
     torch.manual_seed(seed)
-    transcoder = SkipTranscoder(x, y, config)
+    transcoder = SkipTranscoder(data.x, data.y, config, data.names.count)
+    if data.names.count:
+        start_named(transcoder, data, title)
     fixed_from = int(config.steps * (1 - config.threshold_share))
-    fit(transcoder, x, y, range(config.steps), fixed_from, title)
-    sharpen(transcoder, x, y, title)
+    fit(transcoder, data, range(config.steps), fixed_from, title)
+    sharpen(transcoder, data, title)
     return transcoder
 
 
-def sharpen(transcoder: SkipTranscoder, x: Tensor, y: Tensor, title: str) -> None:
+def sharpen(transcoder: SkipTranscoder, data: TrainingSet, title: str) -> None:
     """Raise the thresholds round by round, and take the last round back when it leaves too much unexplained."""
     config = transcoder.config
     for height in config.sharpen_heights:
         before = copy.deepcopy(transcoder.state_dict())
-        transcoder.raise_thresholds(x / transcoder.x_scale, height)
-        fit(transcoder, x, y, range(config.sharpen_steps), 0, f"{title}, thresholds at {height}")
-        if transcoder.unexplained(x[:50_000], y[:50_000]) > config.unexplained:
+        transcoder.raise_thresholds(data.x / transcoder.x_scale, height)
+        fit(transcoder, data, range(config.sharpen_steps), 0, f"{title}, thresholds at {height}")
+        if transcoder.unexplained(data.x[:50_000], data.y[:50_000]) > config.unexplained:
             transcoder.load_state_dict(before)
             return
 
 
-def fit(transcoder: SkipTranscoder, x: Tensor, y: Tensor, steps: range, fixed_from: int, title: str) -> None:
+def fit(transcoder: SkipTranscoder, data: TrainingSet, steps: range, fixed_from: int, title: str) -> None:
     """Adam with a short warm-up and a linear decay; thresholds are fixed from step `fixed_from` on."""
     config = transcoder.config
     optimizer = torch.optim.Adam(transcoder.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
@@ -248,8 +335,11 @@ def fit(transcoder: SkipTranscoder, x: Tensor, y: Tensor, steps: range, fixed_fr
     for step in progress:
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * min(1.0, (step + 1) / 50, 1.02 - step / len(steps))
-        index = torch.randint(x.shape[0], (config.batch_size,))
-        loss = transcoder.losses(x[index] / transcoder.x_scale, y[index] / transcoder.y_scale, step >= fixed_from)
+        index = torch.randint(data.x.shape[0], (config.batch_size,))
+        x, y = data.x[index] / transcoder.x_scale, data.y[index] / transcoder.y_scale
+        loss = transcoder.losses(x, y, step >= fixed_from)
+        if data.names.count:
+            loss = loss + config.naming * transcoder.naming_loss(x, data.names.wanted[index])
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -258,15 +348,26 @@ def fit(transcoder: SkipTranscoder, x: Tensor, y: Tensor, steps: range, fixed_fr
             progress.set_postfix(error=f"{loss.item():.3f}")
 
 
+def save_half(transcoder: JumpReLUSkipTranscoder, folder: Path) -> None:
+    """Save in float16, which costs nothing that can be measured and halves the size."""
+    transcoder.cfg.dtype = "float16"
+    transcoder.half().save_model(folder)
+
+
 def train_all(
-    activations: Activations, config: DictionaryConfig, folder: Path, seed: int
+    activations: Activations, names: dict[int, Names], config: DictionaryConfig, folder: Path, seed: int
 ) -> dict[int, JumpReLUSkipTranscoder]:
-    """Train or, where `folder` holds them already, read the transcoders of all layers."""
-    transcoders = {}
+    """Train or, where `folder` holds them already, read the transcoders of all layers.
+
+    Args:
+        names: of the layers that have named latents, for the tokens of `activations`.
+    """
+    transcoders, nameless = {}, Names(0, torch.full_like(activations.tokens, NOTHING))
     for layer, (x, y) in enumerate(zip(activations.x, activations.y, strict=True)):
         place = folder / f"layer_{layer}"
         if not (place / "cfg.json").exists():
-            trained = train_transcoder(x, y, config, seed + layer, f"transcoder {layer}")
-            trained.export(layer, trained.frequent(x)).save_model(place)
-        transcoders[layer] = JumpReLUSkipTranscoder.load_from_disk(place)
+            data = TrainingSet(x, y, names.get(layer, nameless))
+            trained = train_transcoder(data, config, seed + layer, f"transcoder {layer}")
+            save_half(trained.export(layer, trained.frequent(x)), place)
+        transcoders[layer] = JumpReLUSkipTranscoder.load_from_disk(place, dtype="float32")
     return transcoders

@@ -85,6 +85,7 @@ class Rows:
 
     tokens: Int[Tensor, "row position"]
     weights: Float[Tensor, "row position"]
+    sentences: list[Sentence]
 
 
 def encode_rows(
@@ -96,14 +97,14 @@ def encode_rows(
     """
     prompts = tokenizer([s.prompt for s in sentences])["input_ids"]
     texts = tokenizer([s.text for s in sentences])["input_ids"]
-    kept = [(p, t) for p, t in zip(prompts, texts, strict=True) if len(t) < length]
+    kept = [(p, t, s) for p, t, s in zip(prompts, texts, sentences, strict=True) if len(t) < length]
     tokens = torch.full((len(kept), length), tokenizer.pad_token_id)
     weights = torch.zeros(len(kept), length)
-    for row, (prompt, text) in enumerate(kept):
+    for row, (prompt, text, _) in enumerate(kept):
         tokens[row, : len(text) + 1] = torch.tensor([*text, tokenizer.eos_token_id])
         weights[row, 1 : len(prompt)] = prompt_weight
         weights[row, len(prompt) : len(text) + 1] = 1.0
-    return Rows(tokens, weights)
+    return Rows(tokens, weights, [sentence for _, _, sentence in kept])
 
 
 def batches(families: dict[str, Rows], batch_size: int, seed: int, start: int) -> Iterator[Rows]:
@@ -114,12 +115,13 @@ def batches(families: dict[str, Rows], batch_size: int, seed: int, start: int) -
     offsets = counts.cumsum(0) - counts
     tokens = torch.cat([families[name].tokens for name in names])
     weights = torch.cat([families[name].weights for name in names])
+    sentences = [sentence for name in names for sentence in families[name].sentences]
     step = start
     while True:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         family = torch.multinomial(shares, batch_size, replacement=True, generator=generator)
         index = offsets[family] + (torch.rand(batch_size, generator=generator) * counts[family]).long()
-        yield Rows(tokens[index], weights[index])
+        yield Rows(tokens[index], weights[index], [sentences[i] for i in index.tolist()])
         step += 1
 
 

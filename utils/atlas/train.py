@@ -3,13 +3,12 @@
     python -m utils.atlas.train                # everything, under 90 minutes on 2 cores; run again to resume
     python -m utils.atlas.train --miniature --out DIR   # the same steps on a toy size, in under a minute
 
-Stages: tokenizer, language model, activations, transcoders, SAEs, measurements. Each writes its result into the work folder
-and is skipped when that is already there.
+Stages: tokenizer, language model, activations, transcoders, SAEs, cross-layer transcoder, measurements. Each writes its result
+into the work folder and is skipped when that is already there.
 """
 
 import argparse
 import json
-import random
 import shutil
 import time
 from dataclasses import asdict, dataclass, field
@@ -20,10 +19,13 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedTokenizerFast
 
 from utils.atlas.card import label_latents, measure, write_card
+from utils.atlas.clt import SENTENCES as SENTENCES_FOR_CLT
+from utils.atlas.clt import CltConfig, build_clt
 from utils.atlas.corpus import FAMILIES, Sentence, all_sentences, tokenizer_texts
 from utils.atlas.dictionaries import Activations, DictionaryConfig, collect, train_all
 from utils.atlas.interchange import Partners
 from utils.atlas.language_model import ModelConfig, Rows, batches, encode_rows, train_model
+from utils.atlas.naming import NAMED, names_for
 from utils.atlas.saes import SENTENCES, SaeConfig, build_saes
 from utils.atlas.tokenizer import train_tokenizer
 from utils.atlas.world import load_world
@@ -38,9 +40,12 @@ class Recipe:
 
     model: ModelConfig = field(default_factory=ModelConfig)
     dictionaries: DictionaryConfig = field(default_factory=DictionaryConfig)
+    named: dict[int, dict[str, str]] = field(default_factory=lambda: NAMED)
     sentences_for_dictionaries: int = 24_000
     saes: SaeConfig = field(default_factory=SaeConfig)
     sentences_for_saes: int = SENTENCES
+    clt: CltConfig = field(default_factory=CltConfig)
+    sentences_for_clt: int = SENTENCES_FOR_CLT
     questions: int = 1000  # asked per family for the model card
     exchanges: int = 200
     seed: int = 0
@@ -52,9 +57,12 @@ MINIATURE = Recipe(
         vocab_size=600, n_layers=2, d_model=32, d_mlp=64, steps=40, batch_size=32, sequence_length=32, compile=False
     ),
     dictionaries=DictionaryConfig(width=64, first=16, active=2, steps=40, sharpen_steps=10, batch_size=256),
+    named={0: {"digit": "subject"}},
     sentences_for_dictionaries=400,
     saes=SaeConfig(width=48, active=4, steps=20, batch_size=128),
     sentences_for_saes=200,
+    clt=CltConfig(width=40, steps=20, batch_size=128, save_every=8),
+    sentences_for_clt=400,
     questions=50,
     exchanges=5,
 )
@@ -115,10 +123,11 @@ def bridge(folder: Path) -> TransformerBridge:
 
 def collect_for_dictionaries(
     model: TransformerBridge, rows: dict[str, Rows], count: int, seed: int
-) -> tuple[Activations, Activations]:
-    """Activations on `count` sentences to train on, and on a tenth as many to measure on."""
+) -> tuple[Rows, Activations, Activations]:
+    """`count` sentences to train on with their activations, and activations on a quarter as many to measure on."""
     stream = batches(rows, count, seed + 1, 0)
-    return collect(model, next(stream).tokens), collect(model, next(stream).tokens[: max(100, count // 10)])
+    training, testing = next(stream), next(stream).tokens[: max(100, count // 4)]
+    return training, collect(model, training.tokens), collect(model, testing)
 
 
 def build(recipe: Recipe, work: Path, out: Path) -> None:
@@ -130,13 +139,15 @@ def build(recipe: Recipe, work: Path, out: Path) -> None:
     folder = build_language_model(recipe, sentences, work)
     model = bridge(folder)
     rows = training_rows(sentences, model.tokenizer, recipe.model)
-    training, testing = collect_for_dictionaries(model, rows, recipe.sentences_for_dictionaries, recipe.seed)
-    transcoders = train_all(training, recipe.dictionaries, work / "transcoders", recipe.seed)
+    read, training, testing = collect_for_dictionaries(model, rows, recipe.sentences_for_dictionaries, recipe.seed)
+    names = names_for(read, model.tokenizer, recipe.named)
+    transcoders = train_all(training, names, recipe.dictionaries, work / "transcoders", recipe.seed)
     _, sae_rows = build_saes(model, rows, recipe.sentences_for_saes, recipe.saes, work / "saes", recipe.seed)
     metrics, named = measure(
-        model, transcoders, sentences, testing, random.Random(recipe.seed), recipe.questions, recipe.exchanges
+        model, transcoders, sentences, {s.prompt for s in read.sentences}, testing, recipe.questions, recipe.exchanges
     )
     metrics["saes"] = sae_rows
+    metrics["clt"] = build_clt(model, transcoders, sentences, rows, recipe, work / "clt")
     metrics["minutes"] = (time.time() - started) / 60
     metrics["recipe"] = asdict(recipe)
     tokens = [model.tokenizer.decode([token]) for token in testing.tokens.tolist()]
@@ -151,6 +162,7 @@ def install(work: Path, out: Path, labels: dict) -> None:
     shutil.copytree(work / "model", part / "model")
     shutil.copytree(work / "transcoders", part / "transcoders")
     shutil.copytree(work / "saes", part / "saes")
+    shutil.copytree(work / "clt", part / "clt")
     (part / "labels.json").write_text(json.dumps(labels, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     shutil.rmtree(out / "weights", ignore_errors=True)
     part.replace(out / "weights")

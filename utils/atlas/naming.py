@@ -1,0 +1,58 @@
+"""What a latent can stand for, and at which token of a sentence: used to train latents with names, and to look for them."""
+
+from collections.abc import Mapping
+
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from utils.atlas.corpus import IN_WORDS, Sentence
+from utils.atlas.dictionaries import NOTHING, UNKNOWN, Names
+from utils.atlas.evaluate import encode_prompts
+from utils.atlas.language_model import Rows
+from utils.atlas.tokenizer import EOS_ID, PAD_ID
+
+# kind of concept -> families whose prompts have it, and where the sentence says its value
+CONCEPTS = {
+    "city": (("two-hop",), "city"),
+    "state or country": (("two-hop", "one-hop"), "place"),
+    "relation": (("two-hop", "one-hop"), "relation"),
+    "answer": (("two-hop", "one-hop"), "answer"),
+    "language": (IN_WORDS, "language"),
+    "concept of an opposite": (IN_WORDS, "concept"),
+    "digit": (("addition",), "digit"),
+}
+# Layer -> kinds whose values are given a latent of their own, and the position where it is to fire.
+NAMED = {
+    0: {"city": "subject", "concept of an opposite": "subject", "digit": "subject"},
+    3: {"state or country": "subject"},
+    4: {"answer": "last"},
+}
+ELSEWHERE = ("location", "named")  # families that speak of the same things at other places: nothing is asked of them
+
+
+def values_of(kind: str, sentences: list[Sentence]) -> list[str | None]:
+    """The value of a kind of concept for every sentence, None where it has none."""
+    families, key = CONCEPTS[kind]
+    return [s.concepts[key] if s.family in families else None for s in sentences]
+
+
+def names_for(
+    rows: Rows, tokenizer: PreTrainedTokenizerFast, named: Mapping[int, Mapping[str, str]]
+) -> dict[int, Names]:
+    """For each layer with named latents, which of them is to fire at every token that `dictionaries.collect` keeps."""
+    prompts = encode_prompts(rows.sentences, tokenizer)
+    positions = {"subject": prompts.subject, "last": prompts.last}
+    used = (rows.tokens != PAD_ID) & (rows.tokens != EOS_ID)
+    nothing = torch.full_like(rows.tokens, NOTHING)
+    nothing[torch.tensor([s.family in ELSEWHERE for s in rows.sentences])] = UNKNOWN
+    found = {}
+    for layer, kinds in named.items():
+        wanted, count = nothing.clone(), 0
+        for kind, position in kinds.items():
+            values = values_of(kind, rows.sentences)
+            number = {value: count + i for i, value in enumerate(sorted({v for v in values if v}))}
+            row = torch.tensor([i for i, value in enumerate(values) if value], dtype=torch.long)
+            wanted[row, positions[position][row]] = torch.tensor([number[v] for v in values if v], dtype=torch.long)
+            count += len(number)
+        found[layer] = Names(count, wanted[used])
+    return found
