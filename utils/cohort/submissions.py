@@ -63,7 +63,7 @@ def find_students(place: Path) -> list[Student]:
             student.others.append(file.path)
     # a file at the top that is no notebook, a list of names say, hands nothing in
     found = [student for student in students.values() if student.files or "/" in student.others[0]]
-    if not any(student.files for student in found):
+    if not found:
         raise NoSubmissions(f"{place} has no notebooks (.ipynb).")
     return sorted(found, key=lambda student: (student.name, student.number))
 

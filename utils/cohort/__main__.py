@@ -1,0 +1,151 @@
+"""`python -m utils.cohort release | grade | gradescope`: for who teaches. See instructions/instructors.md."""
+
+import argparse
+import base64
+import json
+import sys
+from pathlib import Path
+
+from utils.cohort import sandbox
+from utils.cohort.batch import Options, grade_all
+from utils.cohort.gradescope import pack_autograder
+from utils.cohort.page import as_page
+from utils.cohort.release import NoRelease, release
+from utils.cohort.reports import as_classroom, as_gradescope, as_markdown, file_names
+from utils.cohort.submissions import NoSubmissions, find_students
+from utils.cohort.table import as_csv, rows_of, statuses
+from utils.cohort.workers import WorkerLost
+from utils.grading.course import Outline, chapters, root_above
+from utils.grading.session import CollectionError
+from utils.notebooks.course import write
+from utils.notebooks.reading import CourseError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code 0: done, 1: it could not be done, and one sentence says why."""
+    options = parser().parse_args(arguments)
+    try:
+        course = chapters(root_above(Path.cwd()))
+        options.work(options, chosen(course, options.chapters))
+        return 0
+    except (CourseError, CollectionError, NoSubmissions, NoRelease, WorkerLost) as error:
+        print(error, file=sys.stderr)
+    except OSError as error:
+        print(f"{error.filename}: {error.strerror}." if error.filename else error, file=sys.stderr)
+    except KeyboardInterrupt:
+        print("Stopped. The same command goes on from here.", file=sys.stderr)
+    return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    top = argparse.ArgumentParser(prog="python -m utils.cohort", description="Hand out, grade, pack an autograder.")
+    commands = top.add_subparsers(required=True)
+
+    command = commands.add_parser("release", help="write the notebooks that students get")
+    command.add_argument("--chapters", metavar="N-M", help="such as 1-3 or 1,3; all by default")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new or empty folder")
+    command.add_argument("--no-hints", action="store_true", help="leave the folded hints out")
+    command.add_argument("--no-solutions", action="store_true", help="leave the folded solutions out")
+    command.add_argument("--repository", metavar="URL", help="your fork; by default the address in pyproject.toml")
+    command.set_defaults(work=run_release)
+
+    command = commands.add_parser("grade", help="grade a folder or a zip of notebooks")
+    command.add_argument("submissions", type=Path)
+    command.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="for grades, reports, and results so far"
+    )
+    command.add_argument("--chapters", metavar="N-M", help="only notebooks of these chapters count")
+    command.add_argument(
+        "--jobs", type=at_least(1), default=1, metavar="N", help="how many notebooks at a time (default: 1)"
+    )
+    command.add_argument(
+        "--timeout",
+        type=at_least(1),
+        default=60,
+        metavar="S",
+        help="seconds of processor time for an exercise (default: 60)",
+    )
+    command.add_argument(
+        "--memory", type=at_least(100), default=2000, metavar="MB", help="memory for an exercise (default: 2000)"
+    )
+    command.add_argument("--hidden", type=Path, metavar="DIR", help="a folder with tests of your own")
+    command.set_defaults(work=run_grade)
+
+    command = commands.add_parser("gradescope", help="pack an autograder for Gradescope")
+    command.add_argument("--chapter", dest="chapters", required=True, metavar="N")
+    command.add_argument("--out", type=Path, required=True, metavar="ZIP")
+    command.add_argument("--hidden", type=Path, metavar="DIR", help="a folder with tests of your own")
+    command.set_defaults(work=run_gradescope)
+
+    command = commands.add_parser("classroom", help="turn one result into what GitHub Classroom reads")
+    command.add_argument("result", type=Path, help="a file of results/")
+    command.set_defaults(work=run_classroom, chapters=None)
+    return top
+
+
+def at_least(least: int):
+    """A type of option: a whole number that is not too small."""
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} on")
+        return int(text)
+
+    return number
+
+
+def chosen(course: list[Outline], text: str | None) -> list[Outline]:
+    """The chapters that `1-3` or `1,3` names. Raises NoRelease for one that there is not."""
+    if not text:
+        return course
+    numbers: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if not first.strip().isdecimal() or not (last or first).strip().isdecimal():
+            raise NoRelease(f"Chapters are given as 1-3 or 1,3, not as {text!r}.")
+        numbers |= set(range(int(first), int(last or first) + 1))
+    there = {chapter.number for chapter in course}
+    if numbers - there or not numbers:
+        missing = ", ".join(map(str, sorted(numbers - there))) or text
+        raise NoRelease(f"There is no chapter {missing}; there are {', '.join(map(str, sorted(there)))}.")
+    return [chapter for chapter in course if chapter.number in numbers]
+
+
+def run_release(options: argparse.Namespace, course: list[Outline]) -> None:
+    for path in release(course, options.out, not options.no_hints, not options.no_solutions, options.repository):
+        print(f"wrote {path}")
+
+
+def run_grade(options: argparse.Namespace, course: list[Outline]) -> None:
+    for sentence in sandbox.missing():
+        print(sentence)
+    if options.hidden and not list(options.hidden.glob("test_*.py")):
+        raise NoSubmissions(f"{options.hidden} has no tests (test_*.py).")
+    students = find_students(options.submissions)
+    hidden = options.hidden.resolve() if options.hidden else None
+    limits = Options(options.timeout, options.memory, options.jobs, hidden)
+    results = grade_all(students, course, limits, options.out)
+    rows = rows_of(students, results)
+    write(options.out / "grades.csv", as_csv(rows, course))
+    write(options.out / "cohort.html", as_page(rows, course, sandbox.missing()))
+    for row, name in zip(rows, file_names(rows)):
+        write(options.out / "report" / f"{name}.md", as_markdown(row, course))
+        write(options.out / "results" / f"{name}.json", json.dumps(as_gradescope(row, course), indent=1))
+    print(f"{len(rows)} students: {', '.join(f'{count} {status}' for status, count in statuses(rows))}.")
+    print(f"Look at {options.out / 'cohort.html'} first.")
+
+
+def run_gradescope(options: argparse.Namespace, course: list[Outline]) -> None:
+    (chapter,) = course
+    pack_autograder(chapter, options.out, options.hidden)
+    print(f"wrote {options.out}")
+
+
+def run_classroom(options: argparse.Namespace, course: list[Outline]) -> None:
+    result = as_classroom(json.loads(options.result.read_text(encoding="utf-8")))
+    print(f"result={base64.b64encode(json.dumps(result).encode()).decode()}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""The cohort as a table: one row a student, from the results of all their notebooks."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from utils.cohort.batch import GRADED, NO_NOTEBOOK, UNTOUCHED, Result
+from utils.cohort.judge import (
+    CONTESTED,
+    CRASHED,
+    ENDED_EARLY,
+    FORBIDDEN,
+    OUT_OF_MEMORY,
+    TAMPERED,
+    TIMED_OUT,
+    TOO_MUCH,
+    Verdict,
+)
+from utils.cohort.submissions import Student
+from utils.grading.course import Outline
+
+# What a person should look at first.
+BY_WEIGHT = (TAMPERED, CONTESTED, FORBIDDEN, ENDED_EARLY, CRASHED, OUT_OF_MEMORY, TOO_MUCH, TIMED_OUT)
+
+
+@dataclass
+class Row:
+    """One student.
+
+    Attributes:
+        counted: for each chapter's number the result that counts, with the path of its file.
+        remarks: sentences for the instructor.
+    """
+
+    student: Student
+    counted: dict[int, tuple[str, Result]] = field(default_factory=dict)
+    refused: list[tuple[str, Result]] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        return [verdict for _, result in self.counted.values() for verdict in result.exercises]
+
+    @property
+    def earned(self) -> float:
+        return round(sum(verdict.earned for verdict in self.verdicts), 1)
+
+    @property
+    def status(self) -> str:
+        """`graded`, or the weightiest thing that happened."""
+        happened = {verdict.status for verdict in self.verdicts}
+        for status in BY_WEIGHT:
+            if status in happened:
+                return status
+        results = [result for _, result in [*self.counted.values(), *self.refused]]
+        if any(result.status == GRADED for result in results):
+            return GRADED
+        return next((r.status for r in results if r.status != UNTOUCHED), UNTOUCHED) if results else NO_NOTEBOOK
+
+
+def rows_of(students: Sequence[Student], results: dict[str, Result]) -> list[Row]:
+    """A row for each student. Of several notebooks of one chapter the one with the most points counts."""
+    rows = []
+    for student in students:
+        row = Row(student)
+        for file in student.files:
+            result = results[file.path]
+            if result.chapter is None:
+                row.refused.append((file.path, result))
+                continue
+            before = row.counted.get(result.chapter)
+            if before is None or result.earned > before[1].earned:
+                row.counted[result.chapter] = file.path, result
+        row.counted = dict(sorted(row.counted.items()))
+        row.remarks = list(_remarks(student, row, results))
+        rows.append(row)
+    return rows
+
+
+def _remarks(student: Student, row: Row, results: dict[str, Result]):
+    for number, (path, _) in row.counted.items():
+        n = sum(results[file.path].chapter == number for file in student.files)
+        if n > 1:
+            yield f"{n} notebooks of chapter {number}: {path} has the most points and counts."
+    for path, result in row.refused:
+        yield f"{path}: {result.status}."
+    if not student.files:
+        yield f"No notebook among {', '.join(sorted(student.others)[:5])}."
+    copies = [verdict.name for verdict in row.verdicts if verdict.is_copy]
+    if copies:
+        yield f"Same as the reference up to names: {', '.join(copies)}."
+    for verdict in row.verdicts:
+        for reason in verdict.noticed:
+            yield f"{verdict.name} {reason}."
+
+
+def as_csv(rows: Sequence[Row], chapters: Sequence[Outline]) -> str:
+    """`grades.csv`: UTF-8 with a mark, so that spreadsheets see it; nothing in it is taken for a formula."""
+    names = [name for chapter in chapters for name in chapter.points]
+    points = sum(sum(chapter.points.values()) for chapter in chapters)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["student", "number", "status", "total", "of", *names, "remarks"])
+    for row in rows:
+        earned = {verdict.name: f"{verdict.earned:g}" for verdict in row.verdicts}
+        cells = [row.student.name, row.student.number, row.status, f"{row.earned:g}", points]
+        writer.writerow(
+            [_harmless(cell) for cell in [*cells, *(earned.get(n, "") for n in names), " ".join(row.remarks)]]
+        )
+    return "\ufeff" + text.getvalue()
+
+
+def _harmless(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
+
+
+@dataclass(frozen=True)
+class Misconception:
+    """A planted mistake, or a group of failures that give the same values."""
+
+    exercise: str
+    title: str
+    students: tuple[str, ...]
+
+
+def misconceptions(rows: Sequence[Row]) -> list[Misconception]:
+    """Planted mistakes by how many students made them."""
+    return _grouped(rows, lambda verdict: verdict.sentence)
+
+
+def unexplained(rows: Sequence[Row]) -> list[Misconception]:
+    """Failures that no planted mistake explains, grouped by what they gave; each with its first failing test."""
+    titles = {}
+    for row in rows:
+        for verdict in row.verdicts:
+            failing = [test for test in verdict.tests if not test["passed"]]
+            if verdict.signature and failing:
+                titles.setdefault(
+                    (verdict.name, verdict.signature), f"{failing[0]['sentence']} {failing[0]['failure']}".strip()
+                )
+    groups = _grouped(rows, lambda verdict: verdict.signature)
+    return [Misconception(group.exercise, titles[group.exercise, group.title], group.students) for group in groups]
+
+
+def _grouped(rows: Sequence[Row], key) -> list[Misconception]:
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        for verdict in row.verdicts:
+            if key(verdict):
+                found.setdefault((verdict.name, key(verdict)), []).append(row.student.name)
+    groups = [Misconception(exercise, title, tuple(names)) for (exercise, title), names in found.items()]
+    return sorted(groups, key=lambda group: (-len(group.students), group.exercise, group.title))
+
+
+def pass_rates(rows: Sequence[Row], chapter: Outline) -> list[tuple[str, int, int, int]]:
+    """For each exercise: its name, how many passed all tests, how many began it, how many handed the chapter in."""
+    rates = []
+    for name in chapter.points:
+        verdicts = [verdict for row in rows for verdict in row.verdicts if verdict.name == name]
+        passed = sum(verdict.earned == verdict.points for verdict in verdicts)
+        rates.append((name, passed, sum(verdict.status != "not started" for verdict in verdicts), len(verdicts)))
+    return rates
+
+
+def statuses(rows: Sequence[Row]) -> list[tuple[str, int]]:
+    """How many students have which status."""
+    return sorted(Counter(row.status for row in rows).items(), key=lambda pair: (-pair[1], pair[0]))
