@@ -13,7 +13,9 @@ if TYPE_CHECKING:  # importing these takes seconds, which --help and a mistyped 
     from transformer_lens.model_bridge import TransformerBridge
 
     from solutions.trace.paths import Path as GraphPath
+    from utils.cross_layer import CrossLayerWeights
     from utils.graph import AttributionResult
+    from utils.hooks import Transcoder
 
 N_TOP_TOKENS = 5
 N_PATHS = 6
@@ -43,6 +45,12 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("prompt", help="the text to trace")
     parser.add_argument(
         "--model", default="atlas", help="a model's name, or a folder (default: atlas, which is bundled)"
+    )
+    parser.add_argument(
+        "--dictionary",
+        choices=("transcoders", "clt"),
+        default="transcoders",
+        help="per-layer transcoders (default), or a cross-layer transcoder (atlas has one)",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (default: out/<model>-<prompt>)")
     parser.add_argument(
@@ -89,7 +97,8 @@ def run(arguments: argparse.Namespace) -> str:
     from utils.dashboard import slugify
 
     name = Path(arguments.model).name
-    folder = arguments.out or Path("out") / f"{slugify(name)}-{slugify(arguments.prompt)}"
+    which = "" if arguments.dictionary == "transcoders" else f"-{arguments.dictionary}"
+    folder = arguments.out or Path("out") / f"{slugify(name)}{which}-{slugify(arguments.prompt)}"
     with staged(folder) as temporary:
         return _trace_into(temporary, folder, arguments)
 
@@ -114,26 +123,31 @@ def _trace_into(temporary: Path, folder: Path, arguments: argparse.Namespace) ->
         from solutions.trace.summary import summarize
         from utils.dashboard import build_graph, write_for_circuit_tracer, write_graph, write_page
         from utils.latent_examples import bundle_key, describe_latents, is_bundled, kept_latents
-        from utils.models import labels, load
+        from utils.models import labels, load, load_clt
 
+        kind = arguments.dictionary
+        clt = load_clt(arguments.model, device=arguments.device) if kind == "clt" else None
         model, transcoders = load(arguments.model, device=arguments.device)
-        result = _attribute(model, transcoders, arguments, progress("tracing the prompt"))
+        if clt is not None:
+            transcoders = clt.transcoders()
+        result = _attribute(model, transcoders if clt is None else clt, arguments, progress("tracing the prompt"))
         latents = describe_latents(
             arguments.model,
             model,
             transcoders,
             kept_latents(result),
+            kind=kind,
             examples=arguments.examples,
             progress=progress("reading the corpus, once"),
         )
         bar.set_description_str("writing the files")
-        names = labels(arguments.model)
+        names = labels(arguments.model, kind)
         paths = _paths(result, names)
         graph = build_graph(
             result,
             names,
             paths=paths,
-            dictionary_key=bundle_key() if is_bundled(arguments.model) else "",
+            dictionary_key=bundle_key(kind) if is_bundled(arguments.model) else "",
         )
         write_graph(graph, temporary / GRAPH)
         write_page(graph, temporary / PAGE, latents=latents)
@@ -147,22 +161,28 @@ def _trace_into(temporary: Path, folder: Path, arguments: argparse.Namespace) ->
 
 def _attribute(
     model: TransformerBridge,
-    transcoders: dict,
+    dictionary: dict[int, Transcoder] | CrossLayerWeights,
     arguments: argparse.Namespace,
     progress: Callable[[int, int], None],
 ) -> AttributionResult:
+    """The graph, by chapter 3's pipeline, or by chapter 5's for a cross-layer transcoder."""
     from solutions.chapter3_attribution_graphs import attribute
     from utils.models import dictionary_name
 
+    if arguments.dictionary == "clt":
+        from solutions.chapter5_cross_layer_transcoders import CrossLayerTranscoder
+        from solutions.chapter5_cross_layer_transcoders import attribute_cross_layer as attribute
+
+        dictionary = CrossLayerTranscoder.from_weights(dictionary)
     return attribute(
         model,
-        transcoders,
+        dictionary,
         arguments.prompt,
         top_k=arguments.top_k,
         node_threshold=arguments.node_threshold,
         edge_threshold=arguments.edge_threshold,
         target_tokens=[_target(model, text) for text in arguments.target] if arguments.target else None,
-        dictionary_name=dictionary_name(arguments.model),
+        dictionary_name=dictionary_name(arguments.model, arguments.dictionary),
         progress=progress,
     )
 

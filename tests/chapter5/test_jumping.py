@@ -50,7 +50,7 @@ def test_thresholds_of_any_shape_that_broadcasts(JumpReLU):
 
 def test_the_gradient_is_that_of_a_smoothed_step(JumpReLU):
     """Numerically: the threshold's gradient is the slope of the function whose step is smoothed to a ramp."""
-    bandwidth, h = 0.8, 1e-6
+    bandwidth, h = 0.7, 1e-6
 
     def smoothed(threshold):
         # constant where the threshold is far from the pre-activation; falls with slope -threshold / bandwidth where it is near

@@ -1,6 +1,7 @@
 """The command that traces a prompt: what it writes, what it says, and how it refuses."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -10,13 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from solutions.chapter5_cross_layer_transcoders import CrossLayerTranscoder
 from solutions.trace import __main__ as command
 from solutions.trace.output import PARTS, staged
 from solutions.trace.paths import Path as GraphPath
 from solutions.trace.paths import likeliest_answer, strongest_paths
 from solutions.trace.summary import node_in_words, path_in_words, printable, summarize
 from tests.course.samples import HOSTILE, prune_sample, sample_result
-from tests.tiny import N_CTX, PROMPT, tiny_model, tiny_transcoders
+from tests.tiny import D_MODEL, N_CTX, PROMPT, tiny_model, tiny_transcoders
 from utils.dashboard import check_graph
 from utils.graph import AttributionResult, NodeType
 from utils.models import ATLAS_FOLDER
@@ -116,6 +118,31 @@ def test_labels_name_the_latents(trace, tmp_path):
     latents = [n for n in graph["nodes"] if n["feature_type"] == "cross layer transcoder"]
     assert {n["clerp"].split()[0] for n in latents if n["layer"] == "0"} == {"zero"}
     assert {n["clerp"] for n in latents if n["layer"] != "0"} == {""}
+
+
+def test_a_cross_layer_transcoder_is_traced(trace, bundle, tmp_path, monkeypatch):
+    torch.manual_seed(3)
+    weights = CrossLayerTranscoder(3, D_MODEL, 31, threshold=0.5).weights()
+    weights.W_dec = [torch.randn_like(rows) for rows in weights.W_dec]
+    weights.save(bundle / "clt")
+    named = {"0": {str(i): f"crossing {i}" for i in range(31)}}
+    (bundle / "clt" / "labels.json").write_text(json.dumps(named))
+    code, out, _ = trace(PROMPT, "--dictionary", "clt", "--out", tmp_path / "o")
+    assert code == 0 and f"{bundle.name}/clt" in out and "crossing" in out
+    graph = json.loads((tmp_path / "o" / "graph.json").read_text())
+    check_graph(graph)
+    result = AttributionResult.load(tmp_path / "o" / "result")
+    assert result.scores["completeness_gap"] < 1e-3 and result.dictionary_name == f"{bundle.name}/clt"
+    assert any(node["clerp"].startswith("crossing") for node in graph["nodes"])
+    monkeypatch.chdir(tmp_path)
+    trace(PROMPT, "--dictionary", "clt")
+    assert [path.name.startswith(f"{bundle.name}-clt-") for path in (tmp_path / "out").iterdir()] == [True]
+    shutil.rmtree(bundle / "clt")
+
+
+def test_a_model_without_a_cross_layer_transcoder_is_refused(trace, tmp_path):
+    refused(trace(PROMPT, "--dictionary", "clt", "--out", tmp_path / "o"), "clt")
+    assert not (tmp_path / "o").exists()
 
 
 def test_the_default_folder_is_named_after_model_and_prompt(trace, bundle, tmp_path, monkeypatch):
