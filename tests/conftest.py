@@ -15,6 +15,8 @@ pytest_plugins = ["utils.grading.plugin"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):  # one of several processes of pytest-xdist: they share the cores
+        torch.set_num_threads(1)
     # TransformerBridge says so whenever a norm's scale is frozen, which is what chapter 3 is about
     config.addinivalue_line("filterwarnings", "ignore:A forward hook edited hook_scale")
 
