@@ -3,7 +3,8 @@
 A transcoder explains `y`, what an MLP adds to the residual stream, from `x`, what it reads:
 `y ≈ JumpReLU(x @ W_enc + b_enc) @ W_dec + b_dec + x @ W_skip.T` (Dunefsky et al. 2024; skip: Paulo et al. 2025).
 Training is BatchTopK (Bussmann et al. 2024) with a nested first part (Matryoshka, Bussmann et al. 2025), then fixed thresholds.
-Some layers also have named latents, each told at which tokens to fire (supervised dictionaries: Makelov et al. 2024).
+Some layers also have named latents: logistic regression finds what each reads, so that it fires at stated tokens, and the
+others are trained around them (supervised dictionaries: Makelov et al. 2024).
 """
 
 import copy
@@ -27,7 +28,7 @@ class DictionaryConfig:
 
     width: int = 1536  # named latents come on top
     first: int = 512  # the first latents explain `y` on their own, one a token; the others refine what they say
-    active: float = 9.0  # how many of the others a token has, on average over a batch
+    active: float = 8.0  # how many of the others a token has, on average over a batch
     steps: int = 3000
     batch_size: int = 2048
     learning_rate: float = 1e-3
@@ -37,11 +38,10 @@ class DictionaryConfig:
     # in each round, for as long as no more than `unexplained` of the variance is left.
     sharpen_heights: tuple[float, ...] = (0.06, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6)
     sharpen_steps: int = 200
-    unexplained: float = 0.048
+    unexplained: float = 0.043
     skip_shrinkage: float = 3.0  # keeps the skip small, so that what an MLP says is said by latents
     rare: int = 5  # latents that fire on fewer of the training tokens are left out in the end
-    naming: float = 0.1  # weight of the loss that tells named latents where to fire
-    naming_steps: int = 400  # steps of logistic regression that named latents start from
+    naming_steps: int = 600  # steps of logistic regression that find what named latents read
     auxiliary: int = 32  # dead latents that are given the error to explain
     dead_after: int = 100  # a latent is dead when it has been silent for so many batches
 
@@ -130,7 +130,6 @@ class SkipTranscoder(torch.nn.Module):
         self.register_buffer("lowest", torch.zeros(()))  # running mean of the least that BatchTopK keeps
         self.register_buffer("raised", torch.zeros(width))  # thresholds after sharpening
         self.register_buffer("silent", torch.zeros(width))
-        self.register_buffer("gain", torch.ones(named))  # from a named latent's activation to log-odds of its name
 
     def pre_activations(self, x: Float[Tensor, "token d_in"]) -> Float[Tensor, "token latent"]:
         return torch.relu(x @ self.W_enc + self.b_enc)
@@ -140,7 +139,7 @@ class SkipTranscoder(torch.nn.Module):
         """Where every latent begins to count. What excites one of the first only a little, another explains better."""
         others = self.lowest.expand(self.config.width - self.config.first)
         first = torch.maximum(self.lowest, self.config.threshold_height * self.highest)
-        kept = torch.cat([torch.zeros_like(self.gain), first, others])
+        kept = torch.cat([torch.zeros(self.named), first, others])
         return torch.maximum(kept, self.raised)
 
     @torch.no_grad()
@@ -199,11 +198,10 @@ class SkipTranscoder(torch.nn.Module):
             loss = loss + (residual - revived).pow(2).mean() / 32
         return loss
 
-    def naming_loss(self, x: Float[Tensor, "token d_in"], wanted: Int[Tensor, " token"]) -> Float[Tensor, ""]:
-        """Cross-entropy of "this named latent fires" against where it is to fire, summed over the latents."""
-        known = wanted != UNKNOWN
-        score = (x[known] @ self.W_enc[:, : self.named] + self.b_enc[: self.named]) * self.gain
-        return log_loss(score, wanted[known])
+    def keep_names(self) -> None:
+        """Leave alone what named latents read: only what they write is trained."""
+        self.W_enc.grad[:, : self.named] = 0.0
+        self.b_enc.grad[: self.named] = 0.0
 
     @torch.no_grad()
     def unit_decoders(self) -> None:
@@ -261,7 +259,7 @@ def log_loss(score: Float[Tensor, "token name"], wanted: Int[Tensor, " token"]) 
     return torch.nn.functional.binary_cross_entropy_with_logits(score, target, reduction="sum") / len(score)
 
 
-def start_named(transcoder: SkipTranscoder, data: TrainingSet, title: str) -> None:
+def train_names(transcoder: SkipTranscoder, data: TrainingSet, title: str) -> None:
     """Let every named latent read what tells its name (logistic regression), and write the mean of what its MLP then writes.
 
     Half of every batch are tokens with a name, however rare they are.
@@ -297,9 +295,9 @@ def install_names(
     writes = torch.zeros(count, y.shape[1]).index_add_(0, name, left) / times[:, None]
     score = ((x @ weight + bias)[torch.arange(len(rows)), name]).clamp_min(1.0)
     score = (torch.zeros(count).index_add_(0, name, score) / times).clamp_min(1.0)
-    transcoder.gain.copy_(score / writes.norm(dim=1).clamp_min(1e-3))
-    transcoder.W_enc[:, :count] = weight * transcoder.x_scale / transcoder.gain
-    transcoder.b_enc[:count] = bias / transcoder.gain
+    scale = writes.norm(dim=1).clamp_min(1e-3) / score
+    transcoder.W_enc[:, :count] = weight * transcoder.x_scale * scale
+    transcoder.b_enc[:count] = bias * scale
     transcoder.W_dec[:count] = torch.nn.functional.normalize(writes, dim=1)
 
 
@@ -308,7 +306,7 @@ def train_transcoder(data: TrainingSet, config: DictionaryConfig, seed: int, tit
     torch.manual_seed(seed)
     transcoder = SkipTranscoder(data.x, data.y, config, data.names.count)
     if data.names.count:
-        start_named(transcoder, data, title)
+        train_names(transcoder, data, title)
     fixed_from = int(config.steps * (1 - config.threshold_share))
     fit(transcoder, data, range(config.steps), fixed_from, title)
     sharpen(transcoder, data, title)
@@ -338,9 +336,8 @@ def fit(transcoder: SkipTranscoder, data: TrainingSet, steps: range, fixed_from:
         index = torch.randint(data.x.shape[0], (config.batch_size,))
         x, y = data.x[index] / transcoder.x_scale, data.y[index] / transcoder.y_scale
         loss = transcoder.losses(x, y, step >= fixed_from)
-        if data.names.count:
-            loss = loss + config.naming * transcoder.naming_loss(x, data.names.wanted[index])
         loss.backward()
+        transcoder.keep_names()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         transcoder.unit_decoders()

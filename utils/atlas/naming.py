@@ -25,9 +25,10 @@ CONCEPTS = {
 NAMED = {
     0: {"city": "subject", "concept of an opposite": "subject", "digit": "subject"},
     3: {"state or country": "subject"},
-    4: {"answer": "last"},
+    5: {"answer": "last"},
 }
-ELSEWHERE = ("location", "named")  # families that speak of the same things at other places: nothing is asked of them
+# Families in which a fact's answer is said elsewhere than after the prompt: latents of the last position are told nothing there.
+ELSEWHERE = ("location", "named")
 
 
 def values_of(kind: str, sentences: list[Sentence]) -> list[str | None]:
@@ -43,13 +44,16 @@ def names_for(
     prompts = encode_prompts(rows.sentences, tokenizer)
     positions = {"subject": prompts.subject, "last": prompts.last}
     used = (rows.tokens != PAD_ID) & (rows.tokens != EOS_ID)
-    nothing = torch.full_like(rows.tokens, NOTHING)
-    nothing[torch.tensor([s.family in ELSEWHERE for s in rows.sentences])] = UNKNOWN
+    elsewhere = torch.tensor([s.family in ELSEWHERE for s in rows.sentences])
     found = {}
     for layer, kinds in named.items():
-        wanted, count = nothing.clone(), 0
+        wanted, count = torch.full_like(rows.tokens, NOTHING), 0
         for kind, position in kinds.items():
-            values = values_of(kind, rows.sentences)
+            if position == "subject":
+                values = [s.concepts.get(CONCEPTS[kind][1]) for s in rows.sentences]
+            else:
+                values = values_of(kind, rows.sentences)
+                wanted[elsewhere] = UNKNOWN
             number = {value: count + i for i, value in enumerate(sorted({v for v in values if v}))}
             row = torch.tensor([i for i, value in enumerate(values) if value], dtype=torch.long)
             wanted[row, positions[position][row]] = torch.tensor([number[v] for v in values if v], dtype=torch.long)
