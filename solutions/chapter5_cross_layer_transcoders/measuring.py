@@ -45,6 +45,6 @@ def mean_path_length(result: AttributionResult) -> float:
 
 def nodes_at_influence(result: AttributionResult, share: float) -> int:
     """How many latents and errors, the most influential first, hold `share` of all latents' and errors' influence."""
-    influence = result.influence[result.graph.mask(NodeType.LATENT, NodeType.MLP_ERROR)].double()
+    influence = result.influence[result.graph.indices(NodeType.LATENT, NodeType.MLP_ERROR)].double()
     running = influence.sort(descending=True).values.cumsum(0) / influence.sum()
     return int((running < share).sum()) + 1

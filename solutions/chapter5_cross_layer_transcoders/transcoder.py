@@ -113,7 +113,7 @@ class CrossLayerTranscoder(torch.nn.Module):
         """
         n_layers, d_model, width = self.W_enc.shape
         folded = CrossLayerTranscoder(n_layers, d_model, width, bandwidth=self.bandwidth, cross_layer=self.cross_layer)
-        folded.load_state_dict(self.state_dict())
+        folded.to(self.W_enc).load_state_dict(self.state_dict())
         # Change the weights of `folded`, in place (`Tensor.mul_`, `Tensor.div_`).
         ### BEGIN SOLUTION
         folded.W_enc.div_(input_scale[:, None, None])
@@ -121,18 +121,18 @@ class CrossLayerTranscoder(torch.nn.Module):
         for layer, decoders in enumerate(folded.W_dec):
             decoders.mul_(output_scale[layer:, None, None])
         ### END SOLUTION
-        return folded.to(self.W_enc).requires_grad_(False)
+        return folded.requires_grad_(False)
 
     @classmethod
     def from_weights(cls, weights: CrossLayerWeights) -> "CrossLayerTranscoder":
         """A trained cross-layer transcoder, such as the bundled one: `from_weights(load_clt("atlas"))`."""
-        clt = cls(*weights.W_enc.shape)
+        clt = cls(*weights.W_enc.shape).to(weights.W_enc)
         clt.load_state_dict(
             {"W_enc": weights.W_enc, "b_enc": weights.b_enc, "b_dec": weights.b_dec}
             | {"log_threshold": weights.threshold.log()}
             | {f"W_dec.{layer}": rows for layer, rows in enumerate(weights.W_dec)}
         )
-        return clt.to(weights.W_enc).requires_grad_(False)
+        return clt.requires_grad_(False)
 
     def weights(self) -> CrossLayerWeights:
         """The weights as data. Decoders that are left out of the sum are zero."""

@@ -666,18 +666,9 @@ MISTAKES = {
     "compute_cross_layer_edges": [
         Mistake(
             "last_place_wins",
-            "You overwrite a source's edge at every place it writes to: add them up.",
+            "You count only what a source writes into its own layer, perhaps because every place overwrites the one before (`=` for `+=`): add "
+            "up all the places it writes to.",
             [("rows[:, nodes] += effects", "rows[:, nodes] = effects")],
-        ),
-        Mistake(
-            "own_layer_only",
-            "You count only what a latent writes into its own layer: it writes into all later ones, too.",
-            [
-                (
-                    "rows[:, nodes] += effects",
-                    "rows[:, nodes] += effects * torch.tensor([graph.nodes[i].layer == place for i in nodes.tolist()])",
-                )
-            ],
         ),
         Mistake(
             "only_the_last_place",
@@ -772,11 +763,6 @@ MISTAKES = {
                     "weights_of_all_nodes(adjacency_matrix, torch.ones_like(logit_weights))",
                 )
             ],
-        ),
-        Mistake(
-            "backwards",
-            "You multiply from the wrong side: `passing @ shares` goes from targets back to their sources.",
-            [("passing = passing @ shares", "passing = shares @ passing")],
         ),
     ],
     "attribute_mlp": [

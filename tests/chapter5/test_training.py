@@ -7,7 +7,7 @@ from solutions import chapter5_cross_layer_transcoders as chapter5
 from utils.grading import expect, expect_close, expect_equal
 
 CONFIG = chapter5.TrainingConfig(
-    width=11, steps=12, batch_size=32, learning_rate=1e-2, sparsity=0.5, dead_weight=0.05, dead_after=1, save_every=5
+    width=11, steps=12, batch_size=3, learning_rate=1e-2, sparsity=0.5, dead_weight=0.5, dead_after=0, save_every=5
 )
 
 
