@@ -127,6 +127,8 @@ def run_grade(options: argparse.Namespace, course: list[Outline]) -> None:
     limits = Options(options.timeout, options.memory, options.jobs, hidden)
     results = grade_all(students, course, limits, options.out)
     rows = rows_of(students, results)
+    if not options.chapters:
+        course = [chapter for chapter in course if any(chapter.number in row.counted for row in rows)] or course
     write(options.out / "grades.csv", as_csv(rows, course))
     write(options.out / "cohort.html", as_page(rows, course, sandbox.missing()))
     for row, name in zip(rows, file_names(rows)):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from utils.cohort.recording import Record, read_record, record
-from utils.cohort.values import Malformed, unpack
+from utils.cohort.values import Malformed, unpack, writable
 from utils.cohort.workers import Reply
 from utils.grading.course import Outline
 from utils.grading.diagnosis import diagnose
@@ -129,14 +129,18 @@ class Judge:
             return Verdict(name, points, NOT_STARTED, 0.0, remarks=sent.remarks)
         end = ENDS.get(reply.end, "" if sent.is_over else ENDED_EARLY)
         is_tampered = sent.is_over and not end and not sent.problem and not sent.tools_work
-        cases, contested = [], False
+        cases, contested = [], []
         for index in range(len(self._items[name])):
             case, is_contested = self._case(name, index, sent, SENTENCES[TAMPERED] if is_tampered else "", end)
             cases.append(case)
-            contested |= is_contested
+            contested += [index] if is_contested else []
         found = None
-        if not end and not is_tampered and not sent.problem:
-            found = self._diagnose(name, cases, sent)
+        if not end and not is_tampered and not sent.problem and any(case.failure for case in cases):
+            found = diagnose(
+                cases, self.chapter.mistakes(name), lambda m, index: self._observe(name, m, index).fingerprint
+            )
+        if found:
+            contested = [index for index in contested if not self._is_settled(name, found, index, cases[index])]
         result = ExerciseResult(name, points, cases, problem=sent.problem)
         status = result.status
         if end or is_tampered or contested:
@@ -199,17 +203,23 @@ class Judge:
 
     # -----------------------------------------------------------------------------------------------------------------
 
-    def _diagnose(self, name: str, cases: list[CaseResult], sent: Sent) -> Mistake | None:
-        if not any(case.failure for case in cases):
-            return None
-        return diagnose(cases, self.chapter.mistakes(name), lambda mistake, index: self._observe(name, mistake, index))
+    def _is_settled(self, name: str, mistake: Mistake, index: int, case: CaseResult) -> bool:
+        """Whether a test on which the two sides disagree also passes here on the planted mistake, with the student's values.
 
-    def _observe(self, name: str, mistake: Mistake, index: int):
+        It compares an answer with itself then, as tests of properties do. The case is passed.
+        """
+        observed = self._observe(name, mistake, index)
+        if observed.ending or not observed.fingerprint.is_like(case.fingerprint):
+            return False
+        case.failure = case.mistake = ""
+        return True
+
+    def _observe(self, name: str, mistake: Mistake, index: int) -> Record:
         """What a planted mistake gives in a test; run once, kept for all students."""
         key = name, mistake.name, index
         if key not in self._observed:
             answer = Answer(name, build(mistake, self.chapter.reference(name)))
-            self._observed[key] = self._run(name, index, answer).fingerprint
+            self._observed[key] = self._run(name, index, answer)
         return self._observed[key]
 
     def _signature(self, name: str, cases: list[CaseResult], sent: Sent) -> str:
@@ -261,7 +271,7 @@ def read_sent(data: bytes, n_tests: int) -> Sent:
 
 
 def _text(value: object) -> str:
-    return value[:LONGEST] if isinstance(value, str) else ""
+    return writable(value[:LONGEST]) if isinstance(value, str) else ""
 
 
 def _has_no_memory(case: CaseResult) -> bool:

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from utils.cohort.values import Malformed, decode, encode
+from utils.cohort.values import Malformed, decode, encode, writable
 from utils.grading.expectations import Check, listening
-from utils.grading.fingerprint import Fingerprint, sketch
+from utils.grading.fingerprint import Fingerprint, sketch, without_addresses
 from utils.grading.grader import OUTCOME, Grader, case_result
 from utils.grading.results import Answer
 
@@ -51,8 +51,8 @@ def record(grader: Grader, item: pytest.Item, answer: Answer, with_expected: boo
     message = {
         "checks": checks,
         "ending": item.stash[OUTCOME].fingerprint.ending,
-        "failure": case.failure[:LONGEST],
-        "printed": case.printed[:LONGEST],
+        "failure": without_addresses(case.failure[:LONGEST]),
+        "printed": without_addresses(case.printed[:LONGEST]),
         "is_skipped": case.is_skipped,
     }
     return message, bytes(block)
@@ -74,7 +74,7 @@ def read_record(message: dict, block: bytes) -> Record:
         texts = [message[name] for name in ("ending", "failure", "printed")]
         if not all(isinstance(text, str) for text in texts) or type(message["is_skipped"]) is not bool:
             raise Malformed("a text is no text")
-        return Record(checks, *(text[:LONGEST] for text in texts), message["is_skipped"])
+        return Record(checks, *(writable(text[:LONGEST]) for text in texts), message["is_skipped"])
     except (KeyError, TypeError, AttributeError) as error:
         raise Malformed(f"{type(error).__name__}: {error}") from error
 

@@ -52,6 +52,12 @@ def missing() -> list[str]:
     return sentences
 
 
+def die_with_parent() -> None:
+    """End this process when the one that started it ends, where the system can do that."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(DIE_WITH_PARENT, 9, 0, 0, 0)
+
+
 def enter(home: Path, readable: Iterable[Path], seconds: int, megabytes: int) -> None:
     """From now on this process, and all it may start, can compute and write into `home`, and little else.
 
@@ -61,12 +67,12 @@ def enter(home: Path, readable: Iterable[Path], seconds: int, megabytes: int) ->
         seconds: of processor time.
         megabytes: of memory, besides what it has now.
     """
+    die_with_parent()
     os.chdir(home)
     os.environ |= {"HOME": str(home), "TMPDIR": str(home)}
     _limit(seconds, megabytes)
     if sys.platform == "linux":
         library = ctypes.CDLL(None, use_errno=True)
-        library.prctl(DIE_WITH_PARENT, 9, 0, 0, 0)
         _drop_capabilities(library)
         library.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0)
         _close_files(library, home, readable)

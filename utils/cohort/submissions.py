@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from utils.cohort.values import writable
+
 MOODLE = re.compile(r"(?P<name>.+?)_(?P<id>\d+)_assignsubmission_(file|onlinetext)_?.*")
 CANVAS = re.compile(r"(?P<name>[^\W\d_]+?)(_LATE)?_(?P<id>\d+)_\d+_.*")
 LARGEST = 300 << 20
@@ -55,12 +57,12 @@ def find_students(place: Path) -> list[Student]:
         parts = PurePosixPath(file.path).parts
         if any(part in SKIPPED or part.startswith(".") for part in parts):
             continue
-        name, number = whose(parts[0] if len(parts) > 1 else PurePosixPath(parts[0]).stem)
+        name, number = whose(writable(parts[0] if len(parts) > 1 else PurePosixPath(parts[0]).stem))
         student = students.setdefault((name, number), Student(name, number))
         if file.path.lower().endswith(".ipynb"):
             student.files.append(file)
         else:
-            student.others.append(file.path)
+            student.others.append(writable(file.path))
     # a file at the top that is no notebook, a list of names say, hands nothing in
     found = [student for student in students.values() if student.files or "/" in student.others[0]]
     if not found:

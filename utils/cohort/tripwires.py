@@ -32,7 +32,7 @@ BY_STUDENTS |= dict.fromkeys(("ctypes.dlopen", "ctypes.dlsym", "ctypes.cdata", "
 FRAMES = {"tb_frame", "gi_frame", "cr_frame", "ag_frame", "f_code"}
 PATHS = {"os.remove": 1, "os.rmdir": 1, "os.rename": 2, "os.truncate": 1, "os.chmod": 1, "os.mkdir": 1}
 PATHS |= {"os.symlink": 2, "os.link": 2, "shutil.rmtree": 1, "os.listdir": 1, "os.scandir": 1}
-LOOKS_FOR_OTHERS = {"inspect", "traceback"}
+LOOKS_FOR_OTHERS = {"inspect", "traceback", "ctypes"}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 

@@ -95,6 +95,11 @@ def _encode_tensor(tensor: Tensor, block: bytearray) -> dict:
     return {"tensor": name, "shape": list(plain.shape), "at": start}
 
 
+def writable(text: str) -> str:
+    """A text that can be written to a file: without halves of characters."""
+    return text.encode("utf-8", "replace").decode()
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Reading
 # ---------------------------------------------------------------------------------------------------------------------
@@ -122,7 +127,7 @@ def decode(value: object, block: bytes) -> object:
     """What was encoded. Raises Malformed."""
     try:
         return _decode(value, block)
-    except (ValueError, TypeError, KeyError, IndexError, RecursionError, RuntimeError, OverflowError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, RuntimeError, OverflowError) as error:
         raise Malformed(f"{type(error).__name__}: {error}") from error
 
 

@@ -60,7 +60,8 @@ def main() -> None:
     """Serve until there is no more to read."""
     settings = Settings(**json.loads(sys.argv[1]))
     requests, replies = os.dup(0), os.dup(1)
-    silence()
+    os.dup2(2, 1)  # what is printed now must not stand among the replies
+    sandbox.die_with_parent()
     torch.set_num_threads(1)
     tempfile.tempdir = settings.folder
     chapter = next(c for c in chapters(Path(settings.root)) if c.number == settings.chapter)
@@ -72,6 +73,7 @@ def main() -> None:
     linecache.clearcache()
     gc.collect()
     gc.freeze()
+    silence()
     write(replies, pack({"ready": True}))
     while request := read(requests):
         pid = os.fork()
@@ -129,6 +131,7 @@ def write(stream: int, data: bytes) -> None:
 
 def grade(chapter: Outline, session: TestSession, settings: Settings, request: dict, replies: int) -> None:
     """A frame for each exercise: how its process ended, and in the block what it sent."""
+    sandbox.die_with_parent()
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS_FOR_READING, resource.RLIM_INFINITY))
     cells = [Cell(kind, source, number) for kind, source, number in request["cells"]]
     answers = NotebookAnswers(chapter, cells, "notebook")

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import asdict, dataclass, field
 
 from utils.cohort.values import LENGTHS, Malformed, pack, unpack
@@ -11,7 +12,8 @@ from utils.cohort.worker import Settings
 from utils.grading.notebook_file import Cell
 from utils.notebooks.reading import ROOT
 
-START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from utils.cohort.worker import main; main()"
+# as isolated as with -I, which would not let the seed of hashes be set
+START = "import sys; sys.path[0] = sys.argv.pop(1); from utils.cohort.worker import main; main()"
 
 
 class WorkerLost(RuntimeError):
@@ -34,12 +36,14 @@ class Worker:
     def __init__(self, settings: Settings):
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        environment |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "PYTHONHASHSEED": "0"}
+        environment |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
+        environment |= {"PYTHONHASHSEED": "0", "PYTHONNOUSERSITE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        self._said = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-c", START, str(ROOT), json.dumps(asdict(settings))],
+            [sys.executable, "-c", START, str(ROOT), json.dumps(asdict(settings))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._said,
             env=environment,
             cwd=settings.folder,
             start_new_session=True,
@@ -50,7 +54,8 @@ class Worker:
         try:
             self._read()
         except WorkerLost:
-            said = self._process.stderr.read().decode(errors="replace").strip().splitlines()
+            self._said.seek(0)
+            said = self._said.read().decode(errors="replace").strip().splitlines()
             raise WorkerLost(f"The tests cannot be made ready: {said[-1] if said else 'no reason is given'}") from None
 
     def grade(self, cells: list[Cell]) -> list[Reply] | None:
@@ -83,7 +88,7 @@ class Worker:
         """End it, and all that it started."""
         self._process.kill()
         self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+        for stream in (self._process.stdin, self._process.stdout, self._said):
             try:
                 stream.close()
             except BrokenPipeError:

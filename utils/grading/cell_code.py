@@ -65,11 +65,13 @@ def parse_cell(source: str, number: int) -> CellCode:
 
 def _without_cell_magic(source: str) -> str:
     """Without a `%%magic` line; of a magic whose cell is not Python, nothing is left."""
-    found = re.match(r"\s*%%(\w*).*", source)
+    found = re.match(r"\s*%%(\w*)(.*)", source)
     if not found:
         return source
     blank = re.sub(r"[^\n]", "", source[: found.end()])
-    return blank + source[found.end() :] if found[1] in TRANSPARENT else ""
+    # a module that a cell writes, for another cell to import
+    is_module = found[1] == "writefile" and found[2].strip().endswith(".py")
+    return blank + source[found.end() :] if found[1] in TRANSPARENT or is_module else ""
 
 
 def _parse(source: str) -> ast.Module | SyntaxError:

@@ -204,6 +204,7 @@ READABLE = [
     ),
     Case("method_added_later", changed("check(RunningMean)", "RunningMean.extra = lambda self: 1")),
     Case("imported_answer", changed(MEAN, "from solutions_toy import mean"), {"mean": "not started"}),
+    Case("imported_from_a_cell", changed(MEAN, "%%writefile helper.py\n" + MEAN, "from helper import mean")),
     Case("ten_thousand_cells", saved(notebook(CELLS + [("code", "x = 1")] * 10_000))),
 ]
 REFUSED = [

@@ -1,0 +1,425 @@
+"""Notebooks of students who try to get points for nothing, or to stop the grading: the toy chapter's `mean`, or `smooth`.
+
+A notebook also answers `RunningMean` rightly: whatever happens in one exercise, the others are graded.
+"""
+
+import json
+from dataclasses import dataclass
+
+from tests.course.damaged.cases import MEAN, notebook, saved
+
+RIGHT_RUNNING_MEAN = """class RunningMean:
+    def __init__(self):
+        self.count, self.value = 0, 0.0
+
+    def add(self, value):
+        self.count, self.value = self.count + 1, (self.value * self.count + value) / (self.count + 1)
+
+    def merge(self, other):
+        if self.count + other.count:
+            self.value = (self.count * self.value + other.count * other.value) / (self.count + other.count)
+            self.count += other.count
+"""
+RIGHT = "    return sum(values) / len(values) if values else 0.0\n"
+WRONG = "    return -1.0\n"
+
+
+@dataclass(frozen=True)
+class Hostile:
+    """What a student hands in, and what comes of it.
+
+    Attributes:
+        source: a cell, or several with lines of `# ---` between.
+        status: the student's, in `grades.csv`.
+        points: for the attacked exercise.
+        says: words that the remarks or the report hold.
+        exercise: the attacked one.
+    """
+
+    name: str
+    source: str
+    status: str
+    points: float = 0.0
+    says: str = ""
+    exercise: str = "mean"
+
+    @property
+    def content(self) -> bytes:
+        cells = [("code", cell.strip("\n") + "\n") for cell in self.source.split("# ---\n")]
+        return saved(notebook([*cells, ("code", RIGHT_RUNNING_MEAN)]))
+
+
+def mean(*lines: str, returns: str = WRONG) -> str:
+    """`mean` with these lines in front of what it returns."""
+    return "def mean(values):\n" + "".join(f"    {line}\n" for line in lines) + returns
+
+
+TIMED_OUT = "took too long"
+ENDLESS = [
+    Hostile("endless_loop", mean("while True: pass"), "timed out", says=TIMED_OUT),
+    Hostile(
+        "endless_in_c", "import itertools\n# ---\n" + mean("sum(itertools.repeat(0))"), "timed out", says=TIMED_OUT
+    ),
+    Hostile("endless_sleep", "import time\n# ---\n" + mean("time.sleep(10**6)"), "timed out", says=TIMED_OUT),
+    Hostile(
+        "endless_and_deaf",
+        mean("while True:", "    try:", "        while True: pass", "    except BaseException: pass"),
+        "timed out",
+    ),
+    Hostile(
+        "endless_without_signals",
+        "import signal\n# ---\n"
+        + mean("for s in set(signal.Signals) - {9, 19}: signal.signal(s, signal.SIG_IGN)", "while True: pass"),
+        "timed out",
+    ),
+    Hostile("endless_at_the_top", "while True: mean = 1\n# ---\n" + mean(returns=RIGHT), "timed out"),
+    Hostile(
+        "endless_repr",
+        "class E:\n    def __repr__(self):\n        while True: pass\n# ---\n" + mean(returns="    return E()\n"),
+        "timed out",
+    ),
+]
+HUNGRY = [
+    Hostile("memory_in_python", mean("kept = []", "while True: kept.append(bytearray(10**7))"), "out of memory"),
+    Hostile("memory_in_torch", "import torch\n# ---\n" + mean("torch.ones(10**10)"), "out of memory"),
+    Hostile(
+        "fork_bomb", "import os\n# ---\n" + mean("while True: os.fork()"), "forbidden", says="starts other programs"
+    ),
+    Hostile(
+        "fork_bomb_in_c",
+        "import ctypes\n# ---\n" + mean("while True: ctypes.CDLL(None).fork()"),
+        "forbidden",
+        says="past Python",
+    ),
+    Hostile(
+        "threads_without_end",
+        "import threading, time\n# ---\n" + mean("while True: threading.Thread(target=time.sleep, args=[60]).start()"),
+        "graded",
+    ),
+    Hostile(
+        "huge_file",
+        "import os\n# ---\n" + mean('with open("big", "wb") as f:', "    while True: f.write(bytes(10**7))"),
+        "graded",
+    ),
+]
+ENDING = [
+    Hostile("exit_at_once", "import os\n# ---\n" + mean("os._exit(0)"), "ended early", says="ended the program"),
+    Hostile("exit_in_a_cell", "import sys\nsys.exit()\n# ---\n" + mean(returns=RIGHT), "graded", 1.0),
+    Hostile("exit_politely", "import sys\n# ---\n" + mean("sys.exit(0)"), "graded", says="ends the program"),
+    Hostile("interrupts", mean("raise KeyboardInterrupt"), "graded"),
+    Hostile("skips_its_tests", "import pytest\n# ---\n" + mean('pytest.skip("no")'), "graded", says="test skipped"),
+    Hostile("ends_the_session", "import pytest\n# ---\n" + mean('pytest.exit("no", 0)'), "graded"),
+    Hostile(
+        "crashes", "import faulthandler\n# ---\n" + mean("faulthandler._sigsegv()"), "crashed", says="crashed Python"
+    ),
+    Hostile(
+        "endless_recursion",
+        mean(returns="    return mean(values)\n"),
+        "graded",
+        says="RecursionError",
+    ),
+    Hostile("kills_the_grader", "import os\n# ---\n" + mean("os.kill(os.getppid(), 9)"), "forbidden", says="signals"),
+    Hostile("kills_everyone", "import os\n# ---\n" + mean("os.kill(-1, 9)"), "forbidden", says="signals"),
+]
+STREAMS = [
+    Hostile(
+        "closes_stdout",
+        "import sys\n# ---\n" + mean("sys.stdout.close()", "sys.__stdout__.close()", returns=RIGHT),
+        "graded",
+        1.0,
+    ),
+    Hostile("closes_everything", "import os\n# ---\n" + mean("os.closerange(0, 4096)", returns=RIGHT), "ended early"),
+    Hostile("floods_stdout", mean('for _ in range(200): print("x" * 10**6)', returns=RIGHT), "graded", 1.0),
+    Hostile(
+        "floods_all_streams",
+        "import os\n# ---\n"
+        + mean(
+            "for stream in range(3, 64):",
+            "    try:",
+            "        for _ in range(700): os.write(stream, bytes(10**6))",
+            "    except OSError: pass",
+        ),
+        "too much output",
+    ),
+    Hostile(
+        "forges_the_verdict",
+        "import json, os, struct\n# ---\n"
+        + "def frame(**message):\n    text = json.dumps(message).encode()\n    return struct.pack('>II', len(text), 0) + text\n"
+        + "# ---\n"
+        + mean(
+            "case = dict(checks=[], ending='', failure='', printed='', is_skipped=False)",
+            "forged = b''.join(frame(case=i, **case) for i in range(3)) + frame(tools=True)",
+            "for stream in range(3, 64):",
+            "    try: os.write(stream, forged)",
+            "    except OSError: pass",
+            "os._exit(0)",
+        ),
+        "contested",
+        says="not those of a right answer",
+    ),
+]
+TOOLS = [
+    Hostile(
+        "patches_expectations",
+        "import utils.grading.expectations as e\ne._hold_close = e._hold_equal = lambda *args: None\n# ---\n"
+        + mean("e"),
+        "tampered",
+        says="tools that compare",
+    ),
+    Hostile(
+        "patches_a_function_in_place",
+        "import utils.grading as g\n# ---\n" + mean("g.expect_close.__code__ = (lambda *a, **k: None).__code__"),
+        "forbidden",
+    ),
+    Hostile(
+        "patches_torch",
+        "import torch, numpy\n# ---\n"
+        + mean(
+            "torch.isclose = lambda a, b, **k: torch.ones_like(b, dtype=torch.bool)",
+            "torch.testing.assert_close = numpy.allclose = lambda *a, **k: True",
+        ),
+        "tampered",
+    ),
+    Hostile(
+        "patches_torch_and_puts_it_back",
+        "import torch\n"
+        "class Once:\n    def __init__(self): self.old = torch.isclose\n"
+        "    def __call__(self, a, b, **k):\n        torch.isclose = self.old\n        return torch.ones_like(b, dtype=torch.bool)\n"
+        "# ---\n" + mean("if sum(values) == 10.0: torch.isclose = Once()"),
+        "contested",
+        0.3,
+    ),
+    Hostile(
+        "patches_pytest",
+        "import pytest\n# ---\n"
+        + mean("pytest.raises = pytest.fail = lambda *a, **k: __import__('contextlib').nullcontext()", returns=RIGHT),
+        "tampered",
+    ),
+    Hostile(
+        "looks_for_the_test",
+        "import sys\n# ---\n"
+        + mean("tests = [m for m in sys.modules.values() if hasattr(m, 'test_mean_of_nothing')]", "tests[0]"),
+        "graded",
+        says="IndexError",
+    ),
+    Hostile(
+        "patches_the_grader",
+        "import torch, utils.cohort.worker as w\n# ---\n"
+        + mean("w.tools_work = lambda: True", "torch.isclose = lambda a, b, **k: torch.ones_like(b, dtype=torch.bool)"),
+        "contested",
+        0.3,
+    ),
+]
+LIARS = [
+    Hostile(
+        "always_equal",
+        "class Yes:\n    def __eq__(self, other): return True\n    def __ne__(self, other): return False\n    __hash__ = None\n"
+        "# ---\ndef smooth(values, width):\n    return Yes()\n",
+        "contested",
+        exercise="smooth",
+    ),
+    Hostile(
+        "equal_numbers",
+        "class Yes(float):\n    def __eq__(self, other): return True\n    __hash__ = None\n"
+        "# ---\ndef smooth(values, width):\n    return [Yes() for _ in values]\n",
+        "contested",
+        points=0.0,
+        exercise="smooth",
+    ),
+    Hostile(
+        "lying_list",
+        "class List(list):\n    def __iter__(self): return iter([4.0, 6.0, 7.0, 4.0])\n"
+        "# ---\ndef smooth(values, width):\n    return List([0.0] * len(values))\n",
+        "contested",
+        exercise="smooth",
+    ),
+    Hostile(
+        "lying_tensor",
+        "import torch\nclass Liar(torch.Tensor):\n    @classmethod\n    def __torch_function__(cls, function, types, args=(), kwargs=None):\n"
+        "        return torch.tensor(True) if function is torch.isclose else super().__torch_function__(function, types, args, kwargs or {})\n"
+        "# ---\n" + mean(returns="    return torch.tensor(-1.0).as_subclass(Liar)\n"),
+        "contested",
+        0.3,
+    ),
+    Hostile(
+        "lying_class",
+        "import torch\nclass Liar:\n    __class__ = property(lambda self: torch.Tensor)\n    def __getattr__(self, name): return lambda *a, **k: torch.tensor(10 / 3)\n"
+        "# ---\n" + mean(returns="    return Liar()\n"),
+        "graded",
+        0.3,
+    ),
+    Hostile(
+        "pickle_bomb",
+        "import os\nclass Bomb:\n    def __reduce__(self): return os.system, ('touch bomb',)\n# ---\n"
+        + mean(returns="    return Bomb()\n"),
+        "graded",
+        0.3,
+    ),
+]
+PEEKING = [
+    Hostile(
+        "imports_solutions",
+        "import solutions_toy\n# ---\n" + mean(returns="    return solutions_toy.mean(values)\n"),
+        "graded",
+    ),
+    Hostile(
+        "assigns_the_solution", "import solutions_toy.averages\n# ---\nmean = solutions_toy.averages.mean\n", "graded"
+    ),
+    Hostile("stars_the_solutions", "from solutions_toy.averages import *\n# ---\nanswer = mean\n", "graded"),
+    Hostile(
+        "reads_the_solution",
+        "import solutions_toy\n# ---\n"
+        + mean(
+            "exec(open(solutions_toy.__file__.replace('__init__', 'averages')).read(), globals())",
+            returns="    return mean(values)\n",
+        ),
+        "forbidden",
+        says="reads files",
+    ),
+    Hostile(
+        "reads_through_pathlib",
+        "import solutions_toy, pathlib\n# ---\n"
+        + mean("pathlib.Path(solutions_toy.__file__).with_name('averages.py').read_text()", returns=RIGHT),
+        "forbidden",
+        says="reads files",
+    ),
+    Hostile(
+        "inspects_the_solution",
+        "import inspect, solutions_toy.averages as a\n# ---\n" + mean("inspect.getsource(a)"),
+        "graded",
+    ),
+    Hostile(
+        "asks_the_page",
+        "import pathlib, solutions_toy\nfrom utils.grading.course import chapters\n# ---\n"
+        + mean(
+            "root = pathlib.Path(solutions_toy.__file__).parents[1]",
+            "text = chapters(root)[0].page.source('mean').text",
+            "names = {}",
+            "exec(text, names)",
+            returns="    return names['mean'](values)\n",
+        ),
+        "graded",
+        0.3,
+        "Does your code return its result",
+    ),
+    Hostile(
+        "searches_memory",
+        "import gc\n# ---\n" + mean("found = [f for f in gc.get_objects() if getattr(f, '__name__', '') == 'mean']"),
+        "forbidden",
+        says="searches the memory",
+    ),
+    Hostile(
+        "looks_at_the_stack",
+        "import sys\n# ---\n"
+        + mean(returns="    return next(c for c in sys._getframe(1).f_code.co_consts if isinstance(c, float))\n"),
+        "forbidden",
+        says="code that calls it",
+    ),
+    Hostile(
+        "inspects_the_stack",
+        "import inspect\n# ---\n" + mean("inspect.stack()[1].frame.f_locals"),
+        "forbidden",
+        says="code that calls it",
+    ),
+    Hostile(
+        "looks_at_a_traceback",
+        mean("try: 1 / 0", "except ZeroDivisionError as error: frame = error.__traceback__.tb_frame.f_back"),
+        "forbidden",
+        says="code that calls it",
+    ),
+    Hostile("traces_the_test", "import sys\n# ---\n" + mean("sys.settrace(lambda *a: None)"), "forbidden"),
+    Hostile(
+        "peeks_and_hides_it",
+        "import sys\n# ---\n" + mean("try: sys._getframe(1)", "except BaseException: pass", returns=RIGHT),
+        "forbidden",
+        1.0,
+        says="code that calls it",
+    ),
+    Hostile(
+        "copies_the_reference",
+        "def mean(numbers):\n    # my own work\n    if not numbers:\n        return 0.0\n    return sum(numbers) / len(numbers)\n",
+        "graded",
+        1.0,
+        says="Same as the reference up to names: mean",
+    ),
+]
+FILES = [
+    Hostile(
+        "writes_the_grades",
+        mean("open('../grades.csv', 'w').write('full marks')"),
+        "forbidden",
+        says="writes or deletes",
+    ),
+    Hostile("writes_gradescopes_file", mean("open('/autograder/results/results.json', 'w').write('{}')"), "forbidden"),
+    Hostile(
+        "deletes_the_course",
+        "import shutil, utils\n# ---\n" + mean("shutil.rmtree(utils.__path__[0])"),
+        "forbidden",
+        says="writes or deletes",
+    ),
+    Hostile(
+        "deletes_a_file", "import os, utils.grading\n# ---\n" + mean("os.remove(utils.grading.__file__)"), "forbidden"
+    ),
+    Hostile(
+        "hides_a_file", "import os, utils.grading\n# ---\n" + mean("os.chmod(utils.grading.__file__, 0)"), "forbidden"
+    ),
+    Hostile("writes_at_home", mean("open('notes', 'w').write('mine')", returns=RIGHT), "graded", 1.0),
+    Hostile(
+        "starts_a_program",
+        "import subprocess\n# ---\n" + mean("subprocess.run(['ls'])"),
+        "forbidden",
+        says="starts other programs",
+    ),
+    Hostile(
+        "uses_the_network",
+        "import urllib.request\n# ---\n" + mean("urllib.request.urlopen('http://127.0.0.1:9')"),
+        "forbidden",
+        says="network",
+    ),
+]
+LEFT_BEHIND = [
+    Hostile(
+        "leaves_a_thread",
+        "import threading, time\n# ---\n"
+        + mean("threading.Thread(target=lambda: time.sleep(10**6)).start()", returns=RIGHT),
+        "graded",
+        1.0,
+    ),
+    Hostile(
+        "leaves_a_process",
+        "import os\n# ---\n" + mean("if os.fork() == 0:", "    os.setsid()", "    while True: pass", returns=RIGHT),
+        "forbidden",
+    ),
+    Hostile(
+        "changes_settings",
+        "import os, random, torch\n# ---\n"
+        + mean(
+            "os.chdir('/')",
+            "torch.set_default_dtype(torch.float64)",
+            "torch.set_grad_enabled(False)",
+            "random.seed(5)",
+            "torch.manual_seed(5)",
+            returns=RIGHT,
+        ),
+        "graded",
+        1.0,
+    ),
+    Hostile(
+        "watches_the_clock",
+        "import time, sys\n# ---\n"
+        + mean("if time.time() < 0 or 'pytest' not in sys.modules: return 7.0", returns=RIGHT),
+        "graded",
+        1.0,
+    ),
+    Hostile(
+        "marks_up_the_report", mean("raise ValueError('<script>alert(1)</script> [x](javascript:y) ![](z)')"), "graded"
+    ),
+]
+CASES = [*ENDLESS, *HUNGRY, *ENDING, *STREAMS, *TOOLS, *LIARS, *PEEKING, *FILES, *LEFT_BEHIND]
+
+
+def with_huge_output() -> bytes:
+    """A right answer above a cell with 200 MB of output."""
+    content = notebook([("code", MEAN), ("code", "print('x' * 200_000_000)"), ("code", RIGHT_RUNNING_MEAN)])
+    content["cells"][1]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "@"}]
+    return json.dumps(content).encode().replace(b"@", b"x" * 200_000_000)

@@ -1,0 +1,584 @@
+"""The cohort tools besides running student code: who handed in what, values, verdicts, hand-outs, autograders."""
+
+import base64
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from tests.course.damaged.cases import HEALTHY, MEAN, RUNNING_MEAN, WRONG_MEAN, notebook, saved
+from utils.cohort import __main__ as command
+from utils.cohort import sandbox
+from utils.cohort.batch import GRADED, Result, chapter_of, digest_of_tests
+from utils.cohort.judge import Judge, Verdict, read_sent, why_not
+from utils.cohort.likeness import is_like
+from utils.cohort.recording import Record, read_record, record
+from utils.cohort.release import RUN, NoRelease, bodies, release, runs_of, texts_in
+from utils.cohort.reports import as_classroom, as_gradescope, as_markdown, file_names, plain
+from utils.cohort.submissions import NoSubmissions, Student, find_students, whose
+from utils.cohort.table import Row, as_csv, misconceptions, pass_rates, rows_of, unexplained
+from utils.cohort.values import LENGTHS, Malformed, Other, decode, encode, pack, unpack
+from utils.grading.course import chapters
+from utils.grading.expectations import Check
+from utils.grading.notebook_file import Cell
+from utils.grading.planted import build
+from utils.grading.results import Answer
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Values
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def through(value: object) -> object:
+    """A value as it arrives."""
+    block = bytearray()
+    ((message, numbers),) = unpack(pack({"value": encode(value, block)}, bytes(block)))
+    return decode(message["value"], numbers)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        True,
+        "text 😀 \n",
+        10**40,
+        -0.1,
+        float("inf"),
+        2 + 3j,
+        [1, [2.5, "x"]],
+        (1, (2,)),
+        {"a": {1: [None]}, 2: 3},
+        {1, "b", (2, 3)},
+        [],
+        {},
+    ],
+    ids=repr,
+)
+def test_plain_values_arrive_as_they_are(value):
+    found = through(value)
+    assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.int64, torch.bool, torch.complex64, torch.uint8])
+def test_tensors_arrive_as_they_are(dtype):
+    for value in (
+        torch.arange(6).reshape(2, 3).T.to(dtype),
+        torch.ones((), dtype=dtype),
+        torch.empty(0, 3, dtype=dtype),
+    ):
+        found = through([torch.ones(3), value])[1]
+        assert found.dtype == dtype and torch.equal(found, value)
+
+
+def test_half_precision_and_parameters_and_numpy_arrive_as_numbers():
+    assert torch.equal(through(torch.tensor([1.5, 2.0], dtype=torch.bfloat16)), torch.tensor([1.5, 2.0]))
+    assert type(through(torch.nn.Parameter(torch.ones(2)))) is torch.Tensor
+    assert through(np.float32(0.5)) == 0.5 and type(through(np.int64(3))) is int
+
+
+def test_subclasses_cannot_lie():
+    class Number(float):
+        def __eq__(self, other):
+            return True
+
+        def __float__(self):
+            return 7.0
+
+        def hex(self):
+            return "0x1.0p+3"
+
+        __hash__ = None
+
+    class List(list):
+        def __iter__(self):
+            return iter([5])
+
+    assert through(Number(1.5)) == 1.5
+    assert through(List([1, 2])) == [1, 2]
+    assert through(range(3)) == [0, 1, 2]
+    other = through(object())
+    assert other == Other("object", "<object object at 0x>")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"tensor": "float64", "shape": [10**9], "at": 0},
+        {"tensor": "float64", "shape": [-1], "at": 0},
+        {"tensor": "object", "shape": [1], "at": 0},
+        {"tensor": "float64", "shape": ["1"], "at": 0},
+        {"tensor": "float64", "shape": [1], "at": -8},
+        {"float": "__import__('os')"},
+        {"int": "1" * 5000},
+        {"class": "os.system"},
+        {"list": 5},
+        {"dict": [[{"list": []}, 1]]},
+        {"list": [], "tuple": []},
+        {"other": []},
+        5,
+        [1],
+    ],
+    ids=str,
+)
+def test_what_is_no_value_is_refused(value):
+    with pytest.raises(Malformed):
+        decode(value, b"12345678")
+
+
+def test_what_is_no_frame_is_refused():
+    assert list(unpack(b"")) == list(unpack(pack({"a": 1})[:-1])) == list(unpack(b"\xff" * 100)) == []
+    for text in (b"{", b"[1]", b"[" * 100_000, b"\xff"):
+        with pytest.raises(Malformed):
+            list(unpack(LENGTHS.pack(len(text), 0) + text))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {},
+        {"checks": 5},
+        {"checks": [{"kind": "close"}]},
+        {"checks": [{"kind": "magic", "what": "x", "actual": None}]},
+        {"checks": [{"kind": "property", "what": "x", "actual": True}]},
+        {"checks": [], "ending": 5, "failure": "", "printed": "", "is_skipped": False},
+        {"checks": [], "ending": "", "failure": "", "printed": "", "is_skipped": 1},
+    ],
+    ids=str,
+)
+def test_what_is_no_record_is_refused(message):
+    with pytest.raises(Malformed):
+        read_record(message, b"")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The judge
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def chapter(toy_session):
+    return toy_session[1]
+
+
+@pytest.fixture(scope="module")
+def judge(chapter):
+    judge = Judge(chapter)
+    yield judge
+    judge.close()
+
+
+def judged(judge, toy_session, name: str, answer: object) -> Verdict:
+    """The verdict on an answer that is run here, as a student's process would run it."""
+    from utils.cohort.workers import Reply
+
+    session, _ = toy_session
+    data = pack({"is_started": True, "problem": "", "remarks": []})
+    for index, item in enumerate(session.items(name)):
+        message, block = record(session.grader, item, Answer(name, answer), with_expected=False)
+        data += pack({"case": index, **message}, block)
+    return judge.judge(Reply(name, "over", False, data + pack({"tools": True})))
+
+
+def test_right_answers_get_all_points_and_mistakes_their_sentence(judge, toy_session, chapter):
+    assert judge.wrong_references() == []
+    for name, points in chapter.points.items():
+        reference = chapter.reference(name)
+        for answer in (reference, *(build(alternate, reference) for alternate in chapter.alternates(name))):
+            verdict = judged(judge, toy_session, name, answer)
+            assert (verdict.status, verdict.earned, verdict.mistake) == ("done", points, "")
+        for mistake in chapter.mistakes(name):
+            verdict = judged(judge, toy_session, name, build(mistake, reference))
+            assert (verdict.status, verdict.mistake, verdict.signature) == ("failing", mistake.name, "")
+            assert verdict.earned < points
+
+
+def test_failures_that_nobody_foresaw_are_told_apart_by_their_values(judge, toy_session):
+    signatures = [judged(judge, toy_session, "mean", lambda values, x=x: x).signature for x in (4.25, 4.25, 6.0)]
+    assert signatures[0] == signatures[1] != signatures[2] and signatures[0]
+
+
+def test_other_comparisons_than_the_judges_are_worth_nothing():
+    expected = Record([Check("close", "a", 1.0, 1.0), Check("equal", "b", [1], [1])])
+    assert why_not(expected, expected) == ""
+    right, wrong = Check("close", "a", 1.0, 5.0, rtol=9.0), Check("equal", "b", [2], [2])
+    assert why_not(expected, Record([right, expected.checks[1]])) == ""
+    assert why_not(expected, Record([right, wrong])) == "b: expected 1, got 2 at [0]."
+    for checks in ([], [right], [expected.checks[1], right], [*expected.checks, wrong]):
+        assert "not those of a right answer" in why_not(expected, Record(checks))
+
+
+def test_what_came_is_read_with_care():
+    sent = read_sent(
+        pack({"case": 7}) + pack({"noticed": 5}) + pack({"is_started": 1, "remarks": "x", "problem": 3}), 3
+    )
+    assert (sent.records, sent.noticed, sent.is_started, sent.remarks, sent.problem) == ({}, [""], True, [], "")
+    assert not sent.is_over and not sent.tools_work
+    with pytest.raises(Malformed):
+        read_sent(pack({"case": 1, "checks": "many"}), 3)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Likeness
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def like(source: str, reference: str = MEAN) -> bool:
+    import ast
+
+    return is_like(ast.parse(source).body[0], reference)
+
+
+def test_other_names_comments_and_docstrings_are_still_a_copy():
+    assert like(MEAN) and like(
+        'def average(xs):\n    """Mine."""\n    if not xs:\n        return 0.0\n    return sum(xs)/len(xs) # !'
+    )
+    assert like(RUNNING_MEAN.replace("value", "number").replace(".number", ".value"), RUNNING_MEAN)
+
+
+def test_another_structure_is_no_copy():
+    assert (
+        not like(WRONG_MEAN)
+        and not like(MEAN.replace("sum", "len"))
+        and not like("mean = sum")
+        and not is_like(None, MEAN)
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Submissions
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Ada Lovelace_123_assignsubmission_file_", ("Ada Lovelace", "123")),
+        ("Ada Lovelace_123_assignsubmission_file", ("Ada Lovelace", "123")),
+        ("lovelaceada_LATE_77_881_chapter1", ("lovelaceada", "77")),
+        ("lovelaceada_77_881_chapter1-2", ("lovelaceada", "77")),
+        ("ada_lovelace", ("ada_lovelace", "")),
+        ("chapter3 (1)", ("chapter3 (1)", "")),
+    ],
+)
+def test_names_of_students(name, expected):
+    assert whose(name) == expected
+
+
+def test_a_zip_is_read_like_a_folder(tmp_path):
+    files = {
+        "ada/a.ipynb": b"1",
+        "bob.ipynb": b"2",
+        "ada/deep/er.ipynb": b"3",
+        "__MACOSX/x.ipynb": b"",
+        "eve/e.pdf": b"4",
+    }
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+            (tmp_path / "all" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "all" / name).write_bytes(content)
+    for place in (tmp_path / "all.zip", tmp_path / "all"):
+        students = find_students(place)
+        assert [student.name for student in students] == ["ada", "bob", "eve"]
+        assert [file.read() for student in students for file in student.files] == [b"1", b"3", b"2"]
+        assert students[2].others == ["eve/e.pdf"]
+
+
+def test_where_there_is_nothing_one_sentence_says_so(tmp_path):
+    (tmp_path / "notes.txt").write_text("no notebook")
+    for place in (tmp_path, tmp_path / "notes.txt", tmp_path / "nowhere"):
+        with pytest.raises(NoSubmissions, match=r"^[^\n]+\.$"):
+            find_students(place)
+
+
+def test_the_chapter_of_a_notebook(chapter):
+    course = chapters(ROOT)
+    third = next(chapter for chapter in course if chapter.number == 3)
+
+    def of(*sources: str, name: str = "homework.ipynb"):
+        return chapter_of([Cell("code", source, 1) for source in sources], name, course)
+
+    assert of("def prune_nodes(x):\n    pass") is third
+    assert of("import math", name="my chapter 3 (2).ipynb") is third
+    assert of("x = 1") is None and of(name="chapter99.ipynb") is None
+    assert of("def prune_nodes(x): 1", "def prune_edges(x): 1", name="chapter1.ipynb") is third
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Tables and reports
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def verdict(name="mean", status="done", earned=1.0, **changes) -> Verdict:
+    points = {"mean": 1, "RunningMean": 3, "smooth": 2}[name]
+    return Verdict(name, points, status, earned, **changes)
+
+
+def row_of(name: str, *verdicts: Verdict) -> Row:
+    return Row(Student(name), {9: (f"{name}.ipynb", Result(GRADED, "", 9, list(verdicts)))})
+
+
+def test_misconceptions_are_counted_and_the_rest_is_grouped():
+    wrong = {"status": "failing", "earned": 0.0}
+    test = {"sentence": "It is right.", "passed": False, "failure": "expected 1, got 5.", "hidden": False}
+    rows = [
+        row_of("ada", verdict(mistake="sums", sentence="You only add.", **wrong)),
+        row_of("bob", verdict(mistake="sums", sentence="You only add.", **wrong)),
+        row_of("eve", verdict(signature="x 5", tests=[test], **wrong)),
+        row_of("kim", verdict()),
+    ]
+    assert [(group.exercise, group.title, group.students) for group in misconceptions(rows)] == [
+        ("mean", "You only add.", ("ada", "bob"))
+    ]
+    assert [(group.title, group.students) for group in unexplained(rows)] == [
+        ("It is right. expected 1, got 5.", ("eve",))
+    ]
+
+
+def test_pass_rates(chapter):
+    rows = [
+        row_of("ada", verdict(), verdict("smooth", "not started", 0.0)),
+        row_of("bob", verdict("mean", "failing", 0.5), verdict("smooth", "done", 2.0)),
+    ]
+    assert pass_rates(rows, chapter) == [("mean", 1, 2, 2), ("RunningMean", 0, 0, 0), ("smooth", 1, 1, 2)]
+
+
+def test_a_spreadsheet_runs_nothing(chapter):
+    text = as_csv([row_of("=cmd()", verdict()), row_of("@x\n,y", verdict())], [chapter])
+    assert text.startswith(
+        "\ufeffstudent,number,status,total,of,mean,RunningMean,smooth,remarks\n'=cmd(),,graded,1,6,1,"
+    )
+    assert '"\'@x\n,y"' in text
+
+
+def test_the_notebook_with_more_points_counts(tmp_path):
+    for name in ("a", "b", "c"):
+        (tmp_path / "ada" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "ada" / f"{name}.ipynb").write_bytes(HEALTHY)
+    (student,) = find_students(tmp_path)
+    results = {
+        "ada/a.ipynb": Result(GRADED, "", 9, [verdict(earned=0.5, status="failing")]),
+        "ada/b.ipynb": Result(GRADED, "", 9, [verdict()]),
+        "ada/c.ipynb": Result("empty", "The file is empty."),
+    }
+    (row,) = rows_of([student], results)
+    assert (row.earned, row.status, row.counted[9][0]) == (1.0, "graded", "ada/b.ipynb")
+    assert row.remarks == [
+        "2 notebooks of chapter 9: ada/b.ipynb has the most points and counts.",
+        "ada/c.ipynb: empty.",
+    ]
+
+
+def test_reports_hide_hidden_tests_and_markup(chapter):
+    secret = {"sentence": "Secret 4711.", "passed": False, "failure": "", "hidden": True}
+    open_test = {"sentence": "It is right.", "passed": False, "failure": "got <b>5</b>\n[x](y)", "hidden": False}
+    row = row_of("ada", verdict(status="failing", earned=0.0, tests=[open_test, secret]))
+    for text in (as_markdown(row, [chapter]), json.dumps(as_gradescope(row, [chapter]))):
+        assert (
+            "A hidden test" in text and "4711" not in text and "<b>" not in text.replace("\\<", "").replace("\\\\<", "")
+        )
+    assert plain("<a>\n`x` [y](z)\x00") == r"\<a\> \`x\` \[y\](z)"
+
+
+def test_file_names_are_safe_and_unlike():
+    names = ["../../etc/passwd", "Ada", "ada", "...", "a/b:c*", "x" * 500, "李", ""]
+    found = file_names([row_of(name) for name in names])
+    assert len({name.casefold() for name in found}) == len(names)
+    assert all(name and "/" not in name and not name.startswith(".") and len(name) < 120 for name in found)
+
+
+def test_results_for_classroom(chapter):
+    result = as_classroom(as_gradescope(row_of("ada", verdict(), verdict("smooth", "done", 2.0)), [chapter]))
+    assert (result["status"], result["max_score"]) == ("fail", 6)
+    assert [(test["status"], test["score"]) for test in result["tests"]] == [
+        ("pass", 1.0),
+        ("fail", 0.0),
+        ("pass", 2.0),
+    ]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Hand-outs
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory) -> Path:
+    return Path(shutil.copytree(Path(__file__).parent / "toy", tmp_path_factory.mktemp("teacher") / "toy"))
+
+
+def test_a_hand_out_leads_to_the_fork(course, tmp_path):
+    out = tmp_path / "week one"
+    written = release(chapters(course), out, address="https://github.com/teacher/fork")
+    notebook_file, manifest = (json.loads(path.read_text()) for path in written)
+    cells = {cell["id"]: "".join(cell["source"]) for cell in notebook_file["cells"]}
+    assert "github/teacher/fork/blob/main/week one/chapter9_toy.ipynb" in cells["badge"]
+    assert 'ADDRESS = "https://github.com/teacher/fork"' in cells["setup"] and "toy-owner" not in json.dumps(
+        notebook_file
+    )
+    assert "<summary>Solution" in cells["help-mean"] and "<summary>Hint" in cells["help-mean"]
+    (entry,) = manifest["chapters"]
+    assert entry["sha256"] == hashlib.sha256(written[0].read_bytes()).hexdigest()
+    assert entry["tests"] == digest_of_tests(chapters(course)[0])
+    with pytest.raises(NoRelease, match="is not empty"):
+        release(chapters(course), out)
+    with pytest.raises(NoRelease, match="no address"):
+        release(chapters(course), tmp_path / "new", address="example.org")
+
+
+def test_the_hash_of_tests_changes_with_them(course, tmp_path):
+    copy = Path(shutil.copytree(course, tmp_path / "toy"))
+    before = digest_of_tests(chapters(copy)[0])
+    assert before == digest_of_tests(chapters(course)[0])
+    with (copy / "checks" / "test_averages.py").open("a") as file:
+        file.write("\n# another\n")
+    assert digest_of_tests(chapters(copy)[0]) != before
+
+
+def test_a_hand_out_without_solutions_has_none_of_the_real_course(tmp_path):
+    """No 40 characters in a row of any solution, in whatever cell or metadata, of any chapter."""
+    course = chapters(ROOT)
+    written = release(course, tmp_path / "out", hints=True, solutions=False)
+    runs = {run for chapter in course for _, body in bodies(chapter.page) for run in runs_of(body)}
+    assert len(runs) > 10_000 and {len(run) for run in runs} == {RUN}
+    for path in written:
+        for text in (path.read_text(), *texts_in(json.loads(path.read_text()))):
+            assert not runs.intersection(runs_of(text)), path.name
+
+
+def test_a_solution_in_a_hint_is_noticed(course, tmp_path):
+    copy = Path(shutil.copytree(course, tmp_path / "toy"))
+    page = copy / "instructions" / "chapter9_toy.md"
+    hint = "By the number of values."
+    page.write_text(page.read_text().replace(hint, "`if not values:  return 0.0  return sum(values) / len(values)`"))
+    with pytest.raises(NoRelease, match="would give a part of mean away"):
+        release(chapters(copy), tmp_path / "out", solutions=False)
+    assert not (tmp_path / "out").exists()
+    assert release(chapters(copy), tmp_path / "out", hints=False, solutions=False)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The command, and autograders
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["grade", "nowhere", "--out", "out"], "There is no nowhere."),
+        (["release", "--chapters", "7", "--out", "out"], "There is no chapter 7; there are 9."),
+        (["release", "--chapters", "one", "--out", "out"], "Chapters are given as 1-3 or 1,3, not as 'one'."),
+        (
+            ["grade", "instructions", "--out", "out", "--hidden", "instructions"],
+            "instructions has no tests (test_*.py).",
+        ),
+    ],
+)
+def test_bad_input_is_one_sentence(course, monkeypatch, capsys, arguments, sentence):
+    monkeypatch.chdir(course)
+    assert command.main(arguments) == 1
+    assert capsys.readouterr().err.strip().splitlines()[-1] == sentence
+    assert not (course / "out").exists()
+
+
+@pytest.mark.parametrize("option", [["--jobs", "0"], ["--timeout", "x"], ["--memory", "5"]])
+def test_limits_must_be_sensible(course, monkeypatch, capsys, option):
+    monkeypatch.chdir(course)
+    with pytest.raises(SystemExit):
+        command.main(["grade", "instructions", "--out", "out", *option])
+    assert "is no whole number from" in capsys.readouterr().err
+
+
+HIDDEN_TEST = '''
+from utils.grading import expect_close
+
+
+def test_secret(mean):
+    """Secret sentence 4711."""
+    expect_close(mean([100.0, 23.0]), 61.5, "a secret mean")
+'''
+BY_HEART = "def mean(values):\n    return {3: 10 / 3 if 7.0 in values else 2.0}.get(len(values), 0.0)\n"
+
+
+def test_gradescope_in_a_clean_folder(course, tmp_path):
+    """Both scripts, as Gradescope runs them, but for installing packages; with a hidden test."""
+    hidden = tmp_path / "mine"
+    hidden.mkdir()
+    (hidden / "test_hidden.py").write_text(HIDDEN_TEST)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    packed = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "utils.cohort",
+            "gradescope",
+            "--chapter",
+            "9",
+            "--out",
+            tmp_path / "a.zip",
+            "--hidden",
+            hidden,
+        ],
+        cwd=course,
+        env=environment | {"PYTHONPATH": str(ROOT)},
+    )
+    assert packed.returncode == 0
+    autograder = tmp_path / "autograder"
+    (autograder / "submission").mkdir(parents=True)
+    subprocess.run([sys.executable, "-m", "zipfile", "-e", tmp_path / "a.zip", autograder / "source"], check=True)
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        modes = {entry.filename: entry.external_attr >> 16 & 0o777 for entry in archive.infolist()}
+    assert modes["setup.sh"] == modes["run_autograder"] == 0o755
+    assert not any("test_cohort" in name or name.endswith(".ipynb") for name in modes)
+    environment |= {"AUTOGRADER": str(autograder), "PYTHON": sys.executable}
+    subprocess.run(["bash", autograder / "source" / "setup.sh"], env=environment, check=True)
+    shutil.copy(autograder / "source" / "run_autograder", autograder / "run_autograder")
+    results = autograder / "results" / "results.json"
+    for content, score, words in [
+        (saved(notebook([("code", BY_HEART)])), 0.7, "A hidden test"),
+        (None, 0, "No notebook"),
+    ]:
+        (autograder / "submission" / "hand in.ipynb").unlink(missing_ok=True)
+        if content:
+            (autograder / "submission" / "hand in.ipynb").write_bytes(content)
+        subprocess.run(["bash", autograder / "run_autograder"], env=environment, check=True, cwd=autograder)
+        text = results.read_text()
+        assert json.loads(text)["score"] == score and words in text and "4711" not in text and "61.5" not in text
+        results.unlink()
+
+
+def test_the_workflow_for_classroom(course, tmp_path, monkeypatch, capsys):
+    """The template is YAML, its commands exist, and what it hands to the reporter is what that reads."""
+    template = yaml.safe_load((ROOT / "utils" / "cohort" / "templates" / "classroom.yml").read_text())
+    steps = template["jobs"]["grade"]["steps"]
+    script = next(step["run"] for step in steps if step.get("id") == "grade")
+    monkeypatch.chdir(course)
+    commands = [line.split() for line in script.splitlines() if line.startswith("python -m utils.cohort")]
+    for words in commands:
+        arguments = [word for word in words[3:] if word not in (">>", '"$GITHUB_OUTPUT"')]
+        assert command.parser().parse_args([word.replace('"$CHAPTER"', "9") for word in arguments])
+    result = tmp_path / "student.json"
+    result.write_text(json.dumps(as_gradescope(row_of("ada", verdict()), chapters(course))))
+    assert command.main(["classroom", str(result)]) == 0
+    line = capsys.readouterr().out
+    decoded = json.loads(base64.b64decode(line.removeprefix("result=")))
+    assert decoded["max_score"] == 6 and sum(test["score"] for test in decoded["tests"]) == 1.0
+    assert steps[-1]["with"]["runners"].upper() + "_RESULTS" in steps[-1]["env"]
+
+
+def test_what_a_system_lacks_is_said(monkeypatch):
+    monkeypatch.setattr(sandbox.sys, "platform", "other")
+    assert len(sandbox.missing()) == 2
