@@ -337,6 +337,10 @@ def test_latent_panel_has_the_latents_numbers(visit, graph, latents):
     layer, latent, _ = map(int, name.split("_"))
     data = latents[layer, latent]
     select(page, name)
+    n, head = by_id(graph)[name], page.locator("#panel .head").inner_text()
+    token = graph["metadata"]["prompt_tokens"][n["ctx_idx"]].replace(" ", "·")
+    assert (n["clerp"] or f"latent {layer}/{latent}") in head and f"layer {layer}, “{token}” ({n['ctx_idx']})" in head
+    assert shown_number(head.split("activation")[1].split()[0]) == pytest.approx(n["activation"], rel=0.01)
     page.locator("[data-tab=latent]").click()
     top = [
         (li.locator("bdi").inner_text(), li.locator(".number").inner_text())
@@ -614,6 +618,25 @@ def test_undo_and_redo(visit, graph):
     assert page.locator("#panel h2").inner_text() != "new"
 
 
+def test_undo_brings_back_groups_and_places(visit, graph):
+    page = visit()
+    members, target = group_two(page, graph)
+    box(page, target).focus()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("() => Object.keys(state.sides[0].places)") == [target]
+    page.locator("#sub-clear").click()
+    assert page.locator("#sub-graph .box").count() == 0
+    page.keyboard.press("Control+Z")  # what was unpinned is back, in its group and at its place
+    assert page.locator("#sub-graph .box.group .title").inner_html() == "Pair"
+    assert page.evaluate("() => Object.keys(state.sides[0].places)") == [target]
+    for left in (0, 0):  # the place, the group's name
+        page.keyboard.press("Control+Z")
+        assert len(page.evaluate("() => Object.keys(state.sides[0].places)")) == left
+    assert page.locator("#sub-graph .box.group .title").inner_html() == "Group of 2"
+    page.keyboard.press("Control+Z")
+    assert page.locator("#sub-graph .box.group").count() == 0 and page.locator("#sub-graph .box").count() == 3
+
+
 # ---------------------------------------------------------------- keeping it
 
 
@@ -828,6 +851,23 @@ def test_two_graphs_stand_side_by_side_and_are_read_together(visit, graph, other
     assert "Subgraph of B · 1 node" in page.locator("#sub-title").inner_text()
 
 
+def test_compared_graphs_share_their_rows_and_from_the_end_their_columns(visit, graph, other):
+    page = visit("two", viewport=SIDEWAYS)
+    first, second = page.evaluate(
+        "() => pictures.map(({ plan }) => [plan.columns.starts, plan.columns.widths, plan.rows.map((row) => row.top)])"
+    )
+    tokens = [len(g["metadata"]["prompt_tokens"]) for g in (graph, other)]
+    assert (len(first[0]), len(second[0])) == tuple(tokens) and tokens[0] < tokens[1]
+    for ours, theirs in zip(first, second):
+        assert ours == pytest.approx(theirs[-len(ours) :], abs=2)
+    scroll = "() => [...document.querySelectorAll('.picture')].map((e) => [e.scrollLeft, e.scrollTop])"
+    before = page.evaluate(scroll)
+    assert before[0] == pytest.approx(before[1], abs=2) and before[0][0] > 50
+    page.locator(".picture").nth(1).evaluate("e => e.scrollTo(10, 0)")
+    settle(page)
+    assert page.evaluate(scroll) == [[10, 0], [10, 0]]
+
+
 # ---------------------------------------------------------------- numbers
 
 
@@ -903,6 +943,71 @@ def test_the_keyboard_reaches_every_control(visit, graph):
     assert "marked" in page.locator("#sub-graph .box").first.get_attribute("class")
     page.keyboard.press("Delete")
     assert page.locator("#sub-graph .box").count() == 2
+
+
+def tab_to(page, selector):
+    """Press Tab until the keyboard is at an element."""
+    for _ in range(400):
+        page.keyboard.press("Tab")
+        if page.evaluate("(q) => document.activeElement.matches(q)", selector):
+            return
+    raise AssertionError(f"Tab never comes to {selector}")
+
+
+def test_a_whole_visit_without_a_pointer(visit, graph, tmp_path):
+    page = visit()
+    tab_to(page, "#search")
+    page.keyboard.type("/".join(busiest(graph).split("_")[:2]))
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    assert hash_of(page)["clickedId"] == busiest(graph)
+    tab_to(page, "[data-tab=latent]")
+    page.keyboard.press("Enter")
+    assert page.locator(".histogram").is_visible()
+    tab_to(page, "#prune")
+    for _ in range(30):
+        page.keyboard.press("ArrowLeft")
+    shown = page.locator(NODE).count()
+    assert shown < len(graph["nodes"])
+    tab_to(page, "#filter")
+    page.keyboard.press("Enter")
+    tab_to(page, "#hide-errors")
+    page.keyboard.press("Space")
+    page.keyboard.press("Escape")
+    assert page.locator(".graph .node.mlp_error:not(.hidden)").count() == 0
+    tab_to(page, ".graph .node")
+    page.keyboard.press("End")  # an input token
+    page.keyboard.press("p")
+    chosen = page.evaluate("() => document.activeElement.dataset.id")
+    assert chosen in hash_of(page)["pinnedIds"].split(",")
+    tab_to(page, "#sub-graph .box")
+    page.keyboard.press("g")
+    tab_to(page, "#sub-graph .box:not(.marked)")
+    page.keyboard.press("g")
+    tab_to(page, "#sub-group")
+    page.keyboard.press("Enter")
+    page.keyboard.type("By keys")
+    page.keyboard.press("Enter")
+    assert page.locator("#sub-graph .box.group .title").inner_html() == "By keys"
+    page.keyboard.press("Control+Z")
+    page.keyboard.press("Control+Z")
+    assert page.locator("#sub-graph .box.group").count() == 0
+    tab_to(page, "#files")
+    page.keyboard.press("Enter")
+    tab_to(page, "#save")
+    with page.expect_download() as saved:
+        page.keyboard.press("Enter")
+    assert json.loads(open(saved.value.path()).read())["view"]["hideErrors"] is True
+    tab_to(page, "[data-view=table]")
+    page.keyboard.press("Enter")
+    tab_to(page, "table.nodes tbody button")
+    page.keyboard.press("Enter")
+    assert hash_of(page)["tab"] == "table" and hash_of(page)["clickedId"] in by_id(graph)
+    tab_to(page, "#help-open")
+    page.keyboard.press("Enter")
+    assert page.locator("#help").is_visible()
+    page.keyboard.press("Escape")
+    assert page.locator("#help").is_hidden()
 
 
 def test_the_table_has_all_nodes_and_edges(visit, graph):
@@ -986,6 +1091,12 @@ def test_nothing_sticks_out_of_the_window(visit, viewport, name):
     for k, (x, y, w, h) in enumerate(texts):  # names in the picture never cover each other
         for x2, y2, w2, h2 in texts[:k]:
             assert x + w <= x2 + 1 or x2 + w2 <= x + 1 or y + h <= y2 + 4 or y2 + h2 <= y + 4
+    for control in page.locator("#bar button").all():
+        edges = control.bounding_box()
+        assert edges["x"] >= 0 and edges["x"] + edges["width"] <= viewport["width"]
+    page.locator("#help-open").click()
+    assert page.locator("#help").evaluate("e => e.scrollTop") == 0
+    page.keyboard.press("Escape")
     if viewport is SIDEWAYS:
         page.locator("#numbers summary").click()
         assert page.locator("#facts").is_visible()
@@ -1001,9 +1112,10 @@ def test_the_notebook_shows_the_page_in_a_frame(browser, graph, tmp_path):
     assert frame.startswith("<iframe") and frame.count("<iframe") == 1 and "<script" not in frame
     host = tmp_path / "notebook.html"
     host.write_text(f"<!DOCTYPE html><meta charset='utf-8'><body><p>above</p>{frame}<p>below</p></body>")
-    page = browser.new_page(viewport=DESKTOP)
+    page = browser.new_page(viewport=DESKTOP, accept_downloads=True)
     errors = []
     page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: message.type in ("error", "warning") and errors.append(message.text))
     page.goto(host.as_uri())
     inner = page.frame_locator("iframe")
     inner.locator(NODE).first.wait_for()
@@ -1012,6 +1124,29 @@ def test_the_notebook_shows_the_page_in_a_frame(browser, graph, tmp_path):
     name = busiest(graph)
     inner.locator(f'.graph .node[data-id="{name}"]').click(force=True)
     assert inner.locator(".list.inputs .row").count() == len(links(graph, "target", name))
+    # the frame has no address, no storage and no history: what does not need them works all the same
+    inner.locator("#rename").click()
+    inner.locator("#panel form input").fill("in a notebook")
+    page.keyboard.press("Enter")
+    assert inner.locator("#panel h2").inner_text() == "in a notebook"
+    with page.expect_download() as saved:
+        inner.locator("#files").click()
+        inner.locator("#save").click()
+    view = tmp_path / "view.json"
+    saved.value.save_as(view)
+    inner.locator("#undo").click()
+    assert inner.locator("#panel h2").inner_text() != "in a notebook"
+    inner.locator("#files").click()
+    with page.expect_file_chooser() as chooser:
+        inner.locator("#load").click()
+    chooser.value.set_files(view)
+    inner.get_by_text("Loaded.").wait_for()
+    assert inner.locator("#panel h2").inner_text() == "in a notebook"
+    for form, start in (("Graph as PNG", b"\x89PNG"), ("Graph as SVG", b"<?xml")):
+        with page.expect_download() as exported_:
+            inner.locator("#files").click()
+            inner.get_by_role("button", name=form, exact=True).click()
+        assert open(exported_.value.path(), "rb").read().startswith(start)
     page.close()
     assert not errors
 
@@ -1109,7 +1244,9 @@ def test_no_request_leaves_the_page(browser, files):
           const inline = document.createElement("script"); inline.textContent = "window.hacked = 1"; document.body.append(inline);
           setTimeout(() => { try { (0, eval)("window.hacked = 2"); } catch {} });  // the debugger's own calls may use eval
           document.body.setAttribute("onclick", "window.hacked = 3"); document.body.click();
-          await new Promise((done) => setTimeout(done, 150));
+          const wait = () => new Promise((done) => setTimeout(done, 150));
+          await wait();
+          for (let k = 0; k < 30 && !blocked.includes("frame-src"); k++) await wait();  // the last to be told
           return [tried, blocked, window.hacked];
         }"""
     )

@@ -292,5 +292,5 @@ def test_the_frame_cannot_be_left_by_hostile_text():
     frame = Dashboard(hostile)._repr_html_()
     inside_quotes = frame.split('srcdoc="')[1].split('"')[0]
     assert "<" not in inside_quotes and frame.count("<iframe") == 1
-    assert frame.endswith("></iframe>") and frame.isprintable() or "\n" in frame
+    assert frame.endswith("</iframe>") and frame.isprintable() or "\n" in frame
     frame.encode("utf-8")

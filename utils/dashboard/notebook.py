@@ -14,6 +14,7 @@ from utils.dashboard.page import render_page
 if TYPE_CHECKING:
     from utils.graph import AttributionResult
 
+HIDDEN = "The page of this graph is shown when the cell is run."
 HEIGHT = 720  # pixels: the whole page without scrolling, and less than most screens
 
 
@@ -61,9 +62,10 @@ class Dashboard:
     def _repr_html_(self) -> str:
         """The page in a frame of its own: its style does not meet the notebook's, and it may run its script and no more."""
         page = html.escape(self.html.encode("utf-8", "replace").decode("utf-8"), quote=True)
+        # the words inside are shown where frames are not: in a notebook that is not trusted yet, and on GitHub
         return (
             f'<iframe srcdoc="{page}" title="Attribution graph" width="100%" height="{self.height}" '
-            'sandbox="allow-scripts allow-downloads allow-forms allow-modals" style="border: 0"></iframe>'
+            f'sandbox="allow-scripts allow-downloads allow-forms allow-modals" style="border: 0">{HIDDEN}</iframe>'
         )
 
 

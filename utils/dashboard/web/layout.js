@@ -3,7 +3,8 @@
 const GAPS = [22, 17]; // between nodes of one cell: with room, and without
 const PER_LINE = [4, 3, 2, 5, 6, 8, 10, 14]; // nodes beside each other in a cell, the best looking first
 const LEFT = 62; // room for the names of the rows
-const FOOT = 40; // room for the tokens
+const FOOT = 38; // room for the tokens
+const AIR = 3; // between rows, at least
 
 /** Area grows with influence (probability for an answer). */
 function radius(graph, node) {
@@ -69,8 +70,8 @@ function setting(needs, roomX, roomY, gap, most) {
   const perLine = widths.map((w) => Math.max(1, Math.floor((w - 8) / gap)));
   const answerLines = Math.max(...needs.alike.map((graph) => answerSpots(graph, width).lines));
   const lines = linesOf(needs, perLine, answerLines);
-  const height = FOOT + sum(lines.map((n) => n * gap + 8));
-  const outside = Math.max(0, width / roomX - 1) + Math.max(0, height / roomY - 1);
+  const height = FOOT + sum(lines.map((n) => n * gap + AIR));
+  const outside = Math.max(0, width / roomX - 1) + 3 * Math.max(0, height / roomY - 1); // a hidden row is worse than a hidden column
   return { gap, widths, width, perLine, lines, outside };
 }
 
@@ -92,7 +93,7 @@ function layout(graph, roomX, roomY) {
   const needs = needsOf(graph);
   const { gap, widths, width, perLine, lines } = bestSetting(needs, roomX, roomY);
   graph.gap = gap;
-  const air = Math.min(18, Math.max(8, (roomY - FOOT - sum(lines) * gap) / lines.length)); // little where that saves scrolling
+  const air = Math.min(18, Math.max(AIR, (roomY - FOOT - sum(lines) * gap) / lines.length)); // little where that saves scrolling
   const least = lines.map((n) => air + n * gap);
   const spare = Math.max(0, roomY - FOOT - sum(least));
   const heights = least.map((height) => height + spare / least.length);
@@ -154,7 +155,7 @@ function answerSpots(graph, width) {
 
 const FEW = 60; // nodes among which a name that only lists tokens is worth its room
 
-/** Names that fit without covering a node or another name, the most influential first. */
+/** Names that fit without covering a node or another name: answers first, for which there is room, then the most influential. */
 function placeNames(graph, plan, shown) {
   const crowded = shown.filter(Boolean).length > FEW;
   const taken = new Boxes(32);
@@ -163,7 +164,7 @@ function placeNames(graph, plan, shown) {
     if (shown[i]) taken.add({ x: plan.spots[i].x - r, y: plan.spots[i].y - r, w: 2 * r, h: 2 * r });
   });
   const names = [];
-  for (const i of graph.byInfluence) {
+  for (const i of [...graph.answers.map((node) => node.i), ...graph.byInfluence.filter((i) => graph.nodes[i].kind !== "logit")]) {
     const node = graph.nodes[i];
     if (!shown[i] || (!isNamed(node) && node.kind !== "logit") || (crowded && isQuiet(node))) continue;
     const text = node.kind === "logit" ? answerLabel(node) : shorten(nameOf(node), 24);

@@ -220,7 +220,10 @@ function listen() {
   }
   for (const choice of document.querySelectorAll("[data-export]")) choice.addEventListener("click", () => exportPicture(...choice.dataset.export.split(" ")));
   byId("theme").addEventListener("click", () => change((s) => (s.theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark")));
-  byId("help-open").addEventListener("click", () => byId("help").showModal());
+  byId("help-open").addEventListener("click", () => {
+    byId("help").showModal();
+    byId("help-title").focus(); // not the button at its end, which a low window would scroll to
+  });
   listenSubgraph();
   const split = byId("split");
   split.addEventListener("pointerdown", (event) => split.setPointerCapture(event.pointerId));
