@@ -41,7 +41,7 @@ class CltConfig:
     """Size of the cross-layer transcoder and how it is trained."""
 
     width: int = 512  # latents a layer
-    steps: int = 1500
+    steps: int = 1200
     batch_size: int = 1024
     learning_rate: float = 3e-3
     sparsity: float = 0.03  # weight of the sparsity loss at the end; it begins at 0
@@ -95,12 +95,14 @@ class CrossLayerTraining(torch.nn.Module):
     ) -> tuple[Float[Tensor, ""], dict[str, float]]:
         """The loss when `share` of the training is done, and what the progress bar says."""
         config, threshold = self.config, self.log_threshold.exp()
-        pre = torch.bmm(x, self.W_enc) + self.b_enc
-        acts = _JumpReLU.apply(pre, threshold, config.bandwidth)
-        error = x.new_zeros(())
-        for target in range(len(y)):
-            written = sum(acts[source] @ self.W_dec[source][target - source] for source in range(target + 1))
-            error = error + (y[target] - self.b_dec[target] - written).pow(2).mean()
+        with torch.autocast("cpu", torch.bfloat16):
+            pre = torch.bmm(x, self.W_enc) + self.b_enc
+            acts = _JumpReLU.apply(pre, threshold, config.bandwidth)
+            written = [
+                sum(acts[source] @ self.W_dec[source][target - source] for source in range(target + 1))
+                for target in range(len(y))
+            ]
+        error = (y - self.b_dec[:, None] - torch.stack(written).float()).pow(2).mean((1, 2)).sum()
         norms = torch.stack([rows.pow(2).sum((0, 2)) + 1e-12 for rows in self.W_dec]).sqrt()[:, None]
         sparsity = torch.tanh(config.sparsity_scale * norms * acts).sum((0, 2)).mean()
         dead = (self.silent > config.dead_after)[:, None]
