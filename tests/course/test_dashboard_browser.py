@@ -21,6 +21,7 @@ from utils.dashboard.page import page_view
 DESKTOP = {"width": 1280, "height": 720}
 SIDEWAYS = {"width": 844, "height": 390}
 NODE = ".graph .node:not(.hidden)"
+TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,7 @@ def visit(browser, files):
 
 def settle(page):
     """Two frames: the picture is laid out again after its room has changed."""
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    page.evaluate(TWO_FRAMES)
 
 
 def node(page, name):
@@ -229,30 +230,38 @@ def test_lines_show_sign_and_weight(visit, graph):
     assert painted > 1000  # all edges, faint, on the canvas
 
 
-MEASURE_HOVER = """
-async () => {
-  const marks = pictures[0].marks;
-  const work = [];
-  for (let k = 0; k < 120; k++) {
-    await new Promise(requestAnimationFrame);
-    const begin = performance.now();
-    marks[(k * 37) % marks.length].dispatchEvent(new PointerEvent("pointerenter"));
-    document.body.getBoundingClientRect();  // style and layout are part of what a frame costs
-    work.push(performance.now() - begin);
-  }
-  return work.sort((a, b) => a - b);
-}
-"""
-
-
 def test_pointing_stays_fluent_with_300_nodes_and_3000_edges(visit):
-    """Script, style and layout of each hover. Judged by the median and the 90th percentile, since others use this machine."""
+    """What script, style and layout of each hover cost, in the page's own processor time, since others use this machine."""
     page = visit("many")
     counts = page.evaluate("() => [graphs[0].nodes.length, graphs[0].links.length]")
     assert counts[0] == 300 and 2700 <= counts[1] <= 3000
-    work = page.evaluate(MEASURE_HOVER)
-    print(f"hover: median {work[60]:.1f} ms, 90 % {work[108]:.1f} ms, worst {work[-1]:.1f} ms")
-    assert work[60] < 50 and work[108] < 100
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def spent():
+        metrics = session.send("Performance.getMetrics")["metrics"]
+        return 1000 * next(m["value"] for m in metrics if m["name"] == "TaskDuration")
+
+    spots = page.evaluate(
+        "() => pictures[0].marks.map((m) => m.getBoundingClientRect()).map((r) => [r.x + r.width / 2, r.y + r.height / 2])"
+    )
+    picture = page.locator(".picture").bounding_box()
+    costs, tips = [], set()
+    for k in range(100):
+        x, y = spots[k * 37 % len(spots)]
+        if (
+            picture["x"] < x < picture["x"] + picture["width"]
+            and picture["y"] < y < picture["y"] + picture["height"] - 45
+        ):
+            before = spent()
+            page.mouse.move(x, y)
+            page.evaluate(TWO_FRAMES)
+            costs.append(spent() - before)
+            tips.add(page.locator("#tip").text_content())
+    assert len(costs) > 50 and len(tips) > 50  # each was another node
+    costs.sort()
+    print(f"hover: median {costs[len(costs) // 2]:.1f} ms, worst {costs[-1]:.1f} ms")
+    assert costs[-1] < 100
 
 
 # ---------------------------------------------------------------- reading it

@@ -183,7 +183,7 @@ function freeBox(graph, plan, i, w, taken) {
   places.push([x - 4, y - r - 12], [x + 4 - w, y - r - 12], [x - 4, y + r], [x + 4 - w, y + r]);
   for (const [left, top] of places) {
     const box = { x: left, y: top, w, h: 12 };
-    const inside = left >= LEFT - 8 && left + w <= plan.width && top >= 0 && top + 12 <= plan.bottom;
+    const inside = left >= LEFT && left + w <= plan.width && top >= 0 && top + 12 <= plan.bottom;
     if (inside && !taken.hits(box)) return box;
   }
   return null;

@@ -55,7 +55,7 @@ class Picture {
       const { top, height, middle } = plan.rows[row];
       if (row % 2 === 1) this.frame.append(draw("rect", { class: "band", x: 0, y: round(top), width: plan.width, height: round(height) }));
       // the same ground behind the name, so that what is scrolled under it does not shine through
-      this.rows.append(draw("rect", { class: row % 2 === 1 ? "band" : "paper", x: 0, y: round(top), width: LEFT - 6, height: round(height) }));
+      this.rows.append(draw("rect", { class: row % 2 === 1 ? "band" : "paper", x: 0, y: round(top), width: LEFT - 1, height: round(height) }));
       this.rows.append(draw("text", { class: "row", x: 8, y: round(middle + 4) }, name));
     });
     this.tokens.append(draw("rect", { class: "paper", width: plan.width, height: FOOT }));
