@@ -9,7 +9,7 @@ import torch
 from tests.tiny import PROMPT, tiny_model, tiny_transcoders
 from tests.tracing import Traced, trace
 from utils import models
-from utils.grading.restore import watch
+from utils.grading.restore import watch, watch_data
 
 pytest_plugins = ["utils.grading.plugin"]
 
@@ -53,6 +53,7 @@ def traced(tiny: Callable) -> Callable[..., Traced]:
         key = (architecture, prompt, start_posn, top_k, *sorted(kinds.items(), key=str))
         if key not in done:
             done[key] = trace(*tiny(architecture, **kinds), prompt, start_posn, top_k)
+            watch_data(done[key])
         return done[key]
 
     return make

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.tracing import Traced, trace
+from utils.grading.restore import watch_data
 
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 0.1}
 QUESTION = "The capital of the state containing Dallas is"
@@ -12,7 +13,9 @@ QUESTION = "The capital of the state containing Dallas is"
 @pytest.fixture(scope="session")
 def traced_chosen(chosen) -> Traced:
     """A question traced on the model of `--model`, with a few latents a position."""
-    return trace(*chosen, QUESTION, top_k=8)
+    traced = trace(*chosen, QUESTION, top_k=8)
+    watch_data(traced)
+    return traced
 
 
 @pytest.fixture(scope="session")

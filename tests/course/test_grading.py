@@ -524,6 +524,22 @@ def test_of_two_explanations_the_one_that_also_passes_the_same_tests_counts(toy_
     assert result.mistake == "Wrong in one."
 
 
+def test_an_explanation_of_some_failures_is_none(graded):
+    """It sums, as a planted mistake does, but is wrong about no values as well."""
+    result = graded("def mean(values):\n    return sum(values) if values else 5.0\n")
+    assert result.mistake == "" and not any(case.mistake for case in result.cases)
+
+
+def test_an_explanation_that_fails_elsewhere_is_a_perhaps(toy_session, monkeypatch):
+    session, chapter = toy_session
+    more = Mistake(
+        "more", "Wrong in two ways.", source="def mean(values):\n    values and values.sort()\n    return 7.0\n"
+    )
+    monkeypatch.setattr(type(chapter), "mistakes", lambda self, name: [more])
+    answer = Answer("mean", lambda values: 7.0 if values else 0.0)
+    assert grade(session.grader, session.items("mean"), answer, 10).mistake == "Perhaps: Wrong in two ways."
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The proof
 # ---------------------------------------------------------------------------------------------------------------------

@@ -14,10 +14,11 @@ import pytest
 
 from utils.grading import failure
 from utils.grading.course import Outline, chapter_of_test
-from utils.grading.expectations import Unexpected
+from utils.grading.expectations import Unexpected, expect
 from utils.grading.fingerprint import Fingerprint, ending, noting
+from utils.grading.given import guarded
 from utils.grading.limits import Endless, ShortMemory, limited
-from utils.grading.restore import restore_watched, restored, seed_everything
+from utils.grading.restore import data_are_unchanged, restore_watched, restored, seed_everything
 from utils.grading.results import Answer, CaseResult
 
 READS_PRINTS = {"capsys", "capsysbinary", "capfd", "capfdbinary", "capteesys"}
@@ -69,7 +70,8 @@ class Grader:
     def value(self, item: pytest.Item, name: str) -> object:
         """What a test gets for the fixture `name`: the answer that it grades, or the reference to another exercise."""
         task = item.stash[TASK]
-        return self.answer(task).value if name == task.name else task.chapter.reference(name)
+        reference = task.chapter.reference(name)
+        return guarded(self.answer(task).value, reference) if name == task.name else reference
 
     def run(self, item: pytest.Item, answer: Answer) -> Outcome:
         """Run one test on an answer, on the side. Fixtures that tests share are kept for the next one."""
@@ -112,6 +114,8 @@ class Grader:
                 else:
                     with redirect_stdout(memory), redirect_stderr(memory):
                         yield
+                if not data_are_unchanged():
+                    expect(False, "You change tensors that you were given: make new ones (clone them).")
         except Endless as error:
             answer.problem = str(error)
             raise

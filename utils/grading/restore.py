@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from utils.grading.given import tensors_in, version_of
+
 MODULE_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 HANDLES = ("fwd_hooks", "bwd_hooks")  # TransformerLens' own lists of them
 
@@ -56,6 +58,7 @@ def seed_everything(seed: int = 0) -> None:
 
 
 _watched: list[list[Callable[[], bool]]] = []
+_watched_data: list[list[Callable[[], bool]]] = []
 
 
 def watch(*models: nn.Module) -> None:
@@ -67,11 +70,22 @@ def watch(*models: nn.Module) -> None:
         _watched.append(checks)
 
 
+def watch_data(*values: object) -> None:
+    """Tensors that tests share, alone or in lists, dictionaries and objects: an answer must not change them."""
+    _watched_data.append([_tensor_check(tensor) for value in values for tensor in tensors_in(value)])
+
+
+def data_are_unchanged() -> bool:
+    """Whether the tensors that tests share are as they were made."""
+    return all(check() for checks in _watched_data for check in checks)
+
+
 def restore_watched() -> bool:
-    """Put all watched models back. False: the weights of one were changed, and it must be loaded again."""
-    is_whole = all([check() for checks in _watched for check in checks])
+    """Put all watched models back. False: weights or tensors were changed, and all must be made again."""
+    is_whole = all([check() for checks in _watched for check in checks]) and data_are_unchanged()
     if not is_whole:
         _watched.clear()
+        _watched_data.clear()
     return is_whole
 
 
@@ -107,18 +121,18 @@ def _module_check(module: nn.Module) -> Callable[[], bool]:
 
 def _parameter_check(parameter: nn.Parameter) -> Callable[[], bool]:
     """A function that puts `requires_grad` and `grad` back, and says whether the weights are still the same."""
-    requires_grad, grad, version = parameter.requires_grad, parameter.grad, _version(parameter)
+    requires_grad, grad, version = parameter.requires_grad, parameter.grad, version_of(parameter)
 
     def check() -> bool:
         if parameter.requires_grad != requires_grad:
             parameter.requires_grad_(requires_grad)
         if parameter.grad is not grad:
             parameter.grad = grad
-        return _version(parameter) == version
+        return version_of(parameter) == version
 
     return check
 
 
-def _version(tensor: torch.Tensor) -> int | None:
-    """How often it was changed in place."""
-    return None if tensor.is_inference() else tensor._version
+def _tensor_check(tensor: torch.Tensor) -> Callable[[], bool]:
+    version = version_of(tensor)
+    return lambda: version_of(tensor) == version
