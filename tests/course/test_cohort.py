@@ -22,7 +22,7 @@ from utils.cohort.batch import GRADED, Result, chapter_of, digest_of_tests
 from utils.cohort.judge import Judge, Verdict, read_sent, why_not
 from utils.cohort.likeness import is_like
 from utils.cohort.recording import Record, read_record, record
-from utils.cohort.release import RUN, NoRelease, bodies, release, runs_of, texts_in
+from utils.cohort.release import RUN, NoRelease, bodies, refuse_secrets, release, runs_of, secrets, texts_in
 from utils.cohort.reports import as_classroom, as_gradescope, as_markdown, file_names, plain
 from utils.cohort.submissions import NoSubmissions, Student, find_students, whose
 from utils.cohort.table import Row, as_csv, misconceptions, pass_rates, rows_of, unexplained
@@ -32,6 +32,7 @@ from utils.grading.expectations import Check
 from utils.grading.notebook_file import Cell
 from utils.grading.planted import build
 from utils.grading.results import Answer
+from utils.notebooks.building import build_notebook
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -449,25 +450,37 @@ def test_the_hash_of_tests_changes_with_them(course, tmp_path):
 
 
 def test_a_hand_out_without_solutions_has_none_of_the_real_course(tmp_path):
-    """No 40 characters in a row of any solution, in whatever cell or metadata, of any chapter."""
+    """No 40 characters in a row of a solution, in whatever cell or metadata of any chapter, but what its page shows on purpose."""
     course = chapters(ROOT)
     written = release(course, tmp_path / "out", hints=True, solutions=False)
-    runs = {run for chapter in course for _, body in bodies(chapter.page) for run in runs_of(body)}
-    assert len(runs) > 10_000 and {len(run) for run in runs} == {RUN}
+    pages = [chapter.page for chapter in course]
+    runs, secret = {run for page in pages for _, body in bodies(page) for run in runs_of(body)}, secrets(pages)
+    assert len(runs) > 10_000 and {len(run) for run in runs} == {RUN} and len(secret) > 0.9 * len(runs)
+    assert len(written) == len(course) + 1
     for path in written:
         for text in (path.read_text(), *texts_in(json.loads(path.read_text()))):
-            assert not runs.intersection(runs_of(text)), path.name
+            assert not secret.keys() & set(runs_of(text)), path.name
 
 
-def test_a_solution_in_a_hint_is_noticed(course, tmp_path):
+def test_a_solution_in_a_hint_leaves_the_hint_out(course, tmp_path):
     copy = Path(shutil.copytree(course, tmp_path / "toy"))
     page = copy / "instructions" / "chapter9_toy.md"
-    hint = "By the number of values."
-    page.write_text(page.read_text().replace(hint, "`if not values:  return 0.0  return sum(values) / len(values)`"))
-    with pytest.raises(NoRelease, match="would give a part of mean away"):
-        release(chapters(copy), tmp_path / "out", solutions=False)
-    assert not (tmp_path / "out").exists()
-    assert release(chapters(copy), tmp_path / "out", hints=False, solutions=False)
+    page.write_text(
+        page.read_text().replace("By the number of values.", "`if not values:  return 0.0\n return sum(values)`")
+    )
+    with_hint, without = (release(chapters(copy), tmp_path / name, solutions=name == "a") for name in ("a", "b"))
+    assert "return sum" in with_hint[0].read_text() and "return sum" not in without[0].read_text()
+    assert "Then there is nothing to divide by" in without[0].read_text()
+    assert json.loads(without[1].read_text())["chapters"][0]["hints_left_out"] == 1
+
+
+def test_a_solution_in_metadata_is_noticed(course):
+    page = chapters(course)[0].page
+    made = build_notebook(page, solutions=False)
+    refuse_secrets("a.ipynb", made, secrets([page]))
+    made.cells[3].metadata["old"] = {"deep": [page.source("mean").answer()]}
+    with pytest.raises(NoRelease, match="a.ipynb would give a part of mean away"):
+        refuse_secrets("a.ipynb", made, secrets([page]))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -4,18 +4,20 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from nbformat import NotebookNode
 
 from utils.cohort.batch import digest_of_tests
 from utils.grading.course import Outline
+from utils.grading.course import chapters as course
 from utils.notebooks.address import ADDRESS, badge, repository
 from utils.notebooks.building import SETUP, build_notebook
 from utils.notebooks.course import as_text, write
-from utils.notebooks.reading import Chapter
+from utils.notebooks.reading import Chapter, Code, Exercise, Expected, Given, Markdown
 
-RUN = 40  # so many characters in a row that also stand in a solution are taken from it
+RUN = 40  # so many characters in a row are no accident
 
 
 class NoRelease(ValueError):
@@ -38,13 +40,13 @@ def release(
         raise NoRelease(f"{address} is no address like https://github.com/OWNER/REPO.")
     inside = out.resolve().is_relative_to(root)
     folder = out.resolve().relative_to(root).as_posix() if inside else out.resolve().name
+    secret = {} if solutions else secrets([chapter.page for chapter in course(root)])
     texts, entries = {}, []
     for chapter in chapters:
-        name = f"{chapter.path.stem}.ipynb"
-        notebook = build_notebook(chapter.page, hints=hints, solutions=solutions)
+        name, page = f"{chapter.path.stem}.ipynb", without_telling_hints(chapter.page, secret)
+        notebook = build_notebook(page, hints=hints, solutions=solutions)
         point_at(notebook, address, f"{folder}/{name}")
-        if not solutions:
-            refuse_solutions(name, notebook, [other.page for other in chapters])
+        refuse_secrets(name, notebook, secret)
         texts[name] = text = as_text(notebook)
         digest = hashlib.sha256(text.encode()).hexdigest()
         entries.append(
@@ -64,15 +66,48 @@ def point_at(notebook: NotebookNode, address: str, place: str) -> None:
     cells["setup"].source = SETUP.format(address=address, folder=address.rsplit("/")[-1])
 
 
-def refuse_solutions(name: str, notebook: NotebookNode, pages: Sequence[Chapter]) -> None:
-    """See that no solution stands in a notebook, in whatever cell, output or metadata. Raises NoRelease."""
+def secrets(pages: Sequence[Chapter]) -> dict[str, str]:
+    """All runs of solutions, each with its exercise, that the pages do not show on purpose in text, code or stubs."""
     runs = {run: exercise for page in pages for exercise, body in bodies(page) for run in runs_of(body)}
+    shown = {run for page in pages for text in shown_by(page) for run in runs_of(text)}
+    return {run: exercise for run, exercise in runs.items() if run not in shown}
+
+
+def shown_by(page: Chapter) -> Iterator[str]:
+    """What a page gives to everyone: all but hints and solutions. Some of it looks like lines of a solution."""
+    for cell in page.cells:
+        if isinstance(cell, Markdown | Code | Expected):
+            yield cell.text
+        elif isinstance(cell, Given):
+            yield from (page.source(name).text for name in cell.names)
+        elif isinstance(cell, Exercise):
+            yield cell.statement
+            yield page.source(cell.name).stub()
+
+
+def without_telling_hints(page: Chapter, secret: dict[str, str]) -> Chapter:
+    """The page without hints that hold a run of a solution."""
+
+    def cleaned(cell: object) -> object:
+        if not isinstance(cell, Exercise):
+            return cell
+        kept = (hint for hint in cell.hints if not secret.keys() & {*runs_of(hint.title), *runs_of(hint.text)})
+        return replace(cell, hints=tuple(kept))
+
+    return replace(page, cells=tuple(map(cleaned, page.cells)))
+
+
+def n_hints(page: Chapter) -> int:
+    """How many hints a page has."""
+    return sum(len(exercise.hints) for exercise in page.exercises)
+
+
+def refuse_secrets(name: str, notebook: NotebookNode, secret: dict[str, str]) -> None:
+    """See that no solution stands in a notebook, in whatever cell, output or metadata. Raises NoRelease."""
     for text in texts_in(notebook):
         for run in runs_of(text):
-            if run in runs:
-                raise NoRelease(
-                    f"{name} would give a part of {runs[run]} away: {run!r}. Change the page, or the solution."
-                )
+            if run in secret:
+                raise NoRelease(f"{name} would give a part of {secret[run]} away: {run!r}.")
 
 
 def bodies(page: Chapter) -> Iterator[tuple[str, str]]:

@@ -79,7 +79,16 @@ def enter(home: Path, readable: Iterable[Path], seconds: int, megabytes: int) ->
         _filter_calls(library)
 
 
+def limit_memory(megabytes: int, hard: bool) -> None:
+    """Let this process have so much memory besides what it has. Unless `hard`, it may change that again."""
+    if sys.platform == "linux":
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        size = used + (megabytes << 20)
+        resource.setrlimit(resource.RLIMIT_AS, (size, size if hard else resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
 def _limit(seconds: int, megabytes: int) -> None:
+    limit_memory(megabytes, hard=True)
     size = megabytes << 20
     # the first limit is a signal, which code may ignore; the second ends it
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 2))
@@ -88,9 +97,6 @@ def _limit(seconds: int, megabytes: int) -> None:
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_NOFILE: 256,
     }
-    if sys.platform == "linux":
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        limits[resource.RLIMIT_AS] = used + size
     for kind, limit in limits.items():
         resource.setrlimit(kind, (limit, limit))
     # threads count as processes here, and other programs of the same user do too

@@ -19,6 +19,7 @@ from utils.cohort.judge import (
     Verdict,
 )
 from utils.cohort.submissions import Student
+from utils.cohort.values import writable
 from utils.grading.course import Outline
 
 # What a person should look at first.
@@ -68,11 +69,11 @@ def rows_of(students: Sequence[Student], results: dict[str, Result]) -> list[Row
         for file in student.files:
             result = results[file.path]
             if result.chapter is None:
-                row.refused.append((file.path, result))
+                row.refused.append((writable(file.path), result))
                 continue
             before = row.counted.get(result.chapter)
             if before is None or result.earned > before[1].earned:
-                row.counted[result.chapter] = file.path, result
+                row.counted[result.chapter] = writable(file.path), result
         row.counted = dict(sorted(row.counted.items()))
         row.remarks = list(_remarks(student, row, results))
         rows.append(row)
@@ -127,7 +128,7 @@ class Misconception:
 
 def misconceptions(rows: Sequence[Row]) -> list[Misconception]:
     """Planted mistakes by how many students made them."""
-    return _grouped(rows, lambda verdict: verdict.sentence)
+    return _grouped(rows, lambda verdict: verdict.sentence.removeprefix("Perhaps: "))
 
 
 def unexplained(rows: Sequence[Row]) -> list[Misconception]:

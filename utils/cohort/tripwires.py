@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple
 
 PROCESSES = "starts other programs or processes"
@@ -108,9 +109,17 @@ def _is_below(path: object, folders: tuple[str, ...]) -> bool:
     return any(text == folder or text.startswith(folder.rstrip("/") + "/") for folder in folders)
 
 
+def _caller() -> FrameType:
+    """The first frame that is not of this module."""
+    frame = sys._getframe(1)
+    while frame.f_globals is globals():
+        frame = frame.f_back
+    return frame
+
+
 def _is_by_student() -> bool:
     """Whether what is going on was asked for by code that stands in no file: a cell, or made by one."""
-    frame = sys._getframe(3)
+    frame = _caller()
     while frame and frame.f_globals.get("__name__") in LOOKS_FOR_OTHERS and os.path.exists(frame.f_code.co_filename):
         frame = frame.f_back
     return frame is not None and not _stands_in_a_file(frame.f_code.co_filename)
@@ -118,7 +127,7 @@ def _is_by_student() -> bool:
 
 def _is_for_a_traceback() -> bool:
     """Whether Python wants to show lines of code; the system refuses it quietly."""
-    frame = sys._getframe(4)
+    frame = _caller()
     return any(f and f.f_globals.get("__name__") == "linecache" for f in (frame, frame and frame.f_back))
 
 

@@ -7,6 +7,7 @@ Started by `workers.Worker` as a Python of its own; speaks in frames through its
 import ast
 import contextlib
 import gc
+import inspect
 import json
 import linecache
 import os
@@ -132,7 +133,8 @@ def write(stream: int, data: bytes) -> None:
 def grade(chapter: Outline, session: TestSession, settings: Settings, request: dict, replies: int) -> None:
     """A frame for each exercise: how its process ended, and in the block what it sent."""
     sandbox.die_with_parent()
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS_FOR_READING, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS_FOR_READING, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+    sandbox.limit_memory(settings.megabytes, hard=False)
     cells = [Cell(kind, source, number) for kind, source, number in request["cells"]]
     answers = NotebookAnswers(chapter, cells, "notebook")
     for name in chapter.points:
@@ -263,15 +265,17 @@ def readable_places() -> list[Path]:
 
 
 def take_out_reference(chapter: Outline, name: str) -> None:
-    """Leave the stub where the reference answer was: in modules, in its function, and in the page's sources."""
+    """Leave something empty where the reference answer was: in modules, in its function, and in the page's sources."""
     reference = chapter.reference(name)
-    for module in list(sys.modules.values()):
-        if isinstance(module, ModuleType):
-            for key in [key for key, value in vars(module).items() if value is reference]:
-                delattr(module, key)
     if isinstance(reference, FunctionType):
-        with contextlib.suppress(ValueError):
-            reference.__code__ = _gone.__code__
+        reference.__signature__ = inspect.signature(reference)
+        reference.__code__ = _gone.__code__
+    else:
+        empty = type(name, (), {"__init__": _gone})
+        for module in list(sys.modules.values()):
+            if isinstance(module, ModuleType):
+                for key in [key for key, value in vars(module).items() if value is reference]:
+                    setattr(module, key, empty)
     sources = chapter.page._sources
     sources[name] = [_without_answer(source) for source in sources[name]]
 
