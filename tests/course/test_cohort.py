@@ -592,6 +592,70 @@ def test_the_workflow_for_classroom(course, tmp_path, monkeypatch, capsys):
     assert steps[-1]["with"]["runners"].upper() + "_RESULTS" in steps[-1]["env"]
 
 
+TRIES = """
+import json, os, resource, socket, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from utils.cohort import sandbox
+
+home, secret, inside = Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[1]
+
+def refused(work):
+    try:
+        work()
+    except OSError:
+        return True
+    return False
+
+def limit(kind):
+    try:
+        resource.setrlimit(kind, (10**6, 10**6))
+    except ValueError as error:  # as Python says it
+        raise OSError from error
+
+out = os.dup(1)
+sandbox.enter(home, [Path(sys.prefix), Path(sys.base_prefix), Path(inside, "utils")], 5, 500)
+found = {
+    "fork": refused(os.fork),
+    "exec": refused(lambda: os.execv("/bin/true", ["true"])),
+    "socket": refused(socket.socket),
+    "signal": refused(lambda: os.kill(os.getppid(), 0)),
+    "signal to all": refused(lambda: os.kill(-1, 0)),
+    "limits": refused(lambda: resource.prlimit(os.getppid(), 1)),
+    "read": refused(secret.read_text),
+    "list": refused(lambda: os.listdir(secret.parent)),
+    "write": refused(lambda: secret.write_text("mine")),
+    "create": refused(lambda: secret.with_name("new").write_text("mine")),
+    "delete": refused(secret.unlink),
+    "rename": refused(lambda: secret.rename(home / "mine")),
+    "mode": refused(lambda: secret.chmod(0)),
+    "parent": refused(lambda: Path(f"/proc/{os.getppid()}/mem").open("r+b")),
+    "more time": refused(lambda: limit(resource.RLIMIT_CPU)),
+}
+kept = {"write at home": not refused(lambda: (home / "notes").write_text("mine")), "read utils": bool(list(Path(inside, "utils").iterdir()))}
+import threading
+thread = threading.Thread(target=lambda: kept.update(threads=True))
+thread.start()
+thread.join()
+os.write(out, json.dumps([found, kept]).encode())
+"""
+
+
+@pytest.mark.skipif(bool(sandbox.missing()), reason=" ".join(sandbox.missing()))
+def test_the_system_itself_refuses(tmp_path):
+    """Without any help from Python: what is not computing is refused, and what computing needs works."""
+    home, secret = tmp_path / "home", tmp_path / "others" / "work.txt"
+    home.mkdir()
+    secret.parent.mkdir()
+    secret.write_text("secret")
+    arguments = [sys.executable, "-c", TRIES, ROOT, home, secret]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=600)
+    found, kept = json.loads(done.stdout)
+    assert all(found.values()), [name for name, is_refused in found.items() if not is_refused]
+    assert kept == {"write at home": True, "read utils": True, "threads": True}
+    assert secret.read_text() == "secret" and secret.stat().st_mode & 0o400
+
+
 def test_what_a_system_lacks_is_said(monkeypatch):
     monkeypatch.setattr(sandbox.sys, "platform", "other")
     assert len(sandbox.missing()) == 2

@@ -49,9 +49,8 @@ def release(
         refuse_secrets(name, notebook, secret)
         texts[name] = text = as_text(notebook)
         digest = hashlib.sha256(text.encode()).hexdigest()
-        entries.append(
-            {"chapter": chapter.number, "notebook": name, "sha256": digest, "tests": digest_of_tests(chapter)}
-        )
+        entry = {"chapter": chapter.number, "notebook": name, "sha256": digest, "tests": digest_of_tests(chapter)}
+        entries.append(entry | {"hints_left_out": n_hints(chapter.page) - n_hints(page)})
     manifest = {"repository": address, "hints": hints, "solutions": solutions, "chapters": entries}
     texts["manifest.json"] = json.dumps(manifest, indent=1) + "\n"
     for name, text in texts.items():

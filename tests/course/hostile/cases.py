@@ -379,6 +379,15 @@ FILES = [
 ]
 LEFT_BEHIND = [
     Hostile(
+        "warns_loudly",
+        "import sys, warnings\n# ---\n"
+        + mean(
+            "warnings.warn('old')", "sys.stderr.write('ERROR: FAILED')", "warnings.simplefilter('error')", returns=RIGHT
+        ),
+        "graded",
+        1.0,
+    ),
+    Hostile(
         "leaves_a_thread",
         "import threading, time\n# ---\n"
         + mean("threading.Thread(target=lambda: time.sleep(10**6)).start()", returns=RIGHT),
