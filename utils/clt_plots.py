@@ -127,7 +127,7 @@ def plot_writes(n_blocks: int = 5, source: int = 0, target: int = 3) -> go.Figur
     """The places at which one latent writes, and which of them a later latent reads."""
     figure = _empty(f"One latent of layer {source}, one of layer {target}: the edge is a sum", height=340)
     figure.add_shape(type="line", x0=-0.6, x1=n_blocks - 0.2, y0=0, y1=0, line={"color": SOFT, "width": 3})
-    _text(figure, -0.6, -0.22, "residual stream", SOFT, xanchor="left")
+    _text(figure, n_blocks - 0.25, 0.14, "residual stream", SOFT, xanchor="right")
     for block in range(n_blocks):
         _text(figure, block, -0.22, f"after block {block}", INK)
         seen = source <= block < target
