@@ -107,25 +107,26 @@ def plot_linearity(
     Args:
         factors: what the embedding is multiplied by.
         readings: a name for every curve, and its values; the model itself first, the linear one last. These two are in full
-            view, one between them may leave the picture.
+            view at the left, where one between them may leave the picture; at the right is the whole of all.
         of_what: the embedding that is scaled, in words.
         read_what: what is read, in words.
     """
-    figure = _figure(f"{read_what}, as {of_what} is scaled", height=380)
+    figure = _figure(f"{read_what}, as {of_what} is scaled", height=400)
+    figure.set_subplots(1, 2, horizontal_spacing=0.1, subplot_titles=["near the model's own curve", "the whole of all"])
     styles = zip((LOWERS, FROZEN, RAISES), ("solid", "solid", "dash"))
     for (name, values), (colour, dash) in zip(readings.items(), styles):
-        line = {"color": colour, "width": 2.5, "dash": dash}
-        figure.add_scatter(x=_list(factors), y=_list(values), name=name, mode="lines", line=line)
+        curve = {"x": _list(factors), "y": _list(values), "name": name, "mode": "lines", "legendgroup": name}
+        curve["line"] = {"color": colour, "width": 2.5, "dash": dash}
+        for column in (1, 2):
+            figure.add_scatter(**curve, showlegend=column == 1, row=1, col=column)
     curves = list(readings.values())
     shown = torch.cat([curves[0], curves[-1]]).detach().float().cpu()
     low, high = float(shown.min()), float(shown.max())
     margin = 0.3 * (high - low) or 1.0
     figure.add_vline(x=1, line={"color": RULE, "width": 1.5, "dash": "dot"})
-    figure.add_annotation(
-        x=1, y=1, yref="paper", text="the prompt itself", showarrow=False, xanchor="left", yanchor="top"
-    )
-    figure.update_xaxes(title=f"{of_what}, times", **_grid())
-    figure.update_yaxes(title=read_what, range=[low - margin, high + margin], **_grid())
+    figure.update_xaxes(title="times (1 is the prompt itself)", **_grid())
+    figure.update_yaxes(**_grid())
+    figure.update_yaxes(title=read_what, range=[low - margin, high + margin], col=1)
     figure.update_layout(legend=_legend_below())
     return figure
 
@@ -317,7 +318,7 @@ def plot_influence_curve(
             showarrow=False,
             text=f"{threshold:g}: {n_kept} nodes",
         )
-    figure.update_xaxes(title="nodes, most influential first", **_grid())
+    figure.update_xaxes(title="nodes, most influential first", range=[0, 1.02 * len(order) + 1], **_grid())
     figure.update_yaxes(title="share of all influence", range=[0, 1.02], tickformat=".0%", **_grid())
     figure.update_layout(legend=_legend_below())
     return figure
