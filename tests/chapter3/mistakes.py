@@ -59,6 +59,11 @@ FREEZE_HOOKS = [
         [(FROZEN_NAMES, 'name.endswith(("hook_pattern", "hook_scale", "mlp.hook_out"))')],
     ),
     Mistake(
+        "the_cache_itself",
+        "`frozen_values` must be a dict; you keep the cache itself: `dict(cache.items())`.",
+        [("self.frozen_values = dict(cache.items())", "self.frozen_values = cache")],
+    ),
+    Mistake(
         "no_logits",
         "You throw the logits of the first run away: `self.logits` is needed later, to choose the output tokens.",
         [("self.logits, cache = self.model.run_with_cache(", "_, cache = self.model.run_with_cache(")],
@@ -195,6 +200,18 @@ COMPUTE_SALIENT_LOGITS = [
         "no_softmax",
         "You give logits as probabilities: take the softmax over the vocabulary.",
         [(".softmax(dim=-1)", "")],
+    ),
+    Mistake(
+        "half_precision",
+        "You take the softmax in the dtype of the logits: in half precision a probability has three digits. Bring the logits to "
+        "float32 first.",
+        [("logits[0, -1].detach().float()", "logits[0, -1].detach()")],
+    ),
+    Mistake(
+        "one_too_many",
+        "You take one token more than needed where the probabilities add up to the mass exactly: count those below it with `<`, "
+        "not `<=`.",
+        [("top.values.cumsum(0) <", "top.values.cumsum(0) <=")],
     ),
     Mistake(
         "one_too_few",
@@ -482,6 +499,17 @@ SETUP_ATTRIBUTION = [
         [("kept[key] = value", "kept[key] = value.detach()")],
     ),
     Mistake(
+        "copies_recorded",
+        "You record a copy: keep the very tensor that the model goes on with.",
+        [("kept[key] = value", "kept[key] = value.clone()")],
+    ),
+    Mistake(
+        "not_detached",
+        "You do not detach the embedding: if the weights ask for gradients, the walk goes on into them. Go on with a detached "
+        "copy that asks for a gradient.",
+        [(START, 'writes["E"] = embedding.requires_grad_()')],
+    ),
+    Mistake(
         "embedding_as_it_is",
         "You keep the embedding as it is: the gradient goes on into the weights, or does not start at all if they ask for "
         "none. Go on with a detached copy that asks for a gradient.",
@@ -548,6 +576,16 @@ def prepare_backward_batches(graph, batch_size=128):
         "You ignore `batch_size`: a layer with many latents needs several batches.",
         [("range(start, start + n_targets, batch_size)", "range(start, start + n_targets, n_targets or 1)")]
         + [("min(first + batch_size, start + n_targets)", "start + n_targets")],
+    ),
+    Mistake(
+        "empty_batches",
+        "You make an empty batch for a layer without latents: it gives none.",
+        [
+            (
+                "range(start, start + n_targets, batch_size)",
+                'range(start, start + max(n_targets, layer != "E"), batch_size)',
+            )
+        ],
     ),
     Mistake(
         "local_index",
@@ -645,6 +683,12 @@ COMPUTE_ADJACENCY_MATRIX = [
         "first_rows",
         "You fill the first rows for every batch: a batch begins at row `batch.global_start_idx`.",
         [(ROWS, "rows = adjacency[: len(batch.nodes)]")],
+    ),
+    Mistake(
+        "written_into_a_copy",
+        "You write into a copy, so the matrix stays 0: what indexing with a list or a tensor gives is a copy. Take the rows by a "
+        "slice, or index rows and columns at once.",
+        [(ROWS, ROWS.replace("[", "[range(", 1).replace(" : ", ", ").replace("]", ")]"))],
     ),
     Mistake(
         "rows_in_order_of_batches",
@@ -931,6 +975,12 @@ PRUNE_NODES = [
         [(CHOICE, "kept = (share_of_larger(influence) + influence / influence.sum() <= threshold) | always")],
     ),
     Mistake(
+        "one_too_many",
+        "You keep a node also if the larger ones have reached the threshold exactly without it: compare with `<`, not `<=`. At 1, "
+        "`<=` keeps even nodes without influence.",
+        [(CHOICE, "kept = (share_of_larger(influence) <= threshold) | always")],
+    ),
+    Mistake(
         "random_half",
         "Your choice has nothing to do with influence: keep the nodes with the largest influence.",
         [(CHOICE, "kept = (torch.rand(len(influence)).to(influence) < threshold) | always")],
@@ -1014,6 +1064,11 @@ PRUNE_EDGES = [
         [(KEPT_EDGES, "share_of_larger(scores) < 1 - threshold")],
     ),
     Mistake(
+        "one_too_many",
+        "You keep an edge also if the larger ones have reached the threshold exactly without it: compare with `<`, not `<=`.",
+        [(KEPT_EDGES, "share_of_larger(scores) <= threshold")],
+    ),
+    Mistake(
         "score_above_threshold",
         "You compare each edge's score with the threshold: it is a share of the total, which the kept edges reach together.",
         [(KEPT_EDGES, "(scores >= threshold) & (scores > 0)")],
@@ -1042,6 +1097,11 @@ PRUNE_EDGES = [
         "scores_returned",
         "You return scores: the edges that are kept stay as they were.",
         [("threshold, adjacency_matrix, 0)", "threshold, scores.to(adjacency_matrix), 0)")],
+    ),
+    Mistake(
+        "positive_edges_only",
+        "You look for edges above 0 to see which nodes still have one: a negative edge is an edge too (`!= 0`).",
+        [(WITH_EDGES, "kept = (pruned > 0).any(dim=0) | (pruned > 0).any(dim=1) | always")],
     ),
     Mistake(
         "all_nodes_stay",
@@ -1096,6 +1156,24 @@ PRUNE_GRAPH = [
         "You return indices into the matrix that was pruned already: translate them back to the given one, "
         "`kept = kept[by_edges]`.",
         [("kept = kept[by_edges]", "always, reads = always[kept], reads[kept]\n    kept = by_edges")],
+    ),
+    Mistake(
+        "places_as_indices",
+        "You take what `prune_edges` returns for indices into the given matrix. They are places in what `prune_nodes` kept: "
+        "`kept = kept[by_edges]`.",
+        [("kept = kept[by_edges]", "kept = by_edges")],
+    ),
+    Mistake(
+        "always_of_all_nodes",
+        "You give `prune_edges` a `keep` with one entry for each node of the given matrix. It gets the smaller matrix: "
+        "`always[kept]`.",
+        [(EDGES, EDGES.replace("always[kept]", "always"))],
+    ),
+    Mistake(
+        "clean_up_of_all_nodes",
+        "In the clean-up you use `always` or `reads` of all nodes: take those of the nodes that are left, `always[kept]` and "
+        "`reads[kept]`.",
+        [(ALLOWED, ALLOWED.replace("[kept]", ""))],
     ),
     Mistake(
         "all_need_an_input",
@@ -1268,6 +1346,11 @@ ATTRIBUTE = [
         "batch_size_ignored",
         "You do not hand `batch_size` to `prepare_backward_batches`.",
         [("prepare_backward_batches(graph, batch_size)", "prepare_backward_batches(graph)")],
+    ),
+    Mistake(
+        "recorded_twice",
+        "You do not hand `run` to `compute_adjacency_matrix`, so the model is recorded a second time.",
+        [("batches, run, progress)", "batches, None, progress)")],
     ),
     Mistake(
         "no_progress",

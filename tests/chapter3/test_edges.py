@@ -29,11 +29,12 @@ def expect_unchanged(before, after, when: str) -> None:
 
 
 @contextmanager
-def weights_without_gradient(model) -> Iterator[None]:
+def weights_that_ask(model, asks: bool) -> Iterator[None]:
+    """All weights ask for gradients, or none does."""
     flags = {parameter: parameter.requires_grad for parameter in model.parameters()}
     try:
         for parameter in flags:
-            parameter.requires_grad_(False)
+            parameter.requires_grad_(asks)
         yield
     finally:
         for parameter, flag in flags.items():
@@ -80,10 +81,11 @@ def test_gradients_are_effects(setup_attribution, traced, place):
         )
 
 
-def test_the_gradient_stops_at_the_embedding(setup_attribution, traced):
+@pytest.mark.parametrize("asks", [True, False], ids=["weights that ask for gradients", "weights that do not"])
+def test_the_gradient_stops_at_the_embedding(setup_attribution, traced, asks):
     """The gradient goes back to the embedding and no further, whether or not the weights ask for gradients."""
     x = traced("qwen3")
-    with weights_without_gradient(x.model):
+    with weights_that_ask(x.model, asks):
         run = setup_attribution(x.model, x.tokens, x.freeze, x.tc_hooks)
     expect(run.reads["L"].requires_grad, "The gradient must start at the embedding even if no weight asks for one.")
     expect(run.writes["E"].is_leaf, "The embedding that is kept must be a detached copy, on which the model goes on.")

@@ -47,6 +47,8 @@ def test_patterns_and_scales_are_frozen(FreezeHooks, traced, architecture):
     """Every attention pattern and the scale of every norm is frozen, in every layer, and nothing else."""
     x = traced(architecture)
     freeze = frozen_on(FreezeHooks, x)
+    kind = type(freeze.frozen_values).__name__
+    expect(isinstance(freeze.frozen_values, dict), "`frozen_values` must be a dict.", kind)
     names = names_to_freeze(architecture, x.model.cfg.n_layers)
     expect_equal(set(freeze.frozen_values), names, "The hooks in `frozen_values`")
 
@@ -57,7 +59,8 @@ def test_values_are_those_of_the_unchanged_model(FreezeHooks, traced):
     names = names_to_freeze("gemma3", x.model.cfg.n_layers)
     freeze = frozen_on(FreezeHooks, x)
     for name, value in values_at(x, names, x.tokens).items():
-        expect_close(freeze.frozen_values.get(name), value, f"The frozen value of {name}")
+        expect(name in freeze.frozen_values, f"`{name}` is missing in `frozen_values`.")
+        expect_close(freeze.frozen_values[name], value, f"The frozen value of {name}")
     expect_close(freeze.logits, x.model(x.tokens), "`logits`")
 
 

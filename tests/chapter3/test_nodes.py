@@ -80,6 +80,23 @@ def test_the_smallest_set_that_reaches_a_probability(compute_salient_logits, mas
     expect_close(tokens[0].prob, 0.4, "The probability of the first token")
 
 
+@pytest.mark.parametrize(("mass", "expected"), [(0.25, 1), (0.5, 2), (0.75, 3), (1.0, 4)])
+def test_a_mass_that_is_reached_exactly(compute_salient_logits, mass, expected):
+    """A mass that the probabilities reach exactly needs no further token."""
+    logits = torch.full((1, 2, 11), -1e4)
+    logits[0, -1, [2, 5, 6, 9]] = 3.0  # four tokens with 1/4 each
+    tokens = compute_salient_logits(small_model(), logits, probability_mass=mass)[1]
+    expect_equal(len(tokens), expected, f"How many tokens of probability 1/4 reach {mass}")
+
+
+def test_probabilities_are_precise(compute_salient_logits):
+    """From logits in half precision the probabilities are computed in float32."""
+    logits = some_logits().bfloat16()
+    tokens = compute_salient_logits(small_model(), logits, 4)[1]
+    expected = logits[0, -1].float().softmax(-1)[ids_of(tokens)]
+    expect_close(torch.tensor([token.prob for token in tokens]), expected, "The probabilities")
+
+
 def test_tokens_can_be_named(compute_salient_logits):
     """With `token_ids` exactly these tokens are chosen, in this order, each once."""
     model = small_model()
