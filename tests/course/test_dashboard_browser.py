@@ -160,7 +160,8 @@ def shown_percent(text):
 
 
 def hash_of(page):
-    return {name: values[0] for name, values in parse_qs(page.url.partition("#")[2]).items()}
+    address = page.evaluate("() => location.hash")  # page.url is told later
+    return {name: values[0] for name, values in parse_qs(address[1:]).items()}
 
 
 # ---------------------------------------------------------------- the graph
@@ -674,7 +675,7 @@ def busy_view(page, graph):
 def test_everything_is_in_the_address(visit, graph, files):
     page = visit()
     state = busy_view(page, graph)
-    address = "#" + page.url.partition("#")[2]
+    address = page.evaluate("() => location.hash")
     fresh = visit(address=address)
     assert fresh.evaluate("() => JSON.stringify(state)") == state
     assert fresh.locator("#sub-graph .box.group .title").inner_html() == "Pair"
@@ -1024,6 +1025,9 @@ def test_the_table_has_all_nodes_and_edges(visit, graph):
     page.locator("[data-view=table]").click()
     assert page.locator("table.nodes caption").inner_text() == f"Nodes · {len(graph['nodes'])}"
     assert page.locator("table.links caption").inner_text() == f"Edges · {len(graph['links'])}"
+    assert not page.get_by_text("Edges ·").evaluate("e => e.getBoundingClientRect().top < innerHeight")
+    page.get_by_role("button", name="Edges", exact=True).click()
+    assert page.get_by_text("Edges ·").evaluate("e => e.getBoundingClientRect().top < innerHeight")
     assert page.locator("table.nodes tbody tr").count() == len(graph["nodes"])
     assert page.locator("table.links tbody tr").count() == len(graph["links"])
     assert page.locator("table.nodes thead th[scope=col]").count() == 8

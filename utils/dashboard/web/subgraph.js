@@ -1,6 +1,6 @@
 // The subgraph: pinned nodes as named boxes that can be dragged, grouped into supernodes, and looked at from near and far.
 
-const BOX = { height: 34, least: 64, most: 190, gap: 18 };
+const BOX = { height: 34, least: 76, most: 190, gap: 18 };
 const PITCH = { few: 62, many: 48 }; // between rows: up to four, and more
 const STEP = 12; // pixels an arrow key moves a box
 

@@ -20,7 +20,9 @@ function drawTables() {
   const found = searchTest(state.search);
   const nodes = graph.nodes.filter((node) => shown[node.i] && (!state.search.trim() || found(node)));
   const links = pictures[state.active].shownLinks();
-  byId("tables").replaceChildren(nodeTable(nodes), linkTable(graph, links));
+  const [first, second] = [nodeTable(nodes), linkTable(graph, links)];
+  const jump = (text, section) => button(text, { click: () => section.scrollIntoView() });
+  byId("tables").replaceChildren(make("p", { class: "jump" }, jump("Nodes", first), " ", jump("Edges", second)), first, second);
 }
 
 function nodeTable(nodes) {
