@@ -30,7 +30,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from utils.dashboard.graph_json import cantor
 from utils.graph import AttributionResult, NodeType
 from utils.hooks import Transcoder, hooked, reading_hook
-from utils.models import ATLAS_FOLDER, MODELS, ROOT, ModelSpec, load
+from utils.models import ATLAS_FOLDER, MODELS, ROOT, ModelSpec, load, load_clt
 
 CACHE_FOLDER = ROOT / "out" / "cache"
 VERSION = 1  # of what is kept there
@@ -321,10 +321,12 @@ def corpus_firings(
     return found
 
 
-def bundled_latents(wanted: Iterable[Pair]) -> dict[Pair, dict[str, Any]]:
+def bundled_latents(wanted: Iterable[Pair], kind: str = "transcoders") -> dict[Pair, dict[str, Any]]:
     """`describe_latents` of the bundled model, which is loaded for it."""
     model, transcoders = load("atlas")
-    return describe_latents("atlas", model, transcoders, wanted)
+    if kind == "clt":
+        transcoders = load_clt("atlas").transcoders("atlas")
+    return describe_latents("atlas", model, transcoders, wanted, kind=kind)
 
 
 def bundle_key(kind: str = "transcoders") -> str:

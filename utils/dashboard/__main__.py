@@ -102,7 +102,8 @@ def known_latents(graph: Mapping[str, Any], folder: Path | None) -> dict[tuple[i
         return {}
     from utils.latent_examples import bundle_key, bundled_latents  # only now: it imports torch
 
-    return bundled_latents(wanted) if stamp == bundle_key() else {}
+    kinds = [kind for kind in ("transcoders", "clt") if stamp == bundle_key(kind)]
+    return bundled_latents(wanted, kinds[0]) if kinds else {}
 
 
 def main(argv: list[str] | None = None) -> int:
