@@ -4,6 +4,7 @@ Skipped, with the reason, where Playwright or Chromium is missing.
 """
 
 import base64
+import html
 import json
 import re
 import struct
@@ -1120,20 +1121,38 @@ def test_nothing_sticks_out_of_the_window(visit, viewport, name):
 # ---------------------------------------------------------------- a notebook
 
 
-def test_the_notebook_shows_the_page_in_a_frame(browser, graph, tmp_path):
+# VS Code shows outputs in a sandboxed frame, and with `notebook.experimental.enableCsp` under this policy
+STRICT_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
+    "img-src https: http: data:; connect-src https:; child-src https: data:"
+)
+STRICT_SANDBOX = "allow-scripts allow-forms allow-pointer-lock allow-downloads"
+
+
+def strict_host(frame):
+    """A notebook's cell as VS Code would have it: the output in a frame that may do less."""
+    inner = f"<meta http-equiv='Content-Security-Policy' content=\"{STRICT_POLICY}\"><body>{frame}</body>"
+    return f'<iframe id="outer" width="1250" height="780" sandbox="{STRICT_SANDBOX}" srcdoc="{html.escape(inner)}"></iframe>'
+
+
+@pytest.mark.parametrize("strict", [False, True], ids=["plain", "strict"])
+def test_the_notebook_shows_the_page_in_a_frame(browser, graph, tmp_path, strict):
     frame = Dashboard(graph)._repr_html_()
     assert frame.startswith("<iframe") and frame.count("<iframe") == 1 and "<script" not in frame
     host = tmp_path / "notebook.html"
-    host.write_text(f"<!DOCTYPE html><meta charset='utf-8'><body><p>above</p>{frame}<p>below</p></body>")
+    host.write_text(
+        f"<!DOCTYPE html><meta charset='utf-8'><body><p>above</p>{strict_host(frame) if strict else frame}</body>"
+    )
     page = browser.new_page(viewport=DESKTOP, accept_downloads=True)
     errors = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: message.type in ("error", "warning") and errors.append(message.text))
     page.goto(host.as_uri())
-    inner = page.frame_locator("iframe")
+    cell = page.frame_locator("#outer") if strict else page
+    inner = cell.frame_locator("iframe")
     inner.locator(NODE).first.wait_for()
-    assert 500 <= page.locator("iframe").bounding_box()["height"] <= 900
-    assert page.locator("iframe").bounding_box()["width"] > 1000
+    size = cell.locator("iframe").bounding_box()
+    assert 500 <= size["height"] <= 900 and size["width"] > 1000
     name = busiest(graph)
     inner.locator(f'.graph .node[data-id="{name}"]').click(force=True)
     assert inner.locator(".list.inputs .row").count() == len(links(graph, "target", name))
