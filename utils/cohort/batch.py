@@ -184,7 +184,8 @@ def grade_chapter(chapter: Outline, tasks: list[_Task], options: Options) -> Ite
     lines = [_Line(worker, settings, waiting, done) for worker in workers]
     judge = None
     try:
-        judge = Judge(chapter, options.hidden)
+        with tqdm(chapter.points, desc=f"Making chapter {chapter.number} ready", leave=False) as bar:
+            judge = Judge(chapter, options.hidden, lambda name: bar.update())
         for line in lines:
             line.start()
         for _ in tasks:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nbformat import NotebookNode
+from tqdm import tqdm
 
 from utils.cohort.batch import digest_of_tests
 from utils.grading.course import Outline
@@ -42,7 +43,7 @@ def release(
     folder = out.resolve().relative_to(root).as_posix() if inside else out.resolve().name
     secret = {} if solutions else secrets([chapter.page for chapter in course(root)])
     texts, entries = {}, []
-    for chapter in chapters:
+    for chapter in tqdm(chapters, desc="Building", leave=False):
         name, page = f"{chapter.path.stem}.ipynb", without_telling_hints(chapter.page, secret)
         notebook = build_notebook(page, hints=hints, solutions=solutions)
         point_at(notebook, address, f"{folder}/{name}")

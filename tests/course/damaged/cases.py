@@ -108,6 +108,16 @@ def on_colab(cell: dict) -> None:
         cell["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": {"text/html": ["<p>", "</p>"]}}]
 
 
+def in_vs_code(cell: dict) -> None:
+    cell["metadata"] = {"vscode": {"languageId": "python"}, "notebookRunGroups": {"groupValue": "1"}}
+    cell["source"] = cell["source"].splitlines(keepends=True)
+
+
+def on_kaggle(cell: dict) -> None:
+    times = {"iopub.execute_input": "2026-01-01T00:00:00Z", "shell.execute_reply": "2026-01-01T00:00:01Z"}
+    cell["metadata"] = {"_uuid": cell.pop("id"), "_cell_guid": "b1076dfc", "trusted": True, "execution": times}
+
+
 def in_version_3() -> dict:
     """The format before 4: worksheets, and `input` for the source of code."""
     cells = [
@@ -151,6 +161,8 @@ READABLE = [
     Case("solution_in_a_hint", changed("check(smooth)", ("markdown", "<details>\n\n```python\ndef smooth(): 1\n```"))),
     Case("metadata_stripped", with_cells(lambda cell: [cell.pop(key, None) for key in ("id", "metadata", "outputs")])),
     Case("saved_by_colab", with_cells(on_colab)),
+    Case("saved_by_vs_code", with_cells(in_vs_code)),
+    Case("saved_by_kaggle", with_cells(on_kaggle)),
     Case("version_3", saved(in_version_3())),
     Case("wrong_nbformat", saved(notebook(nbformat=99, nbformat_minor="x"))),
     Case("byte_order_mark_and_crlf", b"\xef\xbb\xbf" + HEALTHY.replace(b"\n", b"\r\n").replace(b"\\n", b"\\r\\n")),

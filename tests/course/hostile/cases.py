@@ -196,9 +196,18 @@ TOOLS = [
         "tampered",
     ),
     Hostile(
+        "patches_assert",
+        "import builtins\n# ---\n" + mean("builtins.AssertionError = type('Quiet', (Exception,), {})"),
+        "graded",
+        0.3,
+    ),
+    Hostile(
         "looks_for_the_test",
         "import sys\n# ---\n"
-        + mean("tests = [m for m in sys.modules.values() if hasattr(m, 'test_mean_of_nothing')]", "tests[0]"),
+        + mean(
+            "tests = [m for m in list(sys.modules.values()) if 'test_mean_of_nothing' in getattr(m, '__dict__', ())]",
+            "tests[0]",
+        ),
         "graded",
         says="IndexError",
     ),
