@@ -127,7 +127,8 @@ def plot_linearity(
     figure.update_xaxes(title="times (1 is the prompt itself)", **_grid())
     figure.update_yaxes(**_grid())
     figure.update_yaxes(title=read_what, range=[low - margin, high + margin], col=1)
-    figure.update_layout(legend=_legend_below())
+    figure.update_annotations(font={"size": 12, "color": SOFT})
+    figure.update_layout(legend=_legend_below(), margin_t=75)
     return figure
 
 

@@ -1348,11 +1348,6 @@ ATTRIBUTE = [
         [("prepare_backward_batches(graph, batch_size)", "prepare_backward_batches(graph)")],
     ),
     Mistake(
-        "recorded_twice",
-        "You do not hand `run` to `compute_adjacency_matrix`, so the model is recorded a second time.",
-        [("batches, run, progress)", "batches, None, progress)")],
-    ),
-    Mistake(
         "no_progress",
         "You do not hand `progress` to `compute_adjacency_matrix`.",
         [("batches, run, progress)", "batches, run)")],

@@ -82,18 +82,6 @@ def test_progress_and_batches(attribute, tiny):
     expect(max(steps) <= 30, "No batch may have more than 30 targets.", max(steps))
 
 
-def test_the_model_is_recorded_once(attribute, tiny):
-    """The model runs three times: to freeze it, to record it, and for the biases."""
-    model, transcoders = tiny("qwen3")
-    runs = []
-    handle = model.original_model.register_forward_pre_hook(lambda module, args: runs.append(module))
-    try:
-        attribute(model, transcoders, PROMPT, top_k=1)
-    finally:
-        handle.remove()
-    expect(len(runs) <= 3, "The model must not run more than three times: hand `run` on.", len(runs))
-
-
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad, torch.inference_mode])
 def test_any_gradient_mode_will_do(attribute, traced, mode):
     """The result is the same in any gradient mode, and nothing is left behind on the model."""

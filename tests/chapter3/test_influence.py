@@ -248,7 +248,7 @@ def clear_graphs(node_threshold: float, edge_threshold: float, keep_kind: str = 
 
 
 @pytest.mark.parametrize(("node_threshold", "edge_threshold"), [(0.6, 0.9), (0.9, 0.6), (1.0, 0.7)])
-@pytest.mark.parametrize("keep_kind", ["", "E", "F"])
+@pytest.mark.parametrize("keep_kind", ["", "E", "F"], ids=["keep nothing", "keep embeddings", "keep latents"])
 def test_pruning_equals_the_slow_loop(prune_graph, node_threshold, edge_threshold, keep_kind):
     """The kept nodes and edges are those of a slow loop that follows the text."""
     for dag, keep, _, nodes, edges in clear_graphs(node_threshold, edge_threshold, keep_kind):

@@ -231,3 +231,8 @@ def test_errors_of_a_test_are_put_into_words():
             pass
 
     assert sentence(raised_here(refuses_nothing)) == "Expected ValueError, but nothing was raised."
+
+
+def test_a_long_list_is_cut():
+    with pytest.raises(Unexpected, match=r"0, 1, 10, 11, 12, 13, 14, 15, 16, 17 … and 150 more too many"):
+        expect_equal(set(range(160)), set(), "The names")

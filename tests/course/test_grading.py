@@ -19,6 +19,7 @@ import torch
 from tests.course.damaged.cases import HEALTHY, MEAN, RUNNING_MEAN, STUB, notebook, saved
 from utils.grading import Alternate, Mistake, interactive, progress_file
 from utils.grading.answers import NotebookAnswers
+from utils.grading.failure import sentence
 from utils.grading.grading import grade
 from utils.grading.notebook_file import Cell
 from utils.grading.planted import PlantedError, build
@@ -147,6 +148,54 @@ def test_check_of_what_is_no_exercise_is_one_sentence(kernel, call, sentence):
 def test_check_finds_an_answer_by_its_name_in_the_notebook(kernel):
     kernel.run("mean = lambda values: sum(values) / len(values) if values else 0.0")
     assert kernel.run("check(mean)").startswith("mean: done")
+
+
+def test_check_of_another_exercise_under_a_name_is_refused(kernel):
+    kernel.run(MEAN)
+    kernel.run("smooth = mean")
+    assert kernel.run("check(smooth)") == (
+        "This is your function `mean`, under the name `smooth`: define `smooth` itself.\n"
+    )
+    assert "0 done, 0 failing" in kernel.run("progress()"), "nothing is recorded"
+
+
+@pytest.mark.parametrize("broken", [MEAN.replace("):", ")", 1), MEAN + "\nprint("])
+def test_check_after_a_syntax_error_says_so(kernel, broken):
+    """What was run before the broken cell would be graded otherwise."""
+    kernel.names["In"] = ["", MEAN, broken, "check(mean)"]
+    kernel.run(MEAN)
+    said = kernel.run("check(mean)")
+    assert said.startswith("The cell of `mean` that you ran last has a syntax error (line ")
+    assert "0 done, 0 failing" in kernel.run("progress()"), "nothing is recorded"
+    kernel.names["In"] += [MEAN, "check(mean)"]
+    assert kernel.run("check(mean)").startswith("mean: done")
+
+
+def test_the_same_error_is_shown_once(kernel):
+    kernel.run("def mean(values):\n    return len(missing)")
+    said = kernel.run("check(mean)")
+    assert said.count("NameError: name 'missing' is not defined") == 1
+    assert "(the same in 2 more tests)" in said
+
+
+def test_a_hook_that_cannot_be_called_is_explained():
+    with pytest.raises(TypeError) as caught:
+        (lambda value, point: value)(1, hook=2)
+    assert "A hook is called as f(value, hook=…)" in sentence(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ((1, 2), "must return 3 things; yours returns "),
+        (None, "yours returns one, of type NoneType."),
+        ((1,) * 4, "yours returns "),
+    ],
+)
+def test_the_wrong_number_of_results_is_explained(value, says):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        first, second, third = value
+    assert says in sentence(caught.value)
 
 
 def test_check_grades_each_exercise_on_its_own(kernel):

@@ -78,7 +78,9 @@ class NotebookAnswers:
         ]
         if len(whole) > 1:
             places = _listed(sorted({part.cell for part in whole}))
-            remarks.append(f"`{name}` is defined {len(whole)} times ({places}): the last one counts.")
+            first_line = next((line.strip() for line in self._cells[whole[-1].cell].lines if line.strip()), "")
+            begins = f", in the cell that begins with `{first_line[:60]}`"
+            remarks.append(f"`{name}` is defined {len(whole)} times ({places}): the last one counts{begins}.")
         last = written[-1]
         if isinstance(last, BrokenPart):
             return Answer(

@@ -16,6 +16,7 @@ from utils.grading.fingerprint import note
 
 DIGITS = 4
 LONGEST = 300
+MOST = 10
 
 
 class Unexpected(AssertionError):
@@ -169,7 +170,7 @@ def _difference(actual: object, expected: object) -> str:
         return _difference_at(actual.tolist(), expected.tolist())
     if isinstance(expected, Set) and isinstance(actual, Set):
         missing, extra = (sorted(map(in_words, some)) for some in (expected - actual, actual - expected))
-        parts = [f"{', '.join(some)} {verb}" for some, verb in ((missing, "missing"), (extra, "too many")) if some]
+        parts = [f"{_some(some)} {verb}" for some, verb in ((missing, "missing"), (extra, "too many")) if some]
         return "; ".join(parts)
     if isinstance(expected, Mapping) and isinstance(actual, Mapping):
         keys = _difference(set(actual), set(expected))
@@ -184,6 +185,12 @@ def _difference(actual: object, expected: object) -> str:
     else:
         is_same = not isinstance(actual, Tensor) and not isinstance(expected, Tensor) and bool(actual == expected)
     return "" if is_same else f"expected {in_words(expected)}, got {in_words(actual)}"
+
+
+def _some(texts: list[str]) -> str:
+    """The first of many."""
+    more = f" … and {len(texts) - MOST} more" if len(texts) > MOST else ""
+    return ", ".join(texts[:MOST]) + more
 
 
 def _plain(number: object) -> complex:

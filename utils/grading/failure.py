@@ -1,6 +1,7 @@
 """Why a test failed, in a sentence for the student, and the traceback for who wants it."""
 
 import os
+import re
 import traceback
 from collections.abc import Iterator
 
@@ -23,10 +24,27 @@ def sentence(error: BaseException) -> str:
         return f"A part is not written yet{': ' if where else ''}{where}."
     if isinstance(error, AssertionError) and not where:
         return _first_lines(str(error)) or "A check in the test failed."
+    advice = _advice(str(error)) if isinstance(error, TypeError | ValueError) else ""
+    if advice and not where:
+        return advice
     what = f"{type(error).__name__}: {_first_lines(str(error))}" if str(error) else type(error).__name__
     if where:
-        return f"Your code raised {what}\n{where}"
+        return "\n".join(filter(None, (f"Your code raised {what}", where, advice)))
     return f"The test, given your answer, raised {what}"
+
+
+def _advice(text: str) -> str:
+    """What an error of calling or of unpacking means for the student; empty if nothing is known."""
+    if "'hook'" in text and "argument" in text:
+        return f"A hook is called as f(value, hook=…), but yours is not made for that: {text}."
+    found = re.match(r"(not enough|too many) values to unpack \(expected (\d+)(?:, got (\d+))?", text)
+    if found:
+        got = f"{found[3]}" if found[3] else "more"
+        return f"Your code must return {found[2]} things; yours returns {got}."
+    if text.startswith("cannot unpack non-iterable"):
+        kind = text.removeprefix("cannot unpack non-iterable ").removesuffix(" object")
+        return f"Your code must return several things; yours returns one, of type {kind}."
+    return ""
 
 
 def text_of_traceback(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 import ast
 import inspect
 import linecache
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from utils.grading import progress_file
 from utils.grading.answers import defines
-from utils.grading.cell_code import parse_cell
+from utils.grading.cell_code import BrokenPart, parse_cell
 from utils.grading.course import Outline, chapters, root_above
 from utils.grading.grading import grade
 from utils.grading.limits import ShortMemory
@@ -32,9 +33,12 @@ def check(answer: object, traceback: bool = False) -> None:
         answer: your function or class: `check(prune_nodes)`.
         traceback: print the tracebacks too; a notebook has them folded anyway.
     """
-    notebook = sys._getframe(1).f_globals
+    caller = sys._getframe(1)
+    notebook = caller.f_globals
     try:
         chapter, name = find_exercise(answer, notebook)
+        refuse_other(name, linecache.getline(caller.f_code.co_filename, caller.f_lineno), chapter)
+        refuse_broken(name, notebook.get("In"))
         session = open_session(chapter)
     except (NoExercise, CourseError, CollectionError) as error:
         show_sentence(str(error))
@@ -104,6 +108,35 @@ def find_exercise(answer: object, notebook: dict) -> tuple[Outline, str]:
             "Give check the function itself, not what it returns: check(name), without brackets behind it."
         )
     raise NoExercise(f"`{names[0] or type(answer).__name__}` is not an exercise; progress() shows all there are.")
+
+
+def refuse_other(name: str, line: str, chapter: Outline) -> None:
+    """Raises NoExercise if the line of the call names another exercise than the one that the answer is."""
+    called = re.search(r"\bcheck\(\s*(\w+)", line)
+    if called and called[1] != name and called[1] in chapter.points:
+        raise NoExercise(f"This is your function `{name}`, under the name `{called[1]}`: define `{called[1]}` itself.")
+
+
+def refuse_broken(name: str, cells: object) -> None:
+    """Raises NoExercise if the latest of the cells that were run and define the answer has a syntax error.
+
+    Args:
+        name: of the exercise.
+        cells: the sources of all cells that were run, as IPython keeps them; nothing is done without.
+    """
+    for source in reversed(cells if isinstance(cells, list) else []):
+        if name in source:
+            parts = parse_cell(source, 0).parts
+            if not any(defines(part, name) for part in parts):
+                continue
+            broken = next((part for part in parts if isinstance(part, BrokenPart)), None)
+            if broken is not None:
+                place = f"line {broken.line}, {broken.message}: {broken.text}"
+                raise NoExercise(
+                    f"The cell of `{name}` that you ran last has a syntax error ({place}). What Python knows as `{name}` is what "
+                    "you had before, so it was not checked."
+                )
+            return
 
 
 @cache

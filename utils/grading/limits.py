@@ -31,7 +31,9 @@ def limited(seconds: float) -> Iterator[None]:
         try:
             yield
         except _TimeIsUp:
-            raise Endless(f"Your code was stopped after {seconds:g} seconds: does a loop never end?") from None
+            raise Endless(
+                f"Your code was stopped after {seconds:g} seconds: does a loop never end, or does one go through all entries?"
+            ) from None
         except SystemExit as error:
             raise Stopped("Your code ends the program (sys.exit).") from error
         except pytest.exit.Exception as error:

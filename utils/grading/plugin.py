@@ -84,6 +84,24 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     task = find_task(item)
     if task:
         item.stash[TASK] = task
+        # for `-k prune_nodes`
+        item.extra_keyword_matches.add(task.name)
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Cases in words, since students read them: `skip`, `no top_k`, `threshold 0.6`. None leaves a value to pytest."""
+    words = argname.strip("_").replace("_", " ") if val is None or isinstance(val, bool) else argname
+    if val is None or isinstance(val, bool):
+        return words if val else f"no {words}"
+    if isinstance(val, int | float):
+        return f"{argname} {val:g}" if isinstance(val, float) else f"{argname} {val}"
+    if isinstance(val, str) and len(val) < 3 and val.isalnum():
+        return f"{argname} {val}"
+    if isinstance(val, tuple) and val and all(isinstance(each, int | float) for each in val):
+        return f"{argname} {' and '.join(map(str, val))}"
+    if isinstance(val, dict) and val and all(isinstance(each, int | float | str | None) for each in val.values()):
+        return ", ".join(f"{key} {each}" for key, each in val.items())[:80]
+    return None
 
 
 # ---------------------------------------------------------------------------------------------------------------------

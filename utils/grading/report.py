@@ -59,11 +59,12 @@ def as_text(result: ExerciseResult, with_traceback: bool) -> str:
     """The result of a check for a terminal."""
     lines = [headline(result)]
     lines += [f"  {sentence}" for sentence in (result.problem, result.mistake) if sentence]
-    for cases in result.tests.values():
+    again = _told_again(result)
+    for name, cases in result.tests.items():
         failing = _first_failing(cases)
         lines.append(f"  {MARKS[FAILING if failing else DONE]} {cases[0].sentence}{_which_cases(cases)}")
-        if failing and not failing.mistake:
-            lines += _indented(failing.failure)
+        if failing and not failing.mistake and again[name] is not None:
+            lines += _indented(failing.failure + again[name])
         if failing and with_traceback:
             lines += _indented(failing.traceback)
             lines += _indented(f"Your code printed:\n{failing.printed}") if failing.printed else []
@@ -77,21 +78,39 @@ def as_html(result: ExerciseResult) -> str:
     """The result of a check for a notebook. Tracebacks and what the code printed are folded."""
     parts = [f'<b style="color: {COLOURS[result.status]}">{escape(headline(result))}</b>']
     parts += [f"<p><b>{escape(sentence)}</b></p>" for sentence in (result.problem, result.mistake) if sentence]
-    tests = []
-    for cases in result.tests.values():
+    tests, again = [], _told_again(result)
+    for name, cases in result.tests.items():
         failing = _first_failing(cases)
         status = FAILING if failing else DONE
         line = f'<span style="color: {COLOURS[status]}">{MARKS[status]}</span> {escape(cases[0].sentence + _which_cases(cases))}'
-        tests.append(f"<li>{line}{_details(failing) if failing else ''}</li>")
+        tests.append(f"<li>{line}{_details(failing, again[name]) if failing else ''}</li>")
     if tests:
         parts.append(f'<ul style="list-style: none; padding-left: 0.5em">{"".join(tests)}</ul>')
     parts += [f"<p>{escape(remark)}</p>" for remark in result.remarks]
     return f"<div>{''.join(parts)}</div>"
 
 
-def _details(case: CaseResult) -> str:
-    """Expected and got, folded if the mistake is known, and folded what lies deeper."""
-    failure = f'<div style="white-space: pre-wrap; margin-left: 1.2em">{escape(case.failure)}</div>'
+def _told_again(result: ExerciseResult) -> dict[str, str | None]:
+    """By failing test, what is to be added to its failure: how many others fail with the same. None: it has been told already."""
+    first = {name: _first_failing(cases) for name, cases in result.tests.items()}
+    failures = [case.failure for case in first.values() if case]
+    again: dict[str, str | None] = {}
+    told: set[str] = set()
+    for name, case in first.items():
+        if case:
+            others = failures.count(case.failure) - 1
+            text = f"\n(the same in {others} more test{'s' if others > 1 else ''})" if others else ""
+            again[name] = None if case.failure in told else text
+            told.add(case.failure)
+    return again
+
+
+def _details(case: CaseResult, again: str | None) -> str:
+    """Expected and got, folded if the mistake is known, and folded what lies deeper. Nothing if it has been told already."""
+    if again is None:
+        return ""
+    text = escape(case.failure + again)
+    failure = f'<div style="white-space: pre-wrap; margin-left: 1.2em">{text}</div>'
     deeper = _folded("Traceback", case.traceback) + (
         _folded("What your code printed", case.printed) if case.printed else ""
     )
@@ -110,8 +129,10 @@ def _first_failing(cases: Sequence[CaseResult]) -> CaseResult | None:
 
 def _which_cases(cases: Sequence[CaseResult]) -> str:
     """Which of several cases fail, if not all do."""
-    failing = [case.case for case in cases if case.failure]
-    return f" (fails on {', '.join(failing)})" if failing and len(cases) > 1 else ""
+    failing = [case.case.replace("-", " with ") for case in cases if case.failure]
+    if len(failing) == len(cases) > 1:
+        return f" (fails on all {len(cases)} cases)"
+    return f" (fails on {'; '.join(failing)})" if failing and len(cases) > 1 else ""
 
 
 def _indented(text: str) -> list[str]:
