@@ -26,10 +26,10 @@ from utils.atlas.tokenizer import EOS_ID, PAD_ID
 class DictionaryConfig:
     """Size of one layer's transcoder and how it is trained."""
 
-    width: int = 1536  # named latents come on top
+    width: int = 2048  # named latents come on top
     first: int = 512  # the first latents explain `y` on their own, one a token; the others refine what they say
-    active: float = 8.0  # how many of the others a token has, on average over a batch
-    steps: int = 3000
+    active: float = 10.0  # how many of the others a token has, on average over a batch
+    steps: int = 3600
     batch_size: int = 2048
     learning_rate: float = 1e-3
     threshold_share: float = 0.35  # share of the steps, at the end, with fixed thresholds in place of BatchTopK
@@ -38,7 +38,7 @@ class DictionaryConfig:
     # in each round, for as long as no more than `unexplained` of the variance is left.
     sharpen_heights: tuple[float, ...] = (0.06, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6)
     sharpen_steps: int = 200
-    unexplained: float = 0.043
+    unexplained: float = 0.045
     skip_shrinkage: float = 3.0  # keeps the skip small, so that what an MLP says is said by latents
     rare: int = 5  # latents that fire on fewer of the training tokens are left out in the end
     naming_steps: int = 600  # steps of logistic regression that find what named latents read
