@@ -340,6 +340,9 @@ def test_circuit_tracers_local_page_finds_graph_and_latents(graph, tmp_path):
     listed = json.loads((folder / "graph-metadata.json").read_text())["graphs"]
     assert [meta["slug"] for meta in listed] == [slug]
     assert made["metadata"]["scan"] == f"./data/latents-{slug}" == listed[0]["scan"]
+    influences = [node["influence"] for node in made["nodes"] if node["influence"]]
+    assert max(influences) > graph["metadata"]["node_threshold"]  # its page would leave this node out
+    assert max(influences) <= made["metadata"]["node_threshold"] <= 1
     place = folder / made["metadata"]["scan"].removeprefix("./data/")
     for node in made["nodes"]:
         if node["feature_type"] == "cross layer transcoder":

@@ -12,6 +12,7 @@ ours, which other readers ignore. Everything but ``index`` and ``examples_quanti
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import tempfile
@@ -83,7 +84,11 @@ def write_for_circuit_tracer(graph: Mapping[str, Any], latents: Latents, folder:
     index = folder / "graph-metadata.json"
     listed = _listed_graphs(folder, index)
     slug = graph["metadata"]["slug"]
-    local = dict(graph) | {"metadata": dict(graph["metadata"]) | {"scan": f"./data/latents-{slug}"}}
+    # its page shows nodes up to the threshold; the last that pruning keeps reaches beyond
+    reached = max((node["influence"] or 0.0 for node in graph["nodes"]), default=0.0)
+    threshold = max(graph["metadata"].get("node_threshold") or 0.0, min(1.0, math.ceil(100 * reached) / 100))
+    changes = {"scan": f"./data/latents-{slug}", "node_threshold": threshold}
+    local = dict(graph) | {"metadata": dict(graph["metadata"]) | changes}
     listed = [meta for meta in listed if meta.get("slug") != slug] + [local["metadata"]]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".graph-", dir=folder.parent) as temporary:
