@@ -494,6 +494,8 @@ def test_a_solution_in_metadata_is_noticed(course):
         (["grade", "nowhere", "--out", "out"], "There is no nowhere."),
         (["release", "--chapters", "7", "--out", "out"], "There is no chapter 7; there are 9."),
         (["release", "--chapters", "one", "--out", "out"], "Chapters are given as 1-3 or 1,3, not as 'one'."),
+        (["gradescope", "--chapter", "9", "--out", "out", "--hidden", "none"], "none has no tests (test_*.py)."),
+        (["gradescope", "--chapter", "8-9", "--out", "out"], "There is no chapter 8; there are 9."),
         (
             ["grade", "instructions", "--out", "out", "--hidden", "instructions"],
             "instructions has no tests (test_*.py).",

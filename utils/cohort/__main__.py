@@ -3,8 +3,11 @@
 import argparse
 import base64
 import json
+import os
 import sys
 from pathlib import Path
+
+import torch
 
 from utils.cohort import sandbox
 from utils.cohort.batch import Options, grade_all
@@ -118,12 +121,13 @@ def run_release(options: argparse.Namespace, course: list[Outline]) -> None:
 
 
 def run_grade(options: argparse.Namespace, course: list[Outline]) -> None:
+    # the judge computes as the workers do
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    torch.set_num_threads(1)
     for sentence in sandbox.missing():
         print(sentence)
-    if options.hidden and not list(options.hidden.glob("test_*.py")):
-        raise NoSubmissions(f"{options.hidden} has no tests (test_*.py).")
+    hidden = folder_of_tests(options.hidden)
     students = find_students(options.submissions)
-    hidden = options.hidden.resolve() if options.hidden else None
     limits = Options(options.timeout, options.memory, options.jobs, hidden)
     results = grade_all(students, course, limits, options.out)
     rows = rows_of(students, results)
@@ -138,9 +142,17 @@ def run_grade(options: argparse.Namespace, course: list[Outline]) -> None:
     print(f"Look at {options.out / 'cohort.html'} first.")
 
 
+def folder_of_tests(folder: Path | None) -> Path | None:
+    """The whole path of an instructor's own tests. Raises NoSubmissions if there are none."""
+    if folder is not None and not list(folder.glob("test_*.py")):
+        raise NoSubmissions(f"{folder} has no tests (test_*.py).")
+    return folder and folder.resolve()
+
+
 def run_gradescope(options: argparse.Namespace, course: list[Outline]) -> None:
-    (chapter,) = course
-    pack_autograder(chapter, options.out, options.hidden)
+    if len(course) != 1:
+        raise NoRelease("An autograder is for one chapter.")
+    pack_autograder(course[0], options.out, folder_of_tests(options.hidden))
     print(f"wrote {options.out}")
 
 
