@@ -268,9 +268,10 @@ def readable_places() -> list[Path]:
 def take_out_reference(chapter: Outline, name: str) -> None:
     """Leave something empty where the reference answer was: in modules, in its function, and in the page's sources."""
     reference = chapter.reference(name)
-    if isinstance(reference, FunctionType):
+    function = inspect.unwrap(reference)
+    if isinstance(function, FunctionType) and not function.__closure__:
         reference.__signature__ = inspect.signature(reference)
-        reference.__code__ = _gone.__code__
+        function.__code__ = _gone.__code__
     else:
         empty = type(name, (), {"__init__": _gone})
         for module in list(sys.modules.values()):
