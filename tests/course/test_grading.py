@@ -159,7 +159,7 @@ def test_check_of_another_exercise_under_a_name_is_refused(kernel):
     assert "0 done, 0 failing" in kernel.run("progress()"), "nothing is recorded"
 
 
-@pytest.mark.parametrize("broken", [MEAN.replace("):", ")", 1), MEAN + "\nprint("])
+@pytest.mark.parametrize("broken", [MEAN.replace("float:", "float", 1), MEAN + "\nprint("])
 def test_check_after_a_syntax_error_says_so(kernel, broken):
     """What was run before the broken cell would be graded otherwise."""
     kernel.names["In"] = ["", MEAN, broken, "check(mean)"]
