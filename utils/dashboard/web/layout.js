@@ -153,7 +153,7 @@ function answerSpots(graph, width) {
 
 // ---------------------------------------------------------------- names inside the picture
 
-const FEW = 60; // nodes among which a name that only lists tokens is worth its room
+const FEW = 40; // nodes among which a name that only lists tokens is worth its room
 
 /** Names that fit without covering a node or another name: answers first, for which there is room, then the most influential. */
 function placeNames(graph, plan, shown) {

@@ -1,7 +1,9 @@
 // The subgraph: pinned nodes as named boxes that can be dragged, grouped into supernodes, and looked at from near and far.
 
-const BOX = { height: 34, least: 76, most: 190, gap: 18 };
-const PITCH = { few: 62, many: 48 }; // between rows: up to four, and more
+const BOX = { least: 76, most: 190, gap: 18 };
+// a box's height, and from row to row: name above place, or, where there are many rows, both on one line
+const TALL = { height: 36, pitch: 62 };
+const FLAT = { height: 24, pitch: 38 };
 const STEP = 12; // pixels an arrow key moves a box
 
 // What is marked to become a group; gone when it has become one.
@@ -16,7 +18,8 @@ function itemsOf(side) {
   const item = (id, ids, name, kind) => {
     const members = ids.map((member) => graph.place.get(member));
     const mean = (key) => members.reduce((sum, i) => sum + graph.nodes[i][key], 0) / members.length;
-    return { id, members, name, kind, row: Math.round(mean("row")), pos: mean("pos") };
+    const under = kind === "group" ? plural(ids.length, "node") : placeOf(graph.nodes[members[0]]);
+    return { id, members, name, kind, under, row: Math.round(mean("row")), pos: mean("pos") };
   };
   const boxes = groups.map((group) => item(group.id, group.members, visible(group.name), "group"));
   for (const id of pins) {
@@ -52,20 +55,21 @@ function linksOf(side, items) {
 // ---------------------------------------------------------------- places
 
 const BOLD = 1.1; // titles are bold, and so wider than what is measured
-const boxWidth = (item) => Math.min(BOX.most, Math.max(BOX.least, measure(item.name, 12) * BOLD + 36));
+const nameWidth = (item) => Math.min(BOX.most - 36, measure(item.name, 12) * BOLD);
+const boxWidth = (item, form) => Math.max(BOX.least, nameWidth(item) + 36 + (form === FLAT ? measure(fit(item.under, 90, 10), 10) + 4 : 0));
 
 /** A place for every box: rows by layer, in a row by position, nothing on top of anything; what was dragged stays where it is. */
 function boxPlaces(side, items) {
   const rows = [...new Set(items.map((item) => item.row))].sort((a, b) => b - a);
   const columns = [...new Set(items.map((item) => Math.round(item.pos)))].sort((a, b) => a - b);
-  const pitch = rows.length <= 4 ? PITCH.few : PITCH.many;
+  const form = rows.length <= 4 ? TALL : FLAT;
   const places = [];
   rows.forEach((row, line) => {
-    const list = items.map((item, k) => ({ item, k, w: boxWidth(item) })).filter(({ item }) => item.row === row);
+    const list = items.map((item, k) => ({ item, k, w: boxWidth(item, form) })).filter(({ item }) => item.row === row);
     list.sort((a, b) => a.item.pos - b.item.pos || a.k - b.k);
     const wanted = list.map(({ item }) => columns.indexOf(Math.round(item.pos)) * 116);
     const xs = spread(wanted, list.map(({ w }) => w));
-    list.forEach(({ k, w }, n) => (places[k] = { x: xs[n], y: line * pitch, w, h: BOX.height }));
+    list.forEach(({ k, w }, n) => (places[k] = { x: xs[n], y: line * form.pitch, w, h: form.height }));
   });
   const { places: dragged } = state.sides[side];
   items.forEach((item, k) => {
@@ -120,8 +124,6 @@ function drawSubgraph() {
 function drawBox(side, item, k) {
   const { w, h } = subgraph.places[k];
   const clicked = state.sides[side].clicked;
-  const nodes = item.members.map((i) => graphs[side].nodes[i]);
-  const under = item.kind === "group" ? plural(nodes.length, "node") : placeOf(nodes[0]);
   const classes = ["box", item.kind, item.id === clicked ? "chosen" : "", marked.has(item.id) ? "marked" : ""];
   const box = draw("g", {
     class: classes.join(" "),
@@ -129,7 +131,7 @@ function drawBox(side, item, k) {
     role: "button",
     "data-id": item.id,
     "aria-pressed": item.id === clicked,
-    "aria-label": item.name + ", " + under + (marked.has(item.id) ? ", marked for a group" : ""),
+    "aria-label": item.name + ", " + item.under + (marked.has(item.id) ? ", marked for a group" : ""),
     pointerdown: (event) => startDrag(event, k),
     keydown: (event) => boxKey(event, side, item, k),
     click: (event) => event.detail === 0 && toggleSelect(side, item.id), // from a screen reader: there was no pointer
@@ -141,9 +143,12 @@ function drawBox(side, item, k) {
   box.append(draw("title", {}, item.name));
   if (item.kind === "group") box.append(draw("rect", { class: "back", x: -w / 2 + 4, y: -h / 2 - 4, width: w, height: h, rx: 7 }));
   box.append(draw("rect", { class: "front", x: -w / 2, y: -h / 2, width: w, height: h, rx: 7 }));
-  const mark = draw("g", { class: "node " + item.kind, transform: `translate(${-w / 2 + 13},-5)` }, shapeOf(item.kind, 5));
-  box.append(mark, draw("text", { class: "title", x: -w / 2 + 24, y: -1 }, fit(item.name, (w - 32) / BOLD, 12)));
-  box.append(draw("text", { class: "under", x: -w / 2 + 24, y: 12 }, fit(under, w - 32, 10)));
+  const flat = h === FLAT.height;
+  const left = -w / 2 + 24;
+  const mark = draw("g", { class: "node " + item.kind, transform: `translate(${left - 11},${flat ? 0 : -5})` }, shapeOf(item.kind, 5));
+  box.append(mark, draw("text", { class: "title", x: left, y: flat ? 4 : -1 }, fit(item.name, nameWidth(item) / BOLD + 1, 12)));
+  const at = flat ? { x: w / 2 - 8, y: 4, "text-anchor": "end" } : { x: left, y: 12 };
+  box.append(draw("text", { class: "under", ...at }, fit(item.under, flat ? 90 : w - 32, 10)));
   subgraph.layer.append(box);
   move(box, subgraph.places[k]);
   return box;
