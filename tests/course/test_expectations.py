@@ -234,5 +234,5 @@ def test_errors_of_a_test_are_put_into_words():
 
 
 def test_a_long_list_is_cut():
-    with pytest.raises(Unexpected, match=r"0, 1, 10, 11, 12, 13, 14, 15, 16, 17 … and 150 more too many"):
+    with pytest.raises(Unexpected, match=r"0, 1, 10, 100, 101, 102, 103, 104, 105, 106 … and 150 more too many"):
         expect_equal(set(range(160)), set(), "The names")
