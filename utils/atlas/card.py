@@ -215,7 +215,7 @@ def card_text(metrics: dict) -> str:
     lines = [
         "# Model card: atlas",
         "",
-        "A small language model and its skip transcoders, trained by this project so that every chapter runs offline.",
+        "A small language model and its dictionaries, trained by this project so that every chapter runs offline.",
         f"Written by `python -m utils.atlas.train` on {time.strftime('%Y-%m-%d')}; the numbers are also in `metrics.json`.",
         f"The run that wrote it took {metrics['minutes']:.0f} minutes, not counting stages that it found done.",
         "",
@@ -223,7 +223,7 @@ def card_text(metrics: dict) -> str:
         "",
         f"{metrics['parameters']:,} parameters: {recipe['n_layers']} layers, d_model {recipe['d_model']}, "
         f"MLPs of {recipe['d_mlp']}, {recipe['n_heads']} heads, vocabulary {recipe['vocab_size']}. "
-        f"Transcoders of {metrics['recipe']['dictionaries']['width']} latents on every layer.",
+        "A skip transcoder and a residual SAE on every layer, and one cross-layer transcoder.",
         "",
         "## Data",
         "",
@@ -243,10 +243,10 @@ def card_text(metrics: dict) -> str:
         "",
         "On sentences they were not trained on; `<bos>` is left out of the variance.",
         "",
-        "| layer | unexplained variance | of it by a linear map alone | active latents a token | dead |",
-        "|---|---|---|---|---|",
+        "| layer | latents | unexplained variance | by a linear map alone | active latents a token | dead |",
+        "|---|---|---|---|---|---|",
         *(
-            f"| {row['layer']} | {_percent(row['unexplained'])} | {_percent(row['unexplained_linear'])} "
+            f"| {row['layer']} | {row['latents']:,} | {_percent(row['unexplained'])} | {_percent(row['unexplained_linear'])} "
             f"| {row['active']:.1f} | {_percent(row['dead'])} |"
             for row in metrics["dictionaries"]
         ),

@@ -194,6 +194,7 @@ def dictionary_quality(
         rows.append(
             {
                 "layer": layer,
+                "latents": transcoder.cfg.d_sae,
                 "unexplained": squared / total,
                 "unexplained_linear": linear / total,
                 "active": active / len(x),
