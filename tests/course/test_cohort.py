@@ -661,3 +661,16 @@ def test_the_system_itself_refuses(tmp_path):
 def test_what_a_system_lacks_is_said(monkeypatch):
     monkeypatch.setattr(sandbox.sys, "platform", "other")
     assert len(sandbox.missing.__wrapped__()) == 2
+
+
+def test_a_hidden_test_that_the_reference_fails_is_refused(course, tmp_path, monkeypatch, capsys):
+    hidden, handed_in = tmp_path / "mine", tmp_path / "handed_in"
+    hidden.mkdir()
+    (hidden / "test_hidden.py").write_text(HIDDEN_TEST.replace("61.5", "61.6"))
+    handed_in.mkdir()
+    (handed_in / "ada.ipynb").write_bytes(HEALTHY)
+    monkeypatch.chdir(course)
+    monkeypatch.setattr("os.environ", dict(os.environ))
+    assert command.main(["grade", str(handed_in), "--out", str(tmp_path / "out"), "--hidden", str(hidden)]) == 1
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("The reference answers of chapter 9 do not pass test_secret: a secret mean: expected 61.6")

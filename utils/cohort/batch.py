@@ -21,6 +21,7 @@ from utils.cohort.worker import Settings
 from utils.cohort.workers import Reply, Worker, WorkerLost
 from utils.grading.course import Outline
 from utils.grading.notebook_file import Cell, UnreadableNotebook, read_cells
+from utils.grading.session import CollectionError
 from utils.notebooks.course import write
 from utils.notebooks.materials import data_files, find_modules, imported_files
 from utils.notebooks.reading import ROOT
@@ -186,6 +187,8 @@ def grade_chapter(chapter: Outline, tasks: list[_Task], options: Options) -> Ite
     try:
         with tqdm(chapter.points, desc=f"Making chapter {chapter.number} ready", leave=False) as bar:
             judge = Judge(chapter, options.hidden, lambda name: bar.update())
+        if unfair := judge.wrong_references():
+            raise CollectionError(f"The reference answers of chapter {chapter.number} do not pass {unfair[0]}")
         for line in lines:
             line.start()
         for _ in tasks:
