@@ -670,7 +670,7 @@ def test_a_hidden_test_that_the_reference_fails_is_refused(course, tmp_path, mon
     handed_in.mkdir()
     (handed_in / "ada.ipynb").write_bytes(HEALTHY)
     monkeypatch.chdir(course)
-    monkeypatch.setattr("os.environ", dict(os.environ))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # which the command sets: so that it is put back
     assert command.main(["grade", str(handed_in), "--out", str(tmp_path / "out"), "--hidden", str(hidden)]) == 1
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith("The reference answers of chapter 9 do not pass test_secret: a secret mean: expected 61.6")
