@@ -136,6 +136,6 @@ def test_the_bundled_one_is_good_and_small():
     size = sum(path.stat().st_size for path in (ATLAS_FOLDER / "clt").iterdir())
     assert size <= 4_000_000
     found = json.loads((ATLAS_FOLDER.parent / "metrics.json").read_text(encoding="utf-8"))["clt"]
-    assert max(row["unexplained"] for row in found["layers"]) < 0.2 and found["same_top_token"] > 0.85
+    assert max(row["unexplained"] for row in found["layers"]) < 0.2 and found["same_top_token"] > 0.8
     assert "512 latents" in card_lines(found)[1]
     assert len(labels("atlas", "clt")) > 500
