@@ -277,8 +277,8 @@ def test_hover_shows_name_and_numbers(visit, graph):
     tip = page.locator("#tip").inner_text()
     assert (LABELS.get((int(n["layer"]), int(name.split("_")[1]))) or f"latent {n['layer']}/") in tip
     assert f"layer {n['layer']}" in tip and f"({n['ctx_idx']})" in tip
-    influence, activation = re.search(r"influence (.*?%) · activation (\S+)", tip).groups()
-    assert shown_percent(influence) == pytest.approx(n["own_influence"], rel=0.06)
+    influence, activation = re.search(r"influence (\S+) · activation (\S+)", tip).groups()
+    assert shown_number(influence) == pytest.approx(n["own_influence"], rel=0.06)
     assert shown_number(activation) == pytest.approx(n["activation"], rel=0.01)
     assert f"{len(links(graph, 'target', name))} input" in tip and f"{len(links(graph, 'source', name))} output" in tip
     page.mouse.move(2, 2)

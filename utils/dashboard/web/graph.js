@@ -52,6 +52,9 @@ const sizeOfAll = (links) => links.reduce((sum, link) => sum + Math.abs(link.wei
 /** A node's influence: the part of the answers that flows through it, or, in files that do not say, its part of all influence. */
 const weightOf = (node) => (node.own === null ? node.share : node.own);
 
+/** Influence is a number of its own, not a share of the answer; files of other tools may give only its share of all influence. */
+const influenceOf = (node) => (node.own === null ? percent(node.share) : plain(node.own));
+
 // ---------------------------------------------------------------- names
 
 const isToken = (node) => node.kind === "embedding" || node.kind === "logit";
@@ -88,7 +91,7 @@ function placeOf(node) {
 function numbersOf(node) {
   const list = [];
   if (node.kind === "logit") list.push(["probability", percent(node.prob)]);
-  else if (node.own !== null) list.push(["influence", percent(node.own)]);
+  else if (node.own !== null) list.push(["influence", plain(node.own)]);
   else if (node.cum !== null) list.push(["share of influence", percent(node.share)]);
   if (node.kind === "latent" && node.act !== null) list.push(["activation", plain(node.act)]);
   return list;

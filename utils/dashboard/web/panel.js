@@ -103,7 +103,7 @@ function drawPanel() {
 
 function overview(graph) {
   const order = graph.byInfluence.filter((i) => graph.nodes[i].kind !== "logit" && shownIn(graph)[i]);
-  const rows = order.slice(0, 200).map((i) => nodeRow(graph.nodes[i], number(percent(weightOf(graph.nodes[i])))));
+  const rows = order.slice(0, 200).map((i) => nodeRow(graph.nodes[i], number(influenceOf(graph.nodes[i]))));
   const parts = [make("p", { class: "soft" }, "Point at a node to see its links; click it to read it here. Ctrl-click or P pins it.")];
   for (const warning of graph.warnings) parts.push(make("p", { class: "warning" }, warning));
   if (graphs.length > 1) parts.push(make("p", { id: "difference" }, difference()));
@@ -182,7 +182,7 @@ function groupPanel(graph, group) {
   return [
     make("div", { class: "head" }, title(group.id, visible(group.name), group.id), make("p", { class: "soft" }, facts), actions),
     make("div", { class: "scroll" },
-      titledList("Members", members.map((node) => nodeRow(node, number(node.cum === null ? "" : percent(weightOf(node))))), ["influence"], "members"),
+      titledList("Members", members.map((node) => nodeRow(node, number(node.cum === null ? "" : influenceOf(node)))), ["influence"], "members"),
       titledList("Inputs in the subgraph", links.filter((link) => link.target === at).map((link) => row(link, "source")), ["share"], "inputs"),
       titledList("Outputs in the subgraph", links.filter((link) => link.source === at).map((link) => row(link, "target")), ["share"], "outputs")),
   ];

@@ -8,7 +8,7 @@ const NODE_COLUMNS = {
   kind: { text: kindOf, value: kindOf },
   layer: { text: (n) => (n.layer < 0 ? (n.kind === "logit" ? "output" : "input") : String(n.layer)), value: (n) => n.row, right: true },
   position: { text: (n) => (n.kind === "logit" ? "" : token(graphs[n.side].tokens[n.pos]) + " (" + n.pos + ")"), value: (n) => n.pos },
-  influence: { text: (n) => (n.kind === "logit" ? "" : percent(weightOf(n))), value: (n) => (n.kind === "logit" ? 2 : weightOf(n)), right: true },
+  influence: { text: (n) => (n.kind === "logit" ? "" : influenceOf(n)), value: (n) => (n.kind === "logit" ? 2 : weightOf(n)), right: true },
   activation: { text: (n) => (n.kind === "latent" && n.act !== null ? plain(n.act) : ""), value: (n) => n.act ?? 0, right: true },
   probability: { text: (n) => (n.kind === "logit" ? percent(n.prob) : ""), value: (n) => n.prob ?? 0, right: true },
   "other graph": { text: matchWords, value: matchWords },
