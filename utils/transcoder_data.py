@@ -194,9 +194,9 @@ class Scan:
         return pre.relu() * (pre > thresholds(transcoder)[latent]) * self.corpus.used
 
     @torch.no_grad()
-    def fires(self, layer: int) -> Bool[Tensor, "row latent"]:
-        """Whether each latent of a layer is active anywhere in each sentence."""
-        transcoder, used = self.transcoders[layer], self.corpus.used
+    def fires(self, layer: int, transcoder: Transcoder | None = None) -> Bool[Tensor, "row latent"]:
+        """Whether each latent of a layer (of its own transcoder or of another one) is active anywhere in each sentence."""
+        transcoder, used = transcoder or self.transcoders[layer], self.corpus.used
         fires = torch.zeros(len(used), transcoder.W_enc.shape[1], device=used.device)
         rows = used.nonzero()[:, 0]
         for x, row in zip(self.reads(layer).split(4096), rows.split(4096)):
@@ -342,6 +342,18 @@ def blind_case(model: TransformerBridge, transcoders: dict[int, Transcoder], num
             found.append((wanted[index][0] != "place", -min(round(f1, 1), 0.9), -count, layer, latent))
     *_, layer, latent = sorted(found)[number]
     return open_case(scan, layer, latent)
+
+
+def best_place_f1(scan: Scan, layer: int, transcoder: Transcoder, at_least: int = 8) -> dict[str, float]:
+    """How well the best single latent of a transcoder says that a sentence is about a place (F1), for every place.
+
+    Only places that `at_least` so many of the scanned sentences are about. The best latent is chosen on the same sentences.
+    """
+    places = [sentence.concepts.get("place") for sentence in scan.corpus.sentences]
+    wanted = sorted(place for place, count in Counter(places).items() if place and count >= at_least)
+    about = torch.tensor([[place == other for other in wanted] for place in places]).float()
+    best = _f1(scan.fires(layer, transcoder).float().cpu(), about).max(0).values
+    return dict(zip(wanted, best.tolist(), strict=True))
 
 
 def _f1(fires: Float[Tensor, "row latent"], about: Float[Tensor, "row fact"]) -> Float[Tensor, "latent fact"]:

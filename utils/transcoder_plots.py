@@ -115,6 +115,7 @@ def plot_parts(
         mode="markers",
         marker={"color": INK, "symbol": "line-ew-open", "size": 22},
     )
+    figure.update_xaxes(tickangle=-45)
     figure.update_yaxes(title="length along the output")
     return _style(figure, "What the MLP writes, token by token", barmode="relative")
 
@@ -152,18 +153,23 @@ def plot_deembedding(
     extended: Float[Tensor, " d_vocab"],
     tokens: Sequence[str],
     threshold: float,
-    named: int = 12,
+    named: int = 8,
 ) -> go.Figure:
     """Every token by how much its embedding excites a latent, directly and after the first MLP."""
-    top = set((torch.maximum(direct, extended)).topk(named).indices.tolist())
+    top = torch.maximum(direct, extended).topk(named).indices.tolist()
     texts = [repr(token) if i in top else "" for i, token in enumerate(tokens)]
+    # names to the left of the left half of them, to the right of the others: fewer lie upon each other
+    leftmost = sorted(top, key=lambda i: direct[i].item())[: named // 2]
+    sides = ["middle left" if i in leftmost else "middle right" for i in range(len(tokens))]
     figure = go.Figure(
         go.Scatter(
-            x=direct.tolist(), y=extended.tolist(), text=texts, mode="markers+text", textposition="top center",
+            x=direct.tolist(), y=extended.tolist(), text=texts, mode="markers+text", textposition=sides, cliponaxis=False,
             hovertext=[repr(token) for token in tokens], marker={"color": BLUE, "size": 5, "opacity": 0.5},
         )
     )  # fmt: skip
-    figure.add_hline(y=threshold, line={"color": ORANGE, "dash": "dot"}, annotation_text="threshold")
+    figure.add_hline(
+        y=threshold, line={"color": ORANGE, "dash": "dot"}, annotation_text="threshold", annotation_position="top left"
+    )
     figure.add_vline(x=threshold, line={"color": ORANGE, "dash": "dot"})
     figure.update_xaxes(title="embedding alone")
     figure.update_yaxes(title="after the first MLP")
@@ -279,6 +285,7 @@ def _sentence(scan: Scan, acts: Tensor, row: int, highest: float) -> str:
     for position in scan.corpus.used[row].nonzero().flatten().tolist():
         strength = float(acts[row, position]) / highest
         text = html.escape(scan.text(row, position))
-        style = f"background:rgba(63,111,181,{0.8 * strength:.2f})" if strength > 0 else ""
+        # also the weakest is to be seen
+        style = f"background:rgba(63,111,181,{0.15 + 0.65 * strength:.2f})" if strength > 0 else ""
         spans.append(f"<span style='white-space:pre;{style}'>{text}</span>")
     return f"<div style='font-family:monospace;line-height:1.7'>{''.join(spans)}</div>"

@@ -112,7 +112,8 @@ def head_pullback(
             matrices than there are heads, neighbouring heads share one.
         vectors: what reads the residual stream after the attention.
         scale: what the layer's ln1 divides by.
-        post_scale: what the norm after the attention, `ln1_post`, divides by; for models that have one.
+        post_scale: what the norm after the attention, `ln1_post`, divides by. Only models with `ln1_post` have that norm
+            (`hasattr(block, "ln1_post")`); for others ignore this argument.
 
     Returns:
         For every `v` of `vectors` the `g` such that `r @ g` is what `v` reads of the head's output (biases left out) when

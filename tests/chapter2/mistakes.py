@@ -10,6 +10,16 @@ MISTAKES = {
             [("(target - target.mean(0)).pow(2)", "target.pow(2)")],
         ),
         Mistake(
+            "error_without_its_mean",
+            "You take the mean away from the error too, so that a constant offset costs nothing.",
+            [
+                (
+                    "error = (target - reconstruction).pow(2).sum()",
+                    "error = target - reconstruction\n    error = (error - error.mean(0)).pow(2).sum()",
+                )
+            ],
+        ),
+        Mistake(
             "one_mean_for_all",
             "You take one mean over all tokens and dimensions; every dimension has a mean of its own.",
             [("target.mean(0)", "target.mean()")],
@@ -219,6 +229,21 @@ def transcoder_hooks(transcoders, errors=None, with_skip=True):
             [("output + errors[layer]", "output - errors[layer]")],
         ),
         Mistake(
+            "errors_written_over",
+            "You write into the errors that you were given, so that a second run adds them wrongly; make a new tensor.",
+            [("output + errors[layer]", "errors[layer].add_(output)")],
+        ),
+        Mistake(
+            "output_written_over",
+            "You write into the MLP's own output; whoever has kept it finds something else there. Return a new tensor.",
+            [
+                (
+                    "return output if errors is None else output + errors[layer]",
+                    "return y.copy_(output if errors is None else output + errors[layer])",
+                )
+            ],
+        ),
+        Mistake(
             "added_to_the_mlp",
             "You add the transcoder's output to the MLP's; it must take its place.",
             [("output if errors is None", "y + output if errors is None")],
@@ -317,7 +342,18 @@ def transcoder_hooks(transcoders, errors=None, with_skip=True):
             ],
         ),
         Mistake(
-            "half_precision_sums",
+            "single_precision",
+            "You add up squares in float32: the square of a small number is lost in rounding. Compute in float64.",
+            source="""
+@torch.no_grad()
+def fit_linear(x, y):
+    centred_x, centred_y = x - x.mean(0), y - y.mean(0)
+    W = (torch.linalg.pinv(centred_x.T @ centred_x, hermitian=True) @ centred_x.T @ centred_y).T
+    return W, y.mean(0) - W @ x.mean(0)
+""",
+        ),
+        Mistake(
+            "float64_returned",
             "You return float64; the results must have the dtype of the outputs.",
             [("return W.to(y), b.to(y)", "return W, b")],
         ),
@@ -550,7 +586,7 @@ def transcoder_hooks(transcoders, errors=None, with_skip=True):
         Mistake(
             "post_norm_forgotten",
             "You left out the norm after the attention, ln1_post, which some models have.",
-            [('hasattr(block, "ln1_post")', "False")],
+            [('if hasattr(block, "ln1_post")', "if False")],
         ),
         Mistake(
             "wrong_order",
@@ -573,6 +609,11 @@ def transcoder_hooks(transcoders, errors=None, with_skip=True):
                     "model.W_U.T",
                 )
             ],
+        ),
+        Mistake(
+            "without_the_norms_weight",
+            "You left out the weight of ln_final; the scale alone is not the norm.",
+            [("norm_weight(norm, model.cfg.d_model)", "torch.ones(model.cfg.d_model).to(model.W_U)")],
         ),
         Mistake(
             "not_demeaned",
@@ -748,6 +789,16 @@ def batch_topk(pre, active):
             "so_many_in_all",
             "You keep `active` pre-activations in the whole batch; it is `active` for each token, on average.",
             [("int(active * len(pre))", "max(1, int(active))")],
+        ),
+        Mistake(
+            "rounded_too_early",
+            "You round `active` before you multiply: one and a half a token are three for two tokens, not two.",
+            [("int(active * len(pre))", "max(1, int(active) * len(pre))")],
+        ),
+        Mistake(
+            "cut_taken_away",
+            "You take the cut away from what you keep; a JumpReLU leaves the values above it as they are.",
+            [("return pre * (pre >= lowest)", "return (pre - lowest) * (pre >= lowest)")],
         ),
         Mistake(
             "negative_kept",

@@ -1,12 +1,25 @@
 """What students are given: norms as they are measured, MLPs as functions, the corpus, the scan, the blind case."""
 
+import copy
+from collections import Counter
+
 import pytest
 import torch
 
 from tests.chapter2.conftest import random_tokens
 from tests.tiny import ARCHITECTURES
 from utils.hooks import mlp_out_hook, reading_hook
-from utils.transcoder_data import Scan, is_centred, mlp_function, mlp_output, norm_weight, quick_sae, read_corpus
+from utils.transcoder_data import (
+    CASE_SHARES,
+    Scan,
+    best_place_f1,
+    is_centred,
+    mlp_function,
+    mlp_output,
+    norm_weight,
+    quick_sae,
+    read_corpus,
+)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -37,6 +50,25 @@ def test_a_scan_agrees_with_the_transcoder(atlas):
     torch.testing.assert_close(scan.activations(2, latent), acts[..., latent], rtol=1e-4, atol=1e-4)
     assert torch.equal(scan.fires(2), (acts > 0).any(1))
     assert len(scan.reads(2)) == len(scan.writes(2)) == int(corpus.used.sum())
+
+
+def test_places_have_latents_where_they_were_reserved(atlas):
+    model, transcoders = atlas
+    scan = Scan(model, transcoders, read_corpus(model, 300, shares=CASE_SHARES), names={reading_hook(3)})
+    found = best_place_f1(scan, 3, transcoders[3], at_least=4)
+    counts = Counter(sentence.concepts.get("place") for sentence in scan.corpus.sentences)
+    assert set(found) == {place for place, count in counts.items() if place and count >= 4} and len(found) > 5
+    assert sum(found.values()) / len(found) > 0.8
+    # one place by hand: F1 of the latent that is best for it
+    place, fires = min(found), scan.fires(3)
+    about = torch.tensor([sentence.concepts.get("place") == place for sentence in scan.corpus.sentences])
+    both = (fires & about[:, None]).sum(0)
+    by_hand = 2 * both / (fires.sum(0) + about.sum())
+    assert found[place] == pytest.approx(by_hand.max().item())
+    # a transcoder whose latents never fire knows no place
+    silent = copy.deepcopy(transcoders[3])
+    silent.threshold.data.fill_(1e9)
+    assert set(best_place_f1(scan, 3, silent, at_least=4).values()) == {0.0}
 
 
 def test_what_is_counted_is_the_answer(atlas):

@@ -63,8 +63,25 @@ def test_with_errors_the_model_is_itself_again(transcoder_hooks, tiny):
             layer: cache[mlp_out_hook(layer)] - transcoder(cache[reading_hook(layer)])
             for layer, transcoder in transcoders.items()
         }
+    given = {layer: error.clone() for layer, error in errors.items()}
     hooks = transcoder_hooks(transcoders, errors)
     expect_close(run(model, hooks, tokens), logits, "The logits with the errors", rtol=1e-5)
+    for layer, error in errors.items():
+        expect_close(error, given[layer], f"The errors of layer {layer} after the run, which must be left as they are")
+
+
+def test_outputs_are_not_written_over(transcoder_hooks, tiny):
+    """The MLP's own output is replaced by a new tensor, not written over."""
+    model, transcoders = tiny("qwen3")
+    seen = []
+
+    def keep(y, hook):
+        seen.append((y, y.clone()))
+
+    keeping = [(mlp_out_hook(layer), keep) for layer in transcoders]
+    run(model, keeping + transcoder_hooks(transcoders), random_tokens(model, 2))
+    for layer, (output, before) in zip(sorted(transcoders), seen):
+        expect_close(output, before, f"What the MLP of layer {layer} had put out")
 
 
 def test_hooks_can_be_used_again(transcoder_hooks, tiny):

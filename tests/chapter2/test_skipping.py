@@ -19,7 +19,7 @@ def test_a_linear_map_is_found_exactly(fit_linear):
     """Where the outputs are linear in the inputs, map and bias are found exactly."""
     x, y, W, b, _ = data()
     found_W, found_b = fit_linear(x, y)
-    expect_close(found_W, W, "The map, (d_out, d_in),", rtol=1e-6)
+    expect_close(found_W, W, "The map", rtol=1e-6)
     expect_close(found_b, b, "The bias", rtol=1e-6)
 
 
@@ -51,6 +51,18 @@ def test_the_results_have_the_dtype_of_the_outputs(fit_linear):
     found_W, _ = fit_linear(far.float(), y.float())
     expect(found_W.dtype is torch.float32, "The map must have the dtype of the outputs.", got=str(found_W.dtype))
     expect_close(found_W.double(), W, "The map in float32", rtol=2e-3, atol=2e-3)
+
+
+def test_squares_of_small_numbers_are_not_lost(fit_linear):
+    """An input dimension that varies little, but matters, is used: sums are taken in float64."""
+    x, _, W, b, _ = data(n=400)
+    small, large = x.clone(), W.clone()
+    small[:, 3], large[:, 3] = 1e-4 * (x[:, 3] - 2), 1e4 * W[:, 3]
+    y = torch.einsum("oi,ti->to", large, small) + b
+    found_W, found_b = fit_linear(small.float(), y.float())
+    found = small @ found_W.double().T + found_b.double()
+    left = (y - found).pow(2).sum() / (y - y.mean(0)).pow(2).sum()
+    expect(left < 1e-4, "On float32 inputs with one small dimension, next to nothing may be left.", got=left.item())
 
 
 def skip_data(turned: bool):

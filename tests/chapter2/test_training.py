@@ -15,8 +15,10 @@ def test_the_largest_of_the_batch_are_kept(batch_topk):
 
 
 def test_a_fraction_of_a_latent_a_token(batch_topk):
-    """On average half a latent a token may be kept, too."""
+    """On average one and a half, or half a latent a token may be kept, too."""
     pre = torch.tensor([[5.0, 4.0, 3.0], [1.0, 0.5, -2.0], [0.2, 6.0, -7.0], [0.1, 0.3, 2.0]])
+    expected = torch.tensor([[5.0, 4.0, 3.0], [1.0, 0.0, 0.0], [0.0, 6.0, 0.0], [0.0, 0.0, 2.0]])
+    expect_close(batch_topk(pre, 1.5), expected, "The activations when one and a half a token are kept")
     expected = torch.tensor([[5.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 6.0, 0.0], [0.0, 0.0, 0.0]])
     expect_close(batch_topk(pre, 0.5), expected, "The activations when half a latent a token is kept")
 
