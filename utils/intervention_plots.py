@@ -190,7 +190,8 @@ def draw_supernodes(
         title: the prompt, for example.
         answers: the most probable next tokens after the intervention, with their probabilities.
     """
-    figure = _figure(title, 460)
+    ys = [box.y for box in boxes]
+    figure = _figure(title, round(160 + 100 * (max(ys) - min(ys))))
     place = {box.name: box for box in boxes}
     strongest = max((abs(share) for *_, share in arrows), default=1.0) or 1.0
     for start, end, share in arrows:
@@ -249,7 +250,7 @@ def draw_supernodes(
             showarrow=False,
             align="left",
         )
-    xs, ys = [box.x for box in boxes], [box.y for box in boxes]
+    xs = [box.x for box in boxes]
     figure.update_xaxes(visible=False, range=[min(xs) - 0.35, max(xs) + 0.45])
     figure.update_yaxes(visible=False, range=[min(ys) - 0.5, max(ys) + 0.6])
     return figure
