@@ -99,7 +99,7 @@ def latent_to_latent_gradients(
         model: the model.
         with_error: add what `sae_from` leaves out, so that the Jacobian is taken where the model really is; otherwise the model
             runs on the reconstruction, and the later latents are those that are active then.
-        fwd_hooks: further hooks for the run of the model, e.g. from `frozen_hooks`.
+        fwd_hooks: further hooks for the run of the model; section 5 uses them to hold parts of it fixed.
 
     Returns:
         The Jacobian (n_to, n_from), and the active latents that its columns and rows stand for.

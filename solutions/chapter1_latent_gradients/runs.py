@@ -75,7 +75,7 @@ def resume(
     Args:
         vectors: for one prompt (seq, d_model), or for several copies of it (batch, seq, d_model).
         read_at: a hook behind `put_at`.
-        fwd_hooks: further hooks for this run, e.g. from `frozen_hooks`.
+        fwd_hooks: further hooks for this run; section 5 uses them to hold parts of the model fixed.
     """
     batch = vectors if vectors.ndim == 3 else vectors[None]
     found: dict[str, Tensor] = {}
