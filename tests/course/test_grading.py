@@ -493,7 +493,7 @@ def test_code_cannot_end_the_tests(graded, line, sentence):
 def test_an_endless_loop_is_stopped_once(graded, toy_session, monkeypatch, loop):
     monkeypatch.setattr(toy_session[0].grader, "seconds", 0.5)
     result = graded(f"def mean(values):\n    {loop}\n")
-    assert result.problem == "Your code was stopped after 0.5 seconds: does a loop never end?"
+    assert result.problem.startswith("Your code was stopped after 0.5 seconds: does a loop never end")
     assert result.status == "failing" and len(result.cases) == 1, "the other tests are not waited for"
     assert graded(MEAN).status == "done"
 
