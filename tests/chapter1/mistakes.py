@@ -173,6 +173,11 @@ MISTAKES = {
                 )
             ],
         ),
+        Mistake(
+            "error_turned_round",
+            "Your error has the wrong sign: it is the residual stream minus what the SAE decodes.",
+            [("residual - sae_from.decode(acts) if", "sae_from.decode(acts) - residual if")],
+        ),
     ],
     "token_to_latent_gradients": [
         Mistake(
@@ -211,6 +216,18 @@ MISTAKES = {
                     "embedding = activations_at(model, tokens, EMBEDDING_HOOK)",
                     "embedding = torch.nn.functional.normalize(activations_at(model, tokens, EMBEDDING_HOOK), dim=-1)",
                 )
+            ],
+        ),
+        Mistake(
+            "gradient_norm",
+            "You give the length of the gradient in the embedding: what is asked for is the slope along the embedding itself, as its scale grows, and that has a sign.",
+            [
+                ("def latents(scales:", "def latents(embedding:"),
+                ("scales[:, None] * embedding", "embedding"),
+                (
+                    "(embedding.new_ones(len(embedding)))",
+                    "(embedding)\n    gradients = gradients.norm(dim=-1)",
+                ),
             ],
         ),
     ],
@@ -328,6 +345,16 @@ MISTAKES = {
             "You do not hand `fwd_hooks` on to `resume`.",
             [("LOGITS_HOOK, fwd_hooks)", "LOGITS_HOOK)")],
         ),
+        Mistake(
+            "before_without_hooks",
+            "Your logits before the change come from a run without `fwd_hooks`: both runs need them, else the hooks' own effect is counted too.",
+            [
+                (
+                    "return (demeaned[:-1] - demeaned[-1]).T",
+                    "before = model(tokens)[0, -1]\n    return (demeaned[:-1] - (before - before.mean())[token_ids]).T",
+                )
+            ],
+        ),
     ],
     "through_attention": [
         Mistake(
@@ -420,6 +447,11 @@ MISTAKES = {
             "You let the later latent read with its row of W_dec: it reads with its column of W_enc.",
             [("sae_to.W_enc[:, latent_to]", "sae_to.W_dec.T[:, latent_to]")],
         ),
+        Mistake(
+            "blocks_one_too_early",
+            "You go through the blocks from the earlier SAE's own to the one before the later SAE's: an SAE reads after its block, so begin and end one later.",
+            [("range(layer_of(sae_from) + 1, layer_of(sae_to) + 1)", "range(layer_of(sae_from), layer_of(sae_to))")],
+        ),
     ],
     "effects_by_head": [
         Mistake(
@@ -462,6 +494,28 @@ MISTAKES = {
             "You leave out the pattern: a head brings only as much as it looks.",
             [("return weights * torch", "return torch")],
         ),
+        Mistake(
+            "read_at_the_target",
+            "You take `read` at the later latent's position: the head reads where the earlier latent is, so its norm's factor there counts.",
+            [
+                (" * frozen.read[position_from]", ""),
+                (
+                    'torch.einsum("sd,hde,te->hts", writes, frozen.OV, reads)',
+                    'torch.einsum("sd,td,hde,te->hts", writes, frozen.read[position_to], frozen.OV, reads)',
+                ),
+            ],
+        ),
+        Mistake(
+            "write_at_the_source",
+            "You take `write` at the earlier latent's position: the head writes where the later latent is, so its norm's factor there counts.",
+            [
+                (" * frozen.write[position_to]", ""),
+                (
+                    'torch.einsum("sd,hde,te->hts", writes, frozen.OV, reads)',
+                    'torch.einsum("sd,hde,se,te->hts", writes, frozen.OV, frozen.write[position_from], reads)',
+                ),
+            ],
+        ),
     ],
     "ablate_head": [
         Mistake(
@@ -503,6 +557,11 @@ MISTAKES = {
             "nothing_changed",
             "Your hook changes a copy and does not return it: what a hook function returns takes the place of the old value.",
             [("        return z\n", "        return None\n")],
+        ),
+        Mistake(
+            "in_place",
+            "Your hook writes zeros into the model's own tensor: change a copy (z.clone()), since others may hold the original.",
+            [("        z = z.clone()\n", "")],
         ),
     ],
 }

@@ -168,3 +168,19 @@ def test_the_model_is_left_as_it_was(ablate_head, case):
     ablate_head(x.model, x.tokens, 0, 1)
     after = read(x, "unembed.hook_out")
     expect(torch.equal(before, after), "After the call the model must answer as it did before.")
+
+
+def test_what_others_hold_of_the_run_is_left_as_it_was(ablate_head, case):
+    """Another hook that holds what the heads hand over still has the model's own values afterwards."""
+    x, layer = case("qwen3"), 1
+    held = []
+
+    def hold(z: torch.Tensor, hook) -> None:
+        held.append((z, z.clone()))
+
+    with x.model.hooks(fwd_hooks=[(f"blocks.{layer}.attn.hook_z", hold)]):
+        ablate_head(x.model, x.tokens, layer, 2)
+    expect(
+        all(torch.equal(z, before) for z, before in held),
+        "Your hook changes the model's own tensor: change a copy of z.",
+    )

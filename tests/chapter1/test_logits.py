@@ -108,3 +108,13 @@ def test_small_ablations_follow_the_slope(ablation_effects, case):
     found = ablation_effects(x.tokens, x.saes[LAYER], x.model, token_ids, 1e-5)
     expected = -jacobian * values
     expect_close(found / 1e-5, expected, "Effect divided by step", 1e-3, 1e-4 * expected.abs().max().item())
+
+
+def test_hooks_are_in_the_run_before_as_well(ablation_effects, case):
+    """With hooks that change the model, before and after the ablation both have them: their own effect cancels."""
+    x, token_ids, place = case("gemma3"), torch.tensor([2, 7]), f"blocks.{LAYER + 1}.hook_mlp_out"
+    found = ablation_effects(
+        x.tokens, x.saes[LAYER], x.model, token_ids, 1.0, [(place, lambda value, hook: 0.5 * value)]
+    )
+    expected = effects_one_by_one(x, LAYER, token_ids, 1.0, {place: lambda value: 0.5 * value})
+    expect_close(found, expected, "Effects in a model with a weaker MLP", 1e-4, 1e-5)
