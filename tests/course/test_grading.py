@@ -512,6 +512,7 @@ def test_a_long_print_is_cut(graded):
 
 def test_hooks_and_gradients_left_on_a_shared_model_are_taken_off(tiny):
     model, transcoders = tiny("gemma3")
+    watch(model, transcoders[0])  # another test may have made the watch forget it
     point, weight = model.hook_dict["blocks.0.hook_in"], transcoders[0].W_enc
     before = weight.requires_grad
     model.add_hook("blocks.0.hook_in", lambda value, hook: value * 0)
