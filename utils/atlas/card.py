@@ -72,8 +72,9 @@ def name_all(
     summary, named = {}, []
     for kind in CONCEPTS:
         arguments = (choose[0], values_of(kind, choose[1]), test[0], values_of(kind, test[1]))
-        anywhere = name_latents(kind, *arguments, list(choose[0]))
-        by_place = {place: name_latents(kind, *arguments, [place]) for place in choose[0]}
+        found = name_latents(kind, *arguments)
+        by_place = {place: [latent for _, latent in scored] for place, scored in found.items()}
+        anywhere = [max(scored, key=lambda pair: pair[0])[1] for scored in zip(*found.values(), strict=True)]
         place = max(by_place, key=lambda p: share_good(by_place[p]))
         summary[kind] = {
             "values": len(anywhere),
@@ -84,7 +85,7 @@ def name_all(
             "mean_f1_anywhere": sum(n.f1 for n in anywhere) / max(1, len(anywhere)),
         }
         # every latent that says this value, at whichever layer and position
-        named += [n for found in by_place.values() for n in found if n.f1 >= FAIR_F1]
+        named += [n for latents in by_place.values() for n in latents if n.f1 >= FAIR_F1]
     kind = "state or country"
     groups = name_groups(kind, choose[0], values_of(kind, choose[1]), test[0], values_of(kind, test[1]))
     named += [n for n in groups if n.f1 >= GOOD_F1]

@@ -116,22 +116,17 @@ def name_latents(
     choose_values: list[str | None],
     test: dict[tuple[int, str], Tensor],
     test_values: list[str | None],
-    places: list[tuple[int, str]],
-) -> list[NamedLatent]:
-    """For every value, the latent of best F1 among `places` on the first prompts, with its F1 on the second."""
+) -> dict[tuple[int, str], list[tuple[float, NamedLatent]]]:
+    """At every place, for every value, the latent of best F1 on the first prompts: that F1, and the latent with its F1 on the second."""
     values = sorted({v for v in choose_values if v} & {v for v in test_values if v})
     choose_labels, test_labels = one_hot(choose_values, values), one_hot(test_values, values)
-    best = torch.full((len(values),), -1.0)
-    named: list[NamedLatent | None] = [None] * len(values)
-    for place in places:
-        scores = f1_scores(choose[place], choose_labels)
-        tested = f1_scores(test[place], test_labels)
-        top, latent = scores.max(1)
-        for i in (top > best).nonzero().flatten().tolist():
-            best[i] = top[i]
-            chosen = int(latent[i])
-            named[i] = NamedLatent(kind, values[i], place[0], place[1], chosen, tested[i, chosen].item())
-    return [n for n in named if n is not None]
+    named = {}
+    for place in choose:
+        best, latents = f1_scores(choose[place], choose_labels).max(1)
+        tested = f1_scores(test[place], test_labels).gather(1, latents[:, None])[:, 0]
+        rows = zip(best.tolist(), values, latents.tolist(), tested.tolist(), strict=True)
+        named[place] = [(score, NamedLatent(kind, value, *place, latent, f1)) for score, value, latent, f1 in rows]
+    return named
 
 
 def one_hot(found: list[str | None], values: list[str]) -> Float[Tensor, "prompt value"]:
