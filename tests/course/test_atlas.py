@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,8 +18,10 @@ from utils.atlas.dictionaries import (
     UNKNOWN,
     DictionaryConfig,
     Names,
+    SkipTranscoder,
     TrainingSet,
     least_squares,
+    sharpen,
     train_transcoder,
 )
 from utils.atlas.language_model import MIXTURE, build_model, encode_rows
@@ -167,6 +170,14 @@ def test_an_exported_transcoder_is_the_trained_one():
     kept = trained.frequent(x)
     torch.testing.assert_close(trained.export(2, kept).encode(x), exported.encode(x)[:, kept])
     assert torch.equal(kept, (exported.encode(x) > 0).sum(0) >= trained.config.rare)
+
+
+@pytest.mark.parametrize(("active", "raised"), [(0, True), (100, False)])
+def test_thresholds_are_raised_without_room_only_while_too_many_latents_fire(active, raised):
+    data = toy_set(0)
+    transcoder = SkipTranscoder(data.x, data.y, replace(TOY, active=active, unexplained=0.0))
+    sharpen(transcoder, data, "")
+    assert (transcoder.raised > 0).any() == raised
 
 
 def test_a_named_latent_fires_where_it_is_told_to_and_nowhere_else():

@@ -35,10 +35,10 @@ class DictionaryConfig:
     threshold_share: float = 0.35  # share of the steps, at the end, with fixed thresholds in place of BatchTopK
     threshold_height: float = 0.3  # threshold of one of the first latents, as a share of its highest activation
     # In the end every latent's threshold is raised to a share of its highest activation, round by round, with further steps
-    # in each round, for as long as no more than `unexplained` of the variance is left.
+    # in each round, for as long as no more than `unexplained` of the variance is left or more than `active` latents a token fire.
     sharpen_heights: tuple[float, ...] = (0.06, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6)
     sharpen_steps: int = 200
-    unexplained: float = 0.045
+    unexplained: float = 0.035
     skip_shrinkage: float = 3.0  # keeps the skip small, so that what an MLP says is said by latents
     rare: int = 5  # latents that fire on fewer of the training tokens are left out in the end
     naming_steps: int = 600  # steps of logistic regression that find what named latents read
@@ -175,6 +175,12 @@ class SkipTranscoder(torch.nn.Module):
             acts = self.select(self.pre_activations(a), fixed=True)
             squared += (b / self.y_scale - acts @ self.W_dec - a @ self.W_skip.T - self.b_dec).pow(2).sum().item()
         return squared / ((y - y.mean(0)) / self.y_scale).pow(2).sum().item()
+
+    @torch.no_grad()
+    def active(self, x: Float[Tensor, "token d_in"]) -> float:
+        """How many latents (unscaled) inputs have on average, with fixed thresholds."""
+        fired = sum((self.pre_activations(part / self.x_scale) > self.threshold).sum().item() for part in x.split(4096))
+        return fired / len(x)
 
     def losses(self, x: Tensor, y: Tensor, fixed: bool) -> Float[Tensor, ""]:
         """Mean squared error of named and first latents alone and of all, plus what dead latents leave of the error."""
@@ -314,13 +320,17 @@ def train_transcoder(data: TrainingSet, config: DictionaryConfig, seed: int, tit
 
 
 def sharpen(transcoder: SkipTranscoder, data: TrainingSet, title: str) -> None:
-    """Raise the thresholds round by round, and take the last round back when it leaves too much unexplained."""
+    """Raise the thresholds round by round, and take the last round back when it leaves too much unexplained.
+
+    A round that begins with too many active latents is never taken back.
+    """
     config = transcoder.config
     for height in config.sharpen_heights:
         before = copy.deepcopy(transcoder.state_dict())
+        few = transcoder.active(data.x[:50_000]) <= config.active
         transcoder.raise_thresholds(data.x / transcoder.x_scale, height)
         fit(transcoder, data, range(config.sharpen_steps), 0, f"{title}, thresholds at {height}")
-        if transcoder.unexplained(data.x[:50_000], data.y[:50_000]) > config.unexplained:
+        if few and transcoder.unexplained(data.x[:50_000], data.y[:50_000]) > config.unexplained:
             transcoder.load_state_dict(before)
             return
 

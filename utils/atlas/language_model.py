@@ -192,7 +192,12 @@ def build_optimizer(model: PreTrainedModel, config: ModelConfig) -> torch.optim.
 def train_model(
     config: ModelConfig, families: dict[str, Rows], partners: Partners, checkpoint: Path, seed: int
 ) -> PreTrainedModel:
-    """Train from scratch, or on from `checkpoint` if it is there; a checkpoint is written every 500 steps."""
+    """Train from scratch, or on from `checkpoint` if it is there; a checkpoint is written every 500 steps.
+
+    On one thread, so that the weights do not depend on the number of cores.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     torch.manual_seed(seed)
     model = build_model(config)
     optimizer = build_optimizer(model, config)
@@ -224,4 +229,5 @@ def train_model(
             progress.set_postfix(loss=f"{loss.item():.3f}", exchanged=f"{moved.item():.3f}")
         if (step + 1) % 500 == 0:
             save_checkpoint(checkpoint, model, optimizer, step + 1)
+    torch.set_num_threads(threads)
     return model.eval()
