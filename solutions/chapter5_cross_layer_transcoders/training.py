@@ -116,7 +116,7 @@ def train_cross_layer_transcoder(
     Args:
         checkpoint: a file. If it exists, training goes on from it; it is written every `config.save_every` steps and at the
             end. None keeps no checkpoint.
-        watch: called with the history whenever a checkpoint is due, such as a `utils.clt_plots.LivePlot`.
+        watch: called with the history whenever a checkpoint is due, such as a `utils.plots.cross_layer.LivePlot`.
 
     Returns:
         The transcoder, for normalised activations; and for every step a row with the numbers "step", "reconstruction" and

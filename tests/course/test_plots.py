@@ -6,8 +6,8 @@ import plotly.graph_objects as go
 import pytest
 import torch
 
-from utils import plots
 from utils.graph import GraphNodes, NodeInfo, NodeType
+from utils.plots import graphs as plots
 
 LATENT, ERROR = NodeType.LATENT, NodeType.MLP_ERROR
 

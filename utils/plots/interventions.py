@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from utils.graph import NodeType
-from utils.plots import FROZEN, INK, LOWERS, NODE_COLOURS, PAPER, RAISES, RULE, SOFT
+from utils.plots.graphs import FROZEN, INK, LOWERS, NODE_COLOURS, PAPER, RAISES, RULE, SOFT
 
 LATENT = NODE_COLOURS[NodeType.LATENT]
 CONTROL = NODE_COLOURS[NodeType.MLP_ERROR]
