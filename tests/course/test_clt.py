@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from solutions.chapter5_cross_layer_transcoders import CrossLayerTranscoder, run_with_dictionary
-from utils.atlas.clt import CltConfig, card_lines, clt_hooks, clt_quality, fit, train_clt
+from utils.atlas.card import clt_lines
+from utils.atlas.clt import CltConfig, clt_hooks, clt_quality, fit, train_clt
 from utils.atlas.dictionaries import Activations
 from utils.atlas.tokenizer import BOS_ID
 from utils.cross_layer import CrossLayerWeights
@@ -137,5 +138,5 @@ def test_the_bundled_one_is_good_and_small():
     assert size <= 4_000_000
     found = json.loads((ATLAS_FOLDER.parent / "metrics.json").read_text(encoding="utf-8"))["clt"]
     assert max(row["unexplained"] for row in found["layers"]) < 0.2 and found["same_top_token"] > 0.8
-    assert "512 latents" in card_lines(found)[1]
+    assert "512 latents" in clt_lines(found)[1]
     assert len(labels("atlas", "clt")) > 500

@@ -11,7 +11,6 @@ from sae_lens import JumpReLUSkipTranscoder
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from utils.atlas.clt import card_lines
 from utils.atlas.corpus import Sentence
 from utils.atlas.dictionaries import Activations
 from utils.atlas.evaluate import (
@@ -260,7 +259,7 @@ def card_text(metrics: dict) -> str:
             f"| {row['layer']} | {_percent(row['unexplained'])} | {row['active']:.1f} | {_percent(row['dead'])} |"
             for row in metrics["saes"]
         ),
-        *(card_lines(metrics["clt"]) if "clt" in metrics else ()),
+        *clt_lines(metrics["clt"]),
         "",
         f"With every MLP replaced (no error terms), {_percent(metrics['kept_two_hop'])} of the two-hop answers and "
         f"{_percent(metrics['kept_all'])} of all answers are kept.",
@@ -282,3 +281,25 @@ def card_text(metrics: dict) -> str:
         f"the other state's capital in {_percent(metrics['exchange'])} of the pairs.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def clt_lines(found: dict) -> list[str]:
+    """The model card's part on the cross-layer transcoder."""
+    active = sum(row["active"] for row in found["layers"])
+    return [
+        "",
+        f"Cross-layer transcoder of {found['width']} latents on every layer, without a skip:",
+        "",
+        "| layer | unexplained variance | active latents a token | dead |",
+        "|---|---|---|---|",
+        *(
+            f"| {row['layer']} | {_percent(row['unexplained'])} | {row['active']:.1f} | {_percent(row['dead'])} |"
+            for row in found["layers"]
+        ),
+        "",
+        f"It has {active:.1f} active latents a token in all layers together. In the place of all MLPs (no error terms) it gives the "
+        f"model's own most probable next token after {_percent(found['same_top_token'])} of all tokens (the per-layer "
+        f"transcoders: {_percent(found['same_top_token_per_layer'])}), and keeps {_percent(found['kept_two_hop'])} of the two-hop "
+        f"answers and {_percent(found['kept_all'])} of all answers (the per-layer transcoders: "
+        f"{_percent(found['kept_all_per_layer'])} of these).",
+    ]

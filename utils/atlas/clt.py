@@ -3,37 +3,26 @@
 A latent of layer l reads there, after ln2, and writes into layer l and all later ones (Ameisen et al. 2025). Trained with a JumpReLU
 whose thresholds learn through a straight-through gradient, and a tanh sparsity loss; `<bos>` is left out. Chapter 5 teaches all of
 it. The weights are stored in float16.
-
-    python -m utils.atlas.clt  # train it for the bundled model and put it beside its transcoders, with labels and card
 """
 
-import argparse
-import json
 import os
 import random
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
+from transformer_lens.model_bridge import TransformerBridge
 
-from utils.atlas.dictionaries import Activations, collect
-from utils.atlas.language_model import Rows, batches
+from utils.atlas.card import label_latents, name_all, probe_sentences
+from utils.atlas.corpus import Sentence
+from utils.atlas.dictionaries import Activations
+from utils.atlas.evaluate import answers_kept, answers_kept_under, encode_prompts, latents_of, replacement_hooks
 from utils.atlas.tokenizer import BOS_ID, EOS_ID, PAD_ID
 from utils.cross_layer import CrossLayerWeights
 from utils.hooks import Hook, mlp_out_hook, reading_hook
-
-if TYPE_CHECKING:
-    from transformer_lens.model_bridge import TransformerBridge
-
-    from utils.atlas.corpus import Sentence
-    from utils.atlas.train import Recipe
-
-SENTENCES = 12_000
 
 
 @dataclass(frozen=True)
@@ -216,7 +205,7 @@ def clt_quality(weights: CrossLayerWeights, activations: Activations) -> list[di
 
 
 @torch.no_grad()
-def same_top_token(model: "TransformerBridge", rows: Int[Tensor, "row position"], hooks: list[Hook]) -> float:
+def same_top_token(model: TransformerBridge, rows: Int[Tensor, "row position"], hooks: list[Hook]) -> float:
     """Share of the tokens after which the changed model has the same most probable next token as the unchanged one."""
     same, count = 0, 0
     for part in rows.split(256):
@@ -229,10 +218,10 @@ def same_top_token(model: "TransformerBridge", rows: Int[Tensor, "row position"]
 
 
 def measure_clt(
-    model: "TransformerBridge",
+    model: TransformerBridge,
     weights: CrossLayerWeights,
     transcoders: dict,
-    sentences: "list[Sentence]",
+    sentences: list[Sentence],
     activations: Activations,
     rows: Int[Tensor, "row position"],
     questions: int,
@@ -244,8 +233,6 @@ def measure_clt(
         rows: tokens of sentences for the agreement.
         questions: how many are asked to count the answers kept.
     """
-    from utils.atlas.evaluate import answers_kept, answers_kept_under, replacement_hooks
-
     rng = random.Random(seed)
     two_hop = [s for s in sentences if s.family == "two-hop"]
     asked = rng.sample(two_hop, min(questions, len(two_hop))), rng.sample(sentences, questions)
@@ -263,9 +250,9 @@ def measure_clt(
 
 
 def label_clt(
-    model: "TransformerBridge",
+    model: TransformerBridge,
     weights: CrossLayerWeights,
-    sentences: "list[Sentence]",
+    sentences: list[Sentence],
     seen: set[str],
     activations: Activations,
     seed: int,
@@ -276,91 +263,8 @@ def label_clt(
         seen: prompts that it was trained on.
         activations: of sentences that it was not trained on.
     """
-    from utils.atlas.card import label_latents, name_all, probe_sentences
-    from utils.atlas.evaluate import encode_prompts, latents_of
-
     layers = weights.transcoders("atlas")
     groups = probe_sentences(sentences, seen, random.Random(seed))
     found = [(latents_of(model, layers, encode_prompts(group, model.tokenizer)), group) for group in groups]
     tokens = [model.tokenizer.decode([token]) for token in activations.tokens.tolist()]
     return label_latents(layers, tokens, activations, name_all(*found)[1])
-
-
-def card_lines(found: dict) -> list[str]:
-    """The model card's part on the cross-layer transcoder."""
-    active = sum(row["active"] for row in found["layers"])
-    return [
-        "",
-        f"Cross-layer transcoder of {found['width']} latents on every layer, without a skip:",
-        "",
-        "| layer | unexplained variance | active latents a token | dead |",
-        "|---|---|---|---|",
-        *(
-            f"| {row['layer']} | {row['unexplained']:.1%} | {row['active']:.1f} | {row['dead']:.1%} |".replace(
-                "%", " %"
-            )
-            for row in found["layers"]
-        ),
-        "",
-        f"It has {active:.1f} active latents a token in all layers together. In the place of all MLPs (no error terms) it gives the "
-        f"model's own most probable next token after {100 * found['same_top_token']:.1f} % of all tokens (the per-layer "
-        f"transcoders: {100 * found['same_top_token_per_layer']:.1f} %), and keeps {100 * found['kept_two_hop']:.1f} % of the two-hop "
-        f"answers and {100 * found['kept_all']:.1f} % of all answers (the per-layer transcoders: "
-        f"{100 * found['kept_all_per_layer']:.1f} % of these).",
-    ]
-
-
-def build_clt(
-    model: "TransformerBridge",
-    transcoders: dict,
-    sentences: "list[Sentence]",
-    rows: dict[str, Rows],
-    recipe: "Recipe",
-    folder: Path,
-) -> dict:
-    """The whole stage: train (or read what is there), measure on other sentences, and put the labels into the folder."""
-    stream = batches(rows, recipe.sentences_for_clt, recipe.seed + 3, 0)
-    read, others = next(stream), next(stream).tokens[: max(100, recipe.sentences_for_clt // 10)]
-    weights = train_clt(collect(model, read.tokens), recipe.clt, folder, recipe.seed)
-    testing = collect(model, others)
-    seen = {sentence.prompt for sentence in read.sentences}
-    labels = label_clt(model, weights, sentences, seen, testing, recipe.seed)
-    (folder / "labels.json").write_text(json.dumps(labels, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return measure_clt(model, weights, transcoders, sentences, testing, others, recipe.questions, recipe.seed)
-
-
-def main() -> None:
-    """Train the cross-layer transcoder of a finished bundle; write it, its labels, and its part of the model card."""
-    from utils.atlas.card import write_card
-    from utils.atlas.corpus import all_sentences
-    from utils.atlas.train import ATLAS, FULL, NOTES, training_rows
-    from utils.atlas.world import load_world
-    from utils.models import load
-
-    parser = argparse.ArgumentParser(prog="python -m utils.atlas.clt", description=__doc__.split("\n\n")[0])
-    parser.add_argument(
-        "--atlas", type=Path, default=ATLAS, help="folder with weights/, metrics.json and MODEL_CARD.md"
-    )
-    parser.add_argument("--work", type=Path, default=Path("out/clt"), help="checkpoint and finished stages")
-    arguments = parser.parse_args()
-    model, transcoders = load(arguments.atlas / "weights")
-    sentences = all_sentences(load_world(), FULL.seed)
-    rows = training_rows(sentences, model.tokenizer, FULL.model)
-    found = build_clt(model, transcoders, sentences, rows, FULL, arguments.work / "clt")
-    install_clt(arguments.work / "clt", arguments.atlas / "weights")
-    metrics = json.loads((arguments.atlas / "metrics.json").read_text(encoding="utf-8")) | {"clt": found}
-    write_card(arguments.atlas, metrics, NOTES.read_text(encoding="utf-8"))
-    print("\n".join(card_lines(found)))
-
-
-def install_clt(folder: Path, weights: Path) -> None:
-    """Copy the finished folder to its place, one complete folder replacing the other."""
-    part = weights / "clt.part"
-    shutil.rmtree(part, ignore_errors=True)
-    shutil.copytree(folder, part)
-    shutil.rmtree(weights / "clt", ignore_errors=True)
-    part.replace(weights / "clt")
-
-
-if __name__ == "__main__":
-    main()

@@ -3,17 +3,13 @@
 An SAE explains the residual stream `r` at `blocks.{layer}.hook_out` by few of its latents:
 `r ≈ JumpReLU(r @ W_enc + b_enc) @ W_dec + b_dec`. Training is SAELens' own: BatchTopK (Bussmann et al. 2024), saved as JumpReLU
 with a fixed threshold. The weights are stored in float16, which costs them nothing that can be measured and halves their size.
-
-    python -m utils.atlas.saes  # train them for the bundled model and put them beside its transcoders
 """
 
-import argparse
 import logging
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
@@ -23,15 +19,10 @@ from sae_lens.saes.sae import SAEMetadata
 from sae_lens.training.sae_trainer import SAETrainer
 from torch import Tensor
 from tqdm.auto import tqdm
+from transformer_lens.model_bridge import TransformerBridge
 
 from utils.atlas.language_model import Rows, batches
 from utils.atlas.tokenizer import BOS_ID, EOS_ID, PAD_ID
-
-if TYPE_CHECKING:
-    from transformer_lens.model_bridge import TransformerBridge
-
-
-SENTENCES = 12_000
 
 
 @dataclass(frozen=True)
@@ -56,7 +47,7 @@ class Residuals:
 
 @torch.no_grad()
 def collect_residuals(
-    model: "TransformerBridge", tokens: Int[Tensor, "row position"], batch_size: int = 256
+    model: TransformerBridge, tokens: Int[Tensor, "row position"], batch_size: int = 256
 ) -> Residuals:
     """Run the model over token rows and keep what every block leaves in the residual stream."""
     names = [f"blocks.{layer}.hook_out" for layer in range(model.cfg.n_layers)]
@@ -164,38 +155,10 @@ def sae_quality(saes: dict[int, SAE], residuals: Residuals) -> list[dict[str, fl
 
 
 def build_saes(
-    model: "TransformerBridge", rows: dict[str, Rows], count: int, config: SaeConfig, folder: Path, seed: int
+    model: TransformerBridge, rows: dict[str, Rows], count: int, config: SaeConfig, folder: Path, seed: int
 ) -> tuple[dict[int, SAE], list[dict[str, float]]]:
     """The whole stage: train on `count` sentences (or read what is there), measure on a tenth as many others."""
     stream = batches(rows, count, seed + 2, 0)
     training, testing = next(stream).tokens, next(stream).tokens[: max(100, count // 10)]
     saes = train_saes(collect_residuals(model, training), config, folder, seed)
     return saes, sae_quality(saes, collect_residuals(model, testing))
-
-
-def main() -> None:
-    """Train the SAEs for a finished model folder, and print their quality as rows of the model card."""
-    from utils.atlas.corpus import all_sentences
-    from utils.atlas.train import FULL, bridge, training_rows
-    from utils.atlas.world import load_world
-    from utils.models import ATLAS_FOLDER
-
-    parser = argparse.ArgumentParser(prog="python -m utils.atlas.saes", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--weights", type=Path, default=ATLAS_FOLDER, help="folder with the finished model/")
-    parser.add_argument(
-        "--out", type=Path, default=None, help="where layer_0, layer_1, ... are put (default: its saes/)"
-    )
-    parser.add_argument("--steps", type=int, default=SaeConfig.steps)
-    parser.add_argument("--sentences", type=int, default=SENTENCES, help="sentences to train on")
-    arguments = parser.parse_args()
-    model = bridge(arguments.weights / "model")
-    sentences = all_sentences(load_world(), FULL.seed)
-    rows = training_rows(sentences, model.tokenizer, FULL.model)
-    folder = arguments.out or arguments.weights / "saes"
-    _, quality = build_saes(model, rows, arguments.sentences, SaeConfig(steps=arguments.steps), folder, FULL.seed)
-    for row in quality:
-        print("| {layer} | {unexplained:.1%} | {active:.1f} | {dead:.1%} |".format(**row))
-
-
-if __name__ == "__main__":
-    main()

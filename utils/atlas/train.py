@@ -19,14 +19,13 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedTokenizerFast
 
 from utils.atlas.card import label_latents, measure, write_card
-from utils.atlas.clt import SENTENCES as SENTENCES_FOR_CLT
-from utils.atlas.clt import CltConfig, build_clt
+from utils.atlas.clt import CltConfig, label_clt, measure_clt, train_clt
 from utils.atlas.corpus import FAMILIES, Sentence, all_sentences, tokenizer_texts
 from utils.atlas.dictionaries import Activations, DictionaryConfig, collect, train_all
 from utils.atlas.interchange import Partners
 from utils.atlas.language_model import ModelConfig, Rows, batches, encode_rows, train_model
 from utils.atlas.naming import NAMED, names_for
-from utils.atlas.saes import SENTENCES, SaeConfig, build_saes
+from utils.atlas.saes import SaeConfig, build_saes
 from utils.atlas.tokenizer import train_tokenizer
 from utils.atlas.world import load_world
 
@@ -43,9 +42,9 @@ class Recipe:
     named: dict[int, dict[str, str]] = field(default_factory=lambda: NAMED)
     sentences_for_dictionaries: int = 24_000
     saes: SaeConfig = field(default_factory=SaeConfig)
-    sentences_for_saes: int = SENTENCES
+    sentences_for_saes: int = 12_000
     clt: CltConfig = field(default_factory=CltConfig)
-    sentences_for_clt: int = SENTENCES_FOR_CLT
+    sentences_for_clt: int = 12_000
     questions: int = 1000  # asked per family for the model card
     exchanges: int = 200
     seed: int = 0
@@ -130,6 +129,24 @@ def collect_for_dictionaries(
     return training, collect(model, training.tokens), collect(model, testing)
 
 
+def build_clt(
+    model: TransformerBridge,
+    transcoders: dict,
+    sentences: list[Sentence],
+    rows: dict[str, Rows],
+    recipe: Recipe,
+    folder: Path,
+) -> dict:
+    """The whole stage: train (or read what is there), put the labels into the folder, and measure on other sentences."""
+    stream = batches(rows, recipe.sentences_for_clt, recipe.seed + 3, 0)
+    read, others = next(stream), next(stream).tokens[: max(100, recipe.sentences_for_clt // 10)]
+    weights = train_clt(collect(model, read.tokens), recipe.clt, folder, recipe.seed)
+    testing = collect(model, others)
+    seen = {sentence.prompt for sentence in read.sentences}
+    write_json(folder / "labels.json", label_clt(model, weights, sentences, seen, testing, recipe.seed))
+    return measure_clt(model, weights, transcoders, sentences, testing, others, recipe.questions, recipe.seed)
+
+
 def build(recipe: Recipe, work: Path, out: Path) -> None:
     """Run all stages and put model, dictionaries, labels and model card into `out`."""
     started = time.time()
@@ -163,9 +180,14 @@ def install(work: Path, out: Path, labels: dict) -> None:
     shutil.copytree(work / "transcoders", part / "transcoders")
     shutil.copytree(work / "saes", part / "saes")
     shutil.copytree(work / "clt", part / "clt")
-    (part / "labels.json").write_text(json.dumps(labels, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(part / "labels.json", labels)
     shutil.rmtree(out / "weights", ignore_errors=True)
     part.replace(out / "weights")
+
+
+def write_json(path: Path, content: dict) -> None:
+    """As a text that a person can read, and git compare."""
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def main() -> None:
