@@ -1,6 +1,7 @@
 """Measure the finished model and write its model card and the labels of its latents."""
 
 import json
+import math
 import random
 import time
 from collections import Counter, defaultdict
@@ -196,7 +197,7 @@ def top_tokens(transcoder: JumpReLUSkipTranscoder, tokens: list[str], x: Tensor)
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    return "–" if math.isnan(share) else f"{100 * share:.1f} %"  # of no answers at all, none can be kept
 
 
 def write_card(out: Path, metrics: dict, notes: str) -> None:
