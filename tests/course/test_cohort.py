@@ -1,6 +1,5 @@
 """The cohort tools besides running student code: who handed in what, values, verdicts, hand-outs, autograders."""
 
-import base64
 import hashlib
 import json
 import os
@@ -18,9 +17,10 @@ import yaml
 from tests.course.damaged.cases import HEALTHY, MEAN, RUNNING_MEAN, WRONG_MEAN, notebook, saved
 from utils.cohort import __main__ as command
 from utils.cohort import sandbox
-from utils.cohort.batch import GRADED, Result, chapter_of, digest_of_tests
+from utils.cohort.batch import GRADED, Result, chapter_of, digest_of_tests, read_file
 from utils.cohort.judge import Judge, Verdict, read_sent, why_not
 from utils.cohort.likeness import is_like
+from utils.cohort.page import as_page
 from utils.cohort.recording import Record, read_record, record
 from utils.cohort.release import RUN, NoRelease, bodies, refuse_secrets, release, runs_of, secrets, texts_in
 from utils.cohort.reports import as_classroom, as_gradescope, as_markdown, file_names, plain
@@ -270,6 +270,8 @@ def test_another_structure_is_no_copy():
         ("Ada Lovelace_123_assignsubmission_file", ("Ada Lovelace", "123")),
         ("lovelaceada_LATE_77_881_chapter1", ("lovelaceada", "77")),
         ("lovelaceada_77_881_chapter1-2", ("lovelaceada", "77")),
+        ("lovelaceada_77_text", ("lovelaceada", "77")),
+        ("LATE_anon_1aB2c_881_chapter1", ("anon", "1aB2c")),
         ("ada_lovelace", ("ada_lovelace", "")),
         ("chapter3 (1)", ("chapter3 (1)", "")),
     ],
@@ -296,6 +298,70 @@ def test_a_zip_is_read_like_a_folder(tmp_path):
         assert [student.name for student in students] == ["ada", "bob", "eve"]
         assert [file.read() for student in students for file in student.files] == [b"1", b"3", b"2"]
         assert students[2].others == ["eve/e.pdf"]
+
+
+def put(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(HEALTHY if name.endswith(".ipynb") else b"-")
+    return folder
+
+
+def zipped(folder: Path) -> Path:
+    return Path(shutil.make_archive(str(folder), "zip", folder.parent, folder.name))
+
+
+def test_a_zip_of_a_folder_is_that_folder(tmp_path):
+    """Whoever zips a folder puts it into the zip as well; but the folder of a student is no such folder."""
+    whole = put(tmp_path / "hand in", "ada.ipynb", "Bob_12_assignsubmission_file_/a.ipynb", "eve/b.ipynb", "names.txt")
+    students = find_students(zipped(whole))
+    assert [(student.name, student.number) for student in students] == [("Bob", "12"), ("ada", ""), ("eve", "")]
+    assert [student.files[0].read() for student in students] == [HEALTHY] * 3
+    (student,) = find_students(zipped(put(tmp_path / "Kim_7_assignsubmission_file_", "a.ipynb")))
+    assert (student.name, student.number) == ("Kim", "7")
+
+
+def test_who_handed_in_no_notebook_is_there(tmp_path):
+    folder = put(tmp_path, "ada.ipynb", "kimlee_12_345_hw.pdf", "liwei_13_text.html", "names.txt", "Moe_9/.hidden")
+    (folder / "nobody").mkdir()
+    rows = rows_of(find_students(folder), {"ada.ipynb": Result(GRADED, "", 9, [verdict()])})
+    assert [(row.student.name, row.status, row.remarks) for row in rows] == [
+        ("Moe_9", "no notebook", ["No file."]),
+        ("ada", "graded", []),
+        ("kimlee", "no notebook", ["No notebook among kimlee_12_345_hw.pdf."]),
+        ("liwei", "no notebook", ["No notebook among liwei_13_text.html."]),
+        ("nobody", "no notebook", ["No file."]),
+    ]
+
+
+def test_what_canvas_marks_as_late_is_remarked(tmp_path):
+    late, early = "ada_LATE_77_881_hw.ipynb", "chocolate_78_882_LATE.ipynb"
+    results = {name: Result(GRADED, "", 9, [verdict()]) for name in (late, early)}
+    rows = rows_of(find_students(put(tmp_path, late, early)), results)
+    assert [row.remarks for row in rows] == [[f"Late, says Canvas: {late}."], []]
+
+
+def test_a_damaged_file_in_a_zip_damages_no_other(tmp_path):
+    with zipfile.ZipFile(tmp_path / "all.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("ada", "bob"):
+            archive.writestr(f"{name}.ipynb", HEALTHY)
+    content = bytearray((tmp_path / "all.zip").read_bytes())
+    content[30 + len("ada.ipynb")] |= 6  # where its data begins: a kind of block that there is not
+    (tmp_path / "all.zip").write_bytes(content)
+    course = chapters(ROOT / "tests" / "course" / "toy")
+    ada, bob = (read_file(student.files[0], course) for student in find_students(tmp_path / "all.zip"))
+    assert ada.status == "unreadable" and not isinstance(bob, Result)
+
+
+def test_a_locked_zip_is_unreadable(tmp_path):
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.writestr("ada.ipynb", HEALTHY)
+    content = bytearray((tmp_path / "all.zip").read_bytes())
+    content[6] |= 1  # in the file's own head, and in the list at the end
+    content[content.index(b"PK\1\2") + 8] |= 1
+    (tmp_path / "all.zip").write_bytes(content)
+    (student,) = find_students(tmp_path / "all.zip")
+    assert read_file(student.files[0], chapters(ROOT / "tests" / "course" / "toy")).status == "unreadable"
 
 
 def test_where_there_is_nothing_one_sentence_says_so(tmp_path):
@@ -394,6 +460,18 @@ def test_reports_hide_hidden_tests_and_markup(chapter):
     assert plain("<a>\n`x` [y](z)\x00") == r"\<a\> \`x\` \[y\](z)"
 
 
+def test_the_courses_own_sentences_keep_their_code(chapter):
+    """Only what comes from students is made plain."""
+    test = {"sentence": "`mean` is right.", "passed": False, "failure": "got `x`.", "hidden": False}
+    found = {"status": "failing", "earned": 0.0}
+    text = as_markdown(row_of("ada", verdict(tests=[test], **found)), [chapter])
+    assert "- ✗ `mean` is right." in text and r"got \`x\`." in text
+    row = row_of("ada", verdict(tests=[test], mistake="sums", sentence="You use `sum`, not <b>.", **found))
+    assert "You use `sum`" in as_markdown(row, [chapter])
+    page = as_page([row], [chapter], [])
+    assert "You use <code>sum</code>, not &lt;b&gt;." in page and "width=device-width" in page
+
+
 def test_file_names_are_safe_and_unlike():
     names = ["../../etc/passwd", "Ada", "ada", "...", "a/b:c*", "x" * 500, "李", ""]
     found = file_names([row_of(name) for name in names])
@@ -402,12 +480,10 @@ def test_file_names_are_safe_and_unlike():
 
 
 def test_results_for_classroom(chapter):
-    result = as_classroom(as_gradescope(row_of("ada", verdict(), verdict("smooth", "done", 2.0)), [chapter]))
-    assert (result["status"], result["max_score"]) == ("fail", 6)
-    assert [(test["status"], test["score"]) for test in result["tests"]] == [
-        ("pass", 1.0),
-        ("fail", 0.0),
-        ("pass", 2.0),
+    lines = as_classroom(as_gradescope(row_of("ada", verdict(earned=0.6), verdict("smooth", "done", 2.0)), [chapter]))
+    assert lines == [
+        "::notice title=Autograding complete::Points 2.6/6",
+        '::notice title=Autograding report::{"totalPoints": 2.6, "maxPoints": 6}',
     ]
 
 
@@ -492,6 +568,14 @@ def test_a_solution_in_metadata_is_noticed(course):
     ("arguments", "sentence"),
     [
         (["grade", "nowhere", "--out", "out"], "There is no nowhere."),
+        (["release", "--chapters", "9-", "--out", "out"], "Chapters are given as 1-3 or 1,3, not as '9-'."),
+        (["release", "--chapters", "9-8", "--out", "out"], "Chapters are given as 1-3 or 1,3, not as '9-8'."),
+        (["gradescope", "--chapter", "9", "--out", "checks"], "checks is a folder: name the zip file to write."),
+        (["classroom", "pyproject.toml"], "pyproject.toml is no file of results/."),
+        (
+            ["grade", "instructions", "--out", "instructions/out"],
+            "instructions/out is in instructions, whose folders are students': name another.",
+        ),
         (["release", "--chapters", "7", "--out", "out"], "There is no chapter 7; there are 9."),
         (["release", "--chapters", "one", "--out", "out"], "Chapters are given as 1-3 or 1,3, not as 'one'."),
         (["gradescope", "--chapter", "9", "--out", "out", "--hidden", "none"], "none has no tests (test_*.py)."),
@@ -504,9 +588,9 @@ def test_a_solution_in_metadata_is_noticed(course):
 )
 def test_bad_input_is_one_sentence(course, monkeypatch, capsys, arguments, sentence):
     monkeypatch.chdir(course)
-    assert command.main(arguments) == 1
+    assert command.main(arguments) == 2
     assert capsys.readouterr().err.strip().splitlines()[-1] == sentence
-    assert not (course / "out").exists()
+    assert not (course / "out").exists() and not list(course.rglob(".packing*"))
 
 
 @pytest.mark.parametrize("option", [["--jobs", "0"], ["--timeout", "x"], ["--memory", "5"]])
@@ -575,23 +659,25 @@ def test_gradescope_in_a_clean_folder(course, tmp_path):
         results.unlink()
 
 
-def test_the_workflow_for_classroom(course, tmp_path, monkeypatch, capsys):
-    """The template is YAML, its commands exist, and what it hands to the reporter is what that reads."""
+def test_the_workflow_for_classroom(course, tmp_path):
+    """The template's own script grades a student's repository; it has the names and the notices that Classroom wants."""
     template = yaml.safe_load((ROOT / "utils" / "cohort" / "templates" / "classroom.yml").read_text())
-    steps = template["jobs"]["grade"]["steps"]
-    script = next(step["run"] for step in steps if step.get("id") == "grade")
-    monkeypatch.chdir(course)
-    commands = [line.split() for line in script.splitlines() if line.startswith("python -m utils.cohort")]
-    for words in commands:
-        arguments = [word for word in words[3:] if word not in (">>", '"$GITHUB_OUTPUT"')]
-        assert command.parser().parse_args([word.replace('"$CHAPTER"', "9") for word in arguments])
-    result = tmp_path / "student.json"
-    result.write_text(json.dumps(as_gradescope(row_of("ada", verdict()), chapters(course))))
-    assert command.main(["classroom", str(result)]) == 0
-    line = capsys.readouterr().out
-    decoded = json.loads(base64.b64decode(line.removeprefix("result=")))
-    assert decoded["max_score"] == 6 and sum(test["score"] for test in decoded["tests"]) == 1.0
-    assert steps[-1]["with"]["runners"].upper() + "_RESULTS" in steps[-1]["env"]
+    (job,) = template["jobs"]
+    assert (template["name"], job) == ("Autograding Tests", "run-autograding-tests")
+    steps = template["jobs"][job]["steps"]
+    assert [step["with"]["path"] for step in steps[:2]] == ["cohort/student", "course"]
+    put(tmp_path / "cohort" / "student", "README.md", ".github/workflows/classroom.yml", "homework.ipynb")
+    shutil.copytree(course, tmp_path / "course")
+    summary = tmp_path / "summary.md"
+    tools = {"GITHUB_STEP_SUMMARY": str(summary), "CHAPTER": "9", "PYTHONPATH": str(ROOT)}
+    tools["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    script = ["bash", "-e", "-c", steps[-1]["run"]]
+    done = subprocess.run(
+        script, cwd=tmp_path / steps[-1]["working-directory"], env=os.environ | tools, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "homework.ipynb: 1 of 6 points." in summary.read_text()
+    assert '::notice title=Autograding report::{"totalPoints": 1.0, "maxPoints": 6}' in done.stdout.splitlines()
 
 
 TRIES = """
@@ -671,6 +757,6 @@ def test_a_hidden_test_that_the_reference_fails_is_refused(course, tmp_path, mon
     (handed_in / "ada.ipynb").write_bytes(HEALTHY)
     monkeypatch.chdir(course)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # which the command sets: so that it is put back
-    assert command.main(["grade", str(handed_in), "--out", str(tmp_path / "out"), "--hidden", str(hidden)]) == 1
+    assert command.main(["grade", str(handed_in), "--out", str(tmp_path / "out"), "--hidden", str(hidden)]) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith("The reference answers of chapter 9 do not pass test_secret: a secret mean: expected 61.6")

@@ -1,9 +1,9 @@
 """`python -m utils.cohort release | grade | gradescope`: for who teaches. See instructions/instructors.md."""
 
 import argparse
-import base64
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from utils.notebooks.reading import CourseError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0: done, 1: it could not be done, and one sentence says why."""
+    """Exit code 0: done, 2: it could not be done, and one sentence says why, 1: it was stopped."""
     options = parser().parse_args(arguments)
     try:
         course = chapters(root_above(Path.cwd()))
@@ -37,7 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{error.filename}: {error.strerror}." if error.filename else error, file=sys.stderr)
     except KeyboardInterrupt:
         print("Stopped. The same command goes on from here.", file=sys.stderr)
-    return 1
+        return 1
+    return 2
 
 
 def parser() -> argparse.ArgumentParser:
@@ -81,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--hidden", type=Path, metavar="DIR", help="a folder with tests of your own")
     command.set_defaults(work=run_gradescope)
 
-    command = commands.add_parser("classroom", help="turn one result into what GitHub Classroom reads")
+    command = commands.add_parser("classroom", help="say the points of one result in the words of GitHub Actions")
     command.add_argument("result", type=Path, help="a file of results/")
     command.set_defaults(work=run_classroom, chapters=None)
     return top
@@ -104,13 +105,14 @@ def chosen(course: list[Outline], text: str | None) -> list[Outline]:
         return course
     numbers: set[int] = set()
     for part in text.split(","):
-        first, _, last = part.partition("-")
-        if not first.strip().isdecimal() or not (last or first).strip().isdecimal():
+        found = re.fullmatch(r"\s*(\d{1,3})\s*(?:-\s*(\d{1,3})\s*)?", part)
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        if last < first:
             raise NoRelease(f"Chapters are given as 1-3 or 1,3, not as {text!r}.")
-        numbers |= set(range(int(first), int(last or first) + 1))
+        numbers |= set(range(first, last + 1))
     there = {chapter.number for chapter in course}
-    if numbers - there or not numbers:
-        missing = ", ".join(map(str, sorted(numbers - there))) or text
+    if numbers - there:
+        missing = ", ".join(map(str, sorted(numbers - there)))
         raise NoRelease(f"There is no chapter {missing}; there are {', '.join(map(str, sorted(there)))}.")
     return [chapter for chapter in course if chapter.number in numbers]
 
@@ -127,6 +129,8 @@ def run_grade(options: argparse.Namespace, course: list[Outline]) -> None:
     for sentence in sandbox.missing():
         print(sentence)
     hidden = folder_of_tests(options.hidden)
+    if options.out.resolve().is_relative_to(options.submissions.resolve()):
+        raise NoSubmissions(f"{options.out} is in {options.submissions}, whose folders are students': name another.")
     students = find_students(options.submissions)
     limits = Options(options.timeout, options.memory, options.jobs, hidden)
     results = grade_all(students, course, limits, options.out)
@@ -152,13 +156,18 @@ def folder_of_tests(folder: Path | None) -> Path | None:
 def run_gradescope(options: argparse.Namespace, course: list[Outline]) -> None:
     if len(course) != 1:
         raise NoRelease("An autograder is for one chapter.")
+    if options.out.is_dir():
+        raise NoRelease(f"{options.out} is a folder: name the zip file to write.")
     pack_autograder(course[0], options.out, folder_of_tests(options.hidden))
     print(f"wrote {options.out}")
 
 
 def run_classroom(options: argparse.Namespace, course: list[Outline]) -> None:
-    result = as_classroom(json.loads(options.result.read_text(encoding="utf-8")))
-    print(f"result={base64.b64encode(json.dumps(result).encode()).decode()}")
+    try:
+        lines = as_classroom(json.loads(options.result.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError):
+        raise NoSubmissions(f"{options.result} is no file of results/.") from None
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

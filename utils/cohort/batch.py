@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import threading
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -146,11 +147,11 @@ def read_file(file: File, chapters: list[Outline]) -> Result | tuple[Outline, li
         except UnreadableNotebook as error:
             sentence = str(error).replace(str(path), "The file").replace(path.name, "The file")
             return Result(next(status for words, status in REFUSALS if words in sentence), sentence)
-        except (OSError, zipfile.BadZipFile, MemoryError) as error:
+        except (OSError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
             return Result(UNREADABLE, f"The file cannot be read: {error}.")
     chapter = chapter_of(cells, Path(file.path).name, chapters)
     if chapter is None:
-        return Result(UNTOUCHED, "Nothing in this notebook answers an exercise.")
+        return Result(UNTOUCHED, "Nothing in this notebook answers an exercise that is graded here.")
     return chapter, cells
 
 

@@ -1,5 +1,6 @@
 """`cohort.html`: what a cohort has understood, on one page that needs nothing else."""
 
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -13,7 +14,8 @@ table { border-collapse: collapse; width: 100%; margin-bottom: 2rem; }
 th, td { text-align: left; padding: 0.3rem 0.6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 td.bar { width: 40%; } td.bar span { display: block; background: var(--bar); height: 0.8rem; margin-top: 0.4rem; }
-details summary { cursor: pointer; } .text { overflow-wrap: anywhere; }
+details summary { cursor: pointer; } .text, code { overflow-wrap: anywhere; }
+@media (max-width: 40rem) { body { margin: 1rem auto; } th, td { padding: 0.3rem; } td.bar { width: 15%; } }
 """
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 BINS = 10
@@ -42,7 +44,8 @@ def as_page(rows: Sequence[Row], chapters: Sequence[Outline], notes: Sequence[st
     looks = [(row.student.name, " ".join(row.remarks)) for row in rows if row.remarks]
     parts += ["<h2>For a person to look at</h2>", _table(("student", "remarks"), looks)]
     parts += [f"<p>{escape(note)}</p>" for note in notes]
-    head = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+    head += f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
     return f"<!DOCTYPE html><html lang='en'><head>{head}<title>Cohort</title><style>{STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
 
 
@@ -82,12 +85,17 @@ def _groups(groups: Sequence[Misconception], title: str) -> str:
     lines = [f"<tr><th class='number'>students</th><th>exercise</th><th>{title}</th></tr>"]
     for group in groups:
         names = escape(", ".join(group.students))
-        text = escape(" ".join(group.title.split())[:SHOWN])
+        text = _with_code(escape(" ".join(group.title.split())[:SHOWN]))
         who = f"<details><summary class='text'>{text}</summary>{names}</details>"
         lines.append(
             f"<tr><td class='number'>{len(group.students)}</td><td><code>{escape(group.exercise)}</code></td><td>{who}</td></tr>"
         )
     return f"<table>{''.join(lines)}</table>"
+
+
+def _with_code(text: str) -> str:
+    """Escaped text, with what stands between backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,5 +1,6 @@
 """What is written for each student: a report in Markdown, and the results in Gradescope's form."""
 
+import json
 import re
 from collections.abc import Sequence
 
@@ -35,7 +36,8 @@ def as_markdown(row: Row, chapters: Sequence[Outline]) -> str:
 def _exercise(verdict: Verdict) -> list[str]:
     mark = {DONE: "✓", NOT_STARTED: "·"}.get(verdict.status, "✗")
     lines = [f"### {mark} {verdict.name}: {verdict.status}, {in_points(verdict.earned, verdict.points)}", ""]
-    lines += [f"{plain(sentence)}\n" for sentence in dict.fromkeys([verdict.problem, verdict.sentence]) if sentence]
+    lines += [f"{plain(verdict.problem)}\n"] if verdict.problem else []
+    lines += [f"{verdict.sentence}\n"] if verdict.sentence not in ("", verdict.problem) else []
     for test in verdict.tests:
         lines.append(f"- {'✓' if test['passed'] else '✗'} {title_of(test)}")
         failure = test["failure"]
@@ -47,8 +49,8 @@ def _exercise(verdict: Verdict) -> list[str]:
 
 
 def title_of(test: dict) -> str:
-    """What a test says about an answer; of a hidden one, nothing."""
-    return HIDDEN if test["hidden"] else plain(test["sentence"])
+    """What a test says about an answer, in the course's own Markdown; of a hidden one, nothing."""
+    return HIDDEN if test["hidden"] else test["sentence"]
 
 
 def plain(text: str) -> str:
@@ -79,20 +81,14 @@ def as_gradescope(row: Row, chapters: Sequence[Outline]) -> dict:
     return {"score": row.earned, "output": output, "output_format": "md", "visibility": "visible", "tests": tests}
 
 
-def as_classroom(result: dict) -> dict:
-    """The same results in the form of GitHub Classroom's graders."""
-    tests = [
-        {
-            "name": test["name"],
-            "status": "pass" if test["status"] == "passed" else "fail",
-            "score": test["score"],
-            "message": test["output"],
-        }
-        for test in result["tests"]
+def as_classroom(result: dict) -> list[str]:
+    """The points in the same result, as two lines that GitHub Actions makes notices of. Classroom read the second."""
+    earned, points = result["score"], sum(test["max_score"] for test in result["tests"])
+    report = json.dumps({"totalPoints": earned, "maxPoints": points})
+    return [
+        f"::notice title=Autograding complete::Points {earned:g}/{points:g}",
+        f"::notice title=Autograding report::{report}",
     ]
-    is_full = all(test["status"] == "pass" for test in tests)
-    points = sum(test["max_score"] for test in result["tests"])
-    return {"version": 1, "status": "pass" if is_full else "fail", "max_score": points, "tests": tests}
 
 
 def file_names(rows: Sequence[Row]) -> list[str]:

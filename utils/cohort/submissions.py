@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath
 from utils.cohort.values import writable
 
 MOODLE = re.compile(r"(?P<name>.+?)_(?P<id>\d+)_assignsubmission_(file|onlinetext)_?.*")
-CANVAS = re.compile(r"(?P<name>[^\W\d_]+?)(_LATE)?_(?P<id>\d+)_\d+_.*")
+CANVAS = re.compile(r"(?P<name>[^\W\d_]+?)(?P<late>_LATE)?_(?P<id>\d+)_(\d+_.*|text|link)")
+ANONYMOUS = re.compile(r"(?P<late>LATE_)?(?P<name>anon)_(?P<id>[^\W_]+)_(\d+_.*|text|link)")  # of Canvas too
 LARGEST = 300 << 20
 SKIPPED = {"__MACOSX", ".ipynb_checkpoints"}
 
@@ -43,37 +44,68 @@ class Student:
     number: str = ""
     files: list[File] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
 
 
 def find_students(place: Path) -> list[Student]:
-    """Everyone who has handed something in, by name. Raises NoSubmissions.
+    """Everyone who has handed something in, or has a folder, by name. Raises NoSubmissions.
 
     A file at the top belongs to the student it is named after, all files of a folder to the student the folder is named after.
+    In a zip that holds all in one folder, the top is that folder. `late` are the files that Canvas marks so.
     """
     if not place.exists():
         raise NoSubmissions(f"There is no {place}.")
+    files, folders = contents(place)
     students: dict[tuple[str, str], Student] = {}
-    for file in sorted(_files(place), key=lambda file: file.path):
-        parts = PurePosixPath(file.path).parts
-        if any(part in SKIPPED or part.startswith(".") for part in parts):
-            continue
-        name, number = whose(writable(parts[0] if len(parts) > 1 else PurePosixPath(parts[0]).stem))
-        student = students.setdefault((name, number), Student(name, number))
-        if file.path.lower().endswith(".ipynb"):
-            student.files.append(file)
-        else:
-            student.others.append(writable(file.path))
-    # a file at the top that is no notebook, a list of names say, hands nothing in
-    found = [student for student in students.values() if student.files or "/" in student.others[0]]
-    if not found:
+
+    def student(text: str) -> Student:
+        name, number = whose(writable(text))
+        return students.setdefault((name, number), Student(name, number))
+
+    for folder in folders:
+        student(folder)
+    for path, file in files:
+        top = path.parts[0] if len(path.parts) > 1 else path.stem
+        is_notebook = path.suffix.lower() == ".ipynb"
+        if len(path.parts) == 1 and not is_notebook and not whose(top)[1]:
+            continue  # a list of names, say, hands nothing in
+        found = student(top)
+        found.files += [file] if is_notebook else []
+        found.others += [] if is_notebook else [writable(file.path)]
+        found.late += [writable(file.path)] if is_late(top) else []
+    if not students:
         raise NoSubmissions(f"{place} has no notebooks (.ipynb).")
-    return sorted(found, key=lambda student: (student.name, student.number))
+    return sorted(students.values(), key=lambda student: (student.name, student.number))
 
 
 def whose(name: str) -> tuple[str, str]:
     """A student's name and number from the name of a folder or file."""
-    found = MOODLE.fullmatch(name) or CANVAS.fullmatch(name)
+    found = MOODLE.fullmatch(name) or CANVAS.fullmatch(name) or ANONYMOUS.fullmatch(name)
     return (found["name"].strip(), found["id"]) if found else (name, "")
+
+
+def is_late(name: str) -> bool:
+    """Whether the name of a file says so, as Canvas writes it."""
+    found = CANVAS.fullmatch(name) or ANONYMOUS.fullmatch(name)
+    return bool(found and found["late"])
+
+
+def contents(place: Path) -> tuple[list[tuple[PurePosixPath, File]], list[str]]:
+    """All files with their paths as seen from the top, in order, and the names of the folders there. Raises NoSubmissions."""
+    files = [(PurePosixPath(file.path), file) for file in _files(place)]
+    files = sorted((pair for pair in files if is_seen(pair[0])), key=lambda pair: pair[1].path)
+    folders = {path.parts[0] for path, _ in files if len(path.parts) > 1}
+    if place.is_dir():
+        folders |= {path.name for path in place.iterdir() if path.is_dir() and is_seen(PurePosixPath(path.name))}
+    elif len(folders) == 1 and all(len(path.parts) > 1 for path, _ in files) and not whose(min(folders))[1]:
+        files = [(path.relative_to(min(folders)), file) for path, file in files]
+        folders = {path.parts[0] for path, _ in files if len(path.parts) > 1}
+    return files, sorted(folders)
+
+
+def is_seen(path: PurePosixPath) -> bool:
+    """Whether it is none of what systems and tools leave behind."""
+    return not any(part in SKIPPED or part.startswith(".") for part in path.parts)
 
 
 def _files(place: Path) -> Iterator[File]:

@@ -88,7 +88,9 @@ def _remarks(student: Student, row: Row, results: dict[str, Result]):
     for path, result in row.refused:
         yield f"{path}: {result.status}."
     if not student.files:
-        yield f"No notebook among {', '.join(sorted(student.others)[:5])}."
+        yield f"No notebook among {', '.join(sorted(student.others)[:5])}." if student.others else "No file."
+    if student.late:
+        yield f"Late, says Canvas: {', '.join(student.late[:5])}."
     copies = [verdict.name for verdict in row.verdicts if verdict.is_copy]
     if copies:
         yield f"Same as the reference up to names: {', '.join(copies)}."
