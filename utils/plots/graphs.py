@@ -1,8 +1,4 @@
-"""The pictures of the course, one function each. Every function takes numbers and returns a plotly figure.
-
-All figures stand on white paper with dark ink, so that they read alike in light and in dark notebooks. Colours are those of the
-dashboard: a kind of node has one colour everywhere.
-"""
+"""The pictures of chapter 3: the frozen model, and attribution graphs."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,90 +9,89 @@ from plotly.subplots import make_subplots
 from torch import Tensor
 
 from utils.graph import GraphNodes, NodeType
+from utils.plots.style import (
+    BAND,
+    CONTRAST,
+    CONTRAST_PALE,
+    INK,
+    LATENT,
+    LOWERS,
+    NEUTRAL,
+    NODE_COLOURS,
+    NODE_SYMBOLS,
+    NODE_WORDS,
+    PAPER,
+    RAISES,
+    RAISES_PALE,
+    RULE,
+    SOFT,
+    arrow,
+    box,
+    empty,
+    legend_below,
+    line,
+    plain,
+    style,
+    text,
+    without_axes,
+)
 
-PAPER, INK, SOFT, RULE, BAND = "#ffffff", "#1c2330", "#5d6675", "#d9dde4", "#f5f6f8"
-RAISES, LOWERS, FROZEN = "#1769aa", "#c2410c", "#e08a1e"
-NODE_COLOURS = {
-    NodeType.EMBEDDING: "#4d7c4f",
-    NodeType.LATENT: "#3f6fb5",
-    NodeType.MLP_ERROR: "#9aa1ad",
-    NodeType.LOGIT: "#8a4fb0",
-}
-NODE_SYMBOLS = {
-    NodeType.EMBEDDING: "square",
-    NodeType.LATENT: "circle",
-    NodeType.MLP_ERROR: "diamond",
-    NodeType.LOGIT: "hexagon",
-}
-NODE_WORDS = {
-    NodeType.EMBEDDING: "embedding",
-    NodeType.LATENT: "latent",
-    NodeType.MLP_ERROR: "MLP error",
-    NodeType.LOGIT: "logit",
-}
 MAX_CELLS = 400  # cells a side that a heatmap of edges is drawn with; a larger matrix is thinned
 
 
 def plot_frozen_block() -> go.Figure:
     """One block of the local replacement model: what stays linear, what is frozen, and where the gradient stops."""
-    figure = _figure("One block of the frozen model", height=400)
+    figure = empty(
+        "One block of the frozen model", 400, legend=legend_below(0), margin={"l": 10, "r": 10, "t": 40, "b": 50}
+    )
     stream, branch, above, top = 0.0, 1.6, 3.0, 4.2
-    live, frozen, cut = (RAISES, "#e8f1f9"), (FROZEN, "#fdf1e0"), (SOFT, "#eceef1")
+    live, frozen, cut = (RAISES, RAISES_PALE), (CONTRAST, CONTRAST_PALE), (SOFT, BAND)
 
-    _arrow(figure, (0, stream), (100, stream), RAISES, width=4)
-    for x, text in ((2, "r_pre"), (58, "r_mid"), (98, "r_post")):
-        _text(figure, x, stream - 0.5, text, SOFT)
+    def part(left: float, right: float, y: float, words: str, colours: tuple[str, str]) -> None:
+        box(figure, (left + right) / 2, y, words, colours[0], (right - left, 0.84), colours[1], 1.5)
+
+    arrow(figure, (0, stream), (100, stream), RAISES, 4, arrowsize=0.6)
+    for x, words in ((2, "r_pre"), (58, "r_mid"), (98, "r_post")):
+        text(figure, x, stream - 0.5, words, SOFT)
 
     attention = [(8, 19, "norm ln1"), (22, 31, "values"), (34, 45, "mix positions"), (48, 55, "W_O")]
     mlp = [(63, 74, "norm ln2"), (77, 86, "W_skip")]
-    for boxes, leave, join in ((attention, 4, 57.5), (mlp, 60, 88.5)):
-        _line(figure, [(leave, stream), (leave, branch), (boxes[0][0], branch)], RAISES)
-        for (_, right, _), (left, _, _) in zip(boxes, boxes[1:]):
-            _arrow(figure, (right, branch), (left, branch), RAISES)
-        _line(figure, [(boxes[-1][1], branch), (join, branch)], RAISES)
-        _arrow(figure, (join, branch), (join, stream + 0.08), RAISES)
-        for left, right, text in boxes:
-            _box(figure, left, right, branch, text, *live)
+    for parts, leave, join in ((attention, 4, 57.5), (mlp, 60, 88.5)):
+        line(figure, [(leave, stream), (leave, branch), (parts[0][0], branch)], RAISES)
+        for (_, right, _), (left, _, _) in zip(parts, parts[1:]):
+            arrow(figure, (right, branch), (left, branch), RAISES)
+        line(figure, [(parts[-1][1], branch), (join, branch)], RAISES)
+        arrow(figure, (join, branch), (join, stream + 0.08), RAISES)
+        for left, right, words in parts:
+            part(left, right, branch, words, live)
 
-    for left, right, y, text, into in (
-        (9, 18, above, "scale", 13.5),
-        (34, 45, above, "pattern", 39.5),
-        (64, 73, above, "scale", 68.5),
+    for x, half, words, made_by in (
+        (13.5, 4.5, "scale", "mean square"),
+        (39.5, 5.5, "pattern", "Q·K, softmax"),
+        (68.5, 4.5, "scale", "mean square"),
     ):
-        _box(figure, left, right, y, text, *frozen)
-        _arrow(figure, (into, y - 0.42), (into, branch + 0.42), FROZEN)
-    _box(figure, 34, 45, top, "Q·K, softmax", *cut)
-    _line(figure, [(39.5, top - 0.42), (39.5, above + 0.42)], SOFT, dash="dot")
-    _box(figure, 8, 19, top, "mean square", *cut)
-    _line(figure, [(13.5, top - 0.42), (13.5, above + 0.42)], SOFT, dash="dot")
-    _box(figure, 63, 74, top, "mean square", *cut)
-    _line(figure, [(68.5, top - 0.42), (68.5, above + 0.42)], SOFT, dash="dot")
+        part(x - half, x + half, above, words, frozen)
+        arrow(figure, (x, above - 0.42), (x, branch + 0.42), CONTRAST)
+        part(x - 5.5, x + 5.5, top, made_by, cut)
+        line(figure, [(x, top - 0.42), (x, above + 0.42)], SOFT, dash="dot")
 
-    _box(figure, 77, 86, above, "MLP", *cut)
-    for x, kind, text in ((91.5, NodeType.LATENT, "latents"), (96.5, NodeType.MLP_ERROR, "error")):
-        figure.add_scatter(
-            x=[x],
-            y=[above],
-            mode="markers",
-            marker={"size": 16, "color": NODE_COLOURS[kind], "symbol": NODE_SYMBOLS[kind]},
-            hoverinfo="skip",
-            showlegend=False,
-        )
-        _text(figure, x, above + 0.6, text, NODE_COLOURS[kind])
-        _arrow(figure, (x, above), (x, stream + 0.08), NODE_COLOURS[kind], clear=(10, 0))
-    _text(figure, 94, top + 0.1, "nodes write<br>from outside", SOFT)
+    part(77, 86, above, "MLP", cut)
+    for x, kind, words in ((91.5, NodeType.LATENT, "latents"), (96.5, NodeType.MLP_ERROR, "error")):
+        colour = NODE_COLOURS[kind]
+        marker = {"size": 16, "color": colour, "symbol": NODE_SYMBOLS[kind]}
+        figure.add_scatter(x=[x], y=[above], mode="markers", marker=marker, hoverinfo="skip", showlegend=False)
+        text(figure, x, above + 0.6, words, colour)
+        arrow(figure, (x, above), (x, stream + 0.08), colour, startstandoff=10)
+    text(figure, 94, top + 0.1, "nodes write<br>from outside", SOFT)
 
     for colour, symbol, name in (
         (RAISES, "line-ew", "linear: the gradient flows back through it"),
-        (FROZEN, "square", "a number frozen at its value on this prompt"),
+        (CONTRAST, "square", "a number frozen at its value on this prompt"),
         (SOFT, "square", "cut off: no gradient reaches it"),
     ):
         marker = {"color": colour, "symbol": symbol, "size": 12, "line": {"color": colour, "width": 3}}
         figure.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=name)
-    figure.update_layout(legend=_legend_below(0), margin={"l": 10, "r": 10, "t": 40, "b": 50})
-    figure.update_xaxes(visible=False, range=[-1, 101])
-    figure.update_yaxes(visible=False, range=[-1, 5.1])
-    return figure
+    return without_axes(figure, (-1, 101), (-1, 5.1))
 
 
 def plot_linearity(
@@ -111,9 +106,10 @@ def plot_linearity(
         of_what: the embedding that is scaled, in words.
         read_what: what is read, in words.
     """
-    figure = _figure(f"{read_what}, as {of_what} is scaled", height=400)
-    figure.set_subplots(1, 2, horizontal_spacing=0.1, subplot_titles=["near the model's own curve", "the whole of all"])
-    styles = zip((LOWERS, FROZEN, RAISES), ("solid", "solid", "dash"))
+    panels = ("near the model's own curve", "the whole of all")
+    figure = make_subplots(1, 2, horizontal_spacing=0.1, subplot_titles=panels)
+    style(figure, f"{read_what}, as {of_what} is scaled", 400, legend=legend_below(), margin={"t": 75})
+    styles = zip((LOWERS, CONTRAST, RAISES), ("solid", "solid", "dash"))
     for (name, values), (colour, dash) in zip(readings.items(), styles):
         curve = {"x": _list(factors), "y": _list(values), "name": name, "mode": "lines", "legendgroup": name}
         curve["line"] = {"color": colour, "width": 2.5, "dash": dash}
@@ -124,12 +120,9 @@ def plot_linearity(
     low, high = float(shown.min()), float(shown.max())
     margin = 0.3 * (high - low) or 1.0
     figure.add_vline(x=1, line={"color": RULE, "width": 1.5, "dash": "dot"})
-    figure.update_xaxes(title="times (1 is the prompt itself)", **_grid())
-    figure.update_yaxes(**_grid())
+    figure.update_xaxes(title="times (1 is the prompt itself)")
     figure.update_yaxes(title=read_what, range=[low - margin, high + margin], col=1)
-    figure.update_annotations(font={"size": 12, "color": SOFT})
-    figure.update_layout(legend=_legend_below(), margin_t=75)
-    return figure
+    return figure.update_annotations(font={"size": 12, "color": SOFT})
 
 
 def plot_reconstruction(parts: Mapping[str, Float[Tensor, " n_layers"]]) -> go.Figure:
@@ -138,13 +131,12 @@ def plot_reconstruction(parts: Mapping[str, Float[Tensor, " n_layers"]]) -> go.F
     Args:
         parts: a name for every way, and the unexplained share (0 to 1) of every layer.
     """
-    figure = _figure("What is left of the MLPs' output", height=340)
-    for (name, shares), colour in zip(parts.items(), (NODE_COLOURS[NodeType.MLP_ERROR], NODE_COLOURS[NodeType.LATENT])):
+    figure = empty("What is left of the MLPs' output", 340, legend=legend_below(), bargap=0.35)
+    for (name, shares), colour in zip(parts.items(), (NEUTRAL, LATENT)):
         layers = [f"layer {layer}" for layer in range(len(shares))]
         figure.add_bar(x=layers, y=_list(shares), name=name, marker_color=colour)
     figure.update_xaxes(showgrid=False)
-    figure.update_yaxes(title="unexplained variance", tickformat=".0%", **_grid())
-    figure.update_layout(legend=_legend_below(), bargap=0.35)
+    figure.update_yaxes(title="unexplained variance", tickformat=".0%")
     return figure
 
 
@@ -154,19 +146,19 @@ def plot_node_counts(graph: GraphNodes, str_tokens: Sequence[str]) -> go.Figure:
     for node in graph.nodes:
         if node.node_type is NodeType.LATENT:
             counts[int(node.layer)][node.ctx_idx] += 1
-    figure = _figure("Latents that became nodes", height=130 + 30 * min(graph.n_layers, 18))
+    figure = empty("Latents that became nodes", 130 + 30 * min(graph.n_layers, 18))
     figure.add_heatmap(
         z=counts,
         x=_columns(str_tokens),
         y=[f"layer {layer}" for layer in range(graph.n_layers)],
-        colorscale=[[0, PAPER], [1, NODE_COLOURS[NodeType.LATENT]]],
+        colorscale=[[0, PAPER], [1, LATENT]],
         texttemplate="%{z}" if graph.seq_len <= 20 else None,
         hovertemplate="%{y}, %{x}: %{z} latents<extra></extra>",
         showscale=False,
         xgap=1,
         ygap=1,
     )
-    return figure
+    return figure.update_xaxes(showgrid=False).update_yaxes(showgrid=False)
 
 
 def plot_gradient(
@@ -181,7 +173,7 @@ def plot_gradient(
         target: the target, in words.
     """
     _require(norms.shape == (len(places), len(str_tokens)), "norms needs one row a place and one column a token.")
-    figure = _figure(f"Where {target} listens", height=150 + 32 * len(places))
+    figure = empty(f"Where {target} listens", 150 + 32 * len(places))
     figure.add_heatmap(
         z=_list(norms),
         x=_columns(str_tokens),
@@ -193,7 +185,7 @@ def plot_gradient(
         xgap=1,
         ygap=1,
     )
-    return figure
+    return figure.update_xaxes(showgrid=False).update_yaxes(showgrid=False)
 
 
 def plot_adjacency(matrix: Float[Tensor, "n_nodes n_nodes"], graph: GraphNodes) -> go.Figure:
@@ -208,7 +200,7 @@ def plot_adjacency(matrix: Float[Tensor, "n_nodes n_nodes"], graph: GraphNodes) 
     )
     thinned, step = _thin(matrix.detach().float().cpu())
     largest = float(thinned.abs().max()) or 1.0
-    figure = _figure("Edges: blue raises the target, orange lowers it", height=620)
+    figure = empty("Edges: blue raises the target, orange lowers it", 620, width=720)
     figure.add_heatmap(
         z=[[float(f"{value:.3g}") for value in row] for row in thinned.tolist()],
         x0=(step - 1) / 2,
@@ -238,7 +230,6 @@ def plot_adjacency(matrix: Float[Tensor, "n_nodes n_nodes"], graph: GraphNodes) 
     edges = [-0.5, n_nodes - 0.5]
     figure.update_xaxes(title="source (embeddings, layer 0, 1, …)", range=edges, constrain="domain", **ticks)
     figure.update_yaxes(title="target", range=edges[::-1], scaleanchor="x", constrain="domain", **ticks)
-    figure.update_layout(width=720)
     return figure
 
 
@@ -247,7 +238,7 @@ def plot_completeness(
 ) -> go.Figure:
     """What a target's edges and bias add up to, against the value that the model computed: all points belong on the line."""
     _require(len(sums) == len(values) == len(kinds), "sums, values and kinds need one length.")
-    figure = _figure("Edges + bias, against what the model computed", height=440)
+    figure = empty("Edges + bias, against what the model computed", 440, legend=legend_below(), width=620)
     ends = [float(min(values.min(), sums.min())), float(max(values.max(), sums.max()))]
     figure.add_scatter(x=ends, y=ends, mode="lines", line={"color": RULE, "width": 2}, name="equal", hoverinfo="skip")
     for kind in dict.fromkeys(kinds):
@@ -259,26 +250,25 @@ def plot_completeness(
             marker={"color": NODE_COLOURS[kind], "symbol": NODE_SYMBOLS[kind], "size": 8, "opacity": 0.7},
             name=NODE_WORDS[kind],
         )
-    figure.update_xaxes(title="value on this prompt", zeroline=False, **_grid())
-    figure.update_yaxes(title="sum of edges + bias", zeroline=False, **_grid())
-    figure.update_layout(legend=_legend_below(), width=620)
+    figure.update_xaxes(title="value on this prompt", zeroline=False)
+    figure.update_yaxes(title="sum of edges + bias", zeroline=False)
     return figure
 
 
 def plot_path_lengths(flow: Float[Tensor, " n_steps"]) -> go.Figure:
     """How much of the answers' weight is still on its way after each step back: one bar a term of the series."""
-    figure = _figure("Weight that arrives after exactly k steps back", height=320)
+    figure = empty("Weight that arrives after exactly k steps back", 320)
     steps = list(range(1, len(flow) + 1))
     figure.add_bar(
         x=steps,
         y=_list(flow),
-        marker_color=NODE_COLOURS[NodeType.LATENT],
+        marker_color=LATENT,
         text=[f"{value:.2g}" for value in flow.tolist()],
         textposition="outside",
         cliponaxis=False,
     )
     figure.update_xaxes(title="k, edges on the path", tickvals=steps, showgrid=False)
-    figure.update_yaxes(title="sum of w · A_normᵏ", **_grid())
+    figure.update_yaxes(title="sum of w · A_normᵏ")
     return figure
 
 
@@ -293,7 +283,7 @@ def plot_influence_curve(
     order = [i for i in influence.argsort(descending=True).tolist() if graph.nodes[i].node_type is not NodeType.LOGIT]
     running = influence[order].double().cumsum(0)
     running = running / running[-1].clamp(min=torch.finfo(running.dtype).tiny)
-    figure = _figure("Cumulative influence", height=420)
+    figure = empty("Cumulative influence", 420, legend=legend_below())
     ranks = list(range(1, len(order) + 1))
     figure.add_scatter(
         x=ranks, y=_list(running), mode="lines", line={"color": RULE, "width": 2}, showlegend=False, hoverinfo="skip"
@@ -319,9 +309,8 @@ def plot_influence_curve(
             showarrow=False,
             text=f"{threshold:g}: {n_kept} nodes",
         )
-    figure.update_xaxes(title="nodes, most influential first", range=[0, 1.02 * len(order) + 1], **_grid())
-    figure.update_yaxes(title="share of all influence", range=[0, 1.02], tickformat=".0%", **_grid())
-    figure.update_layout(legend=_legend_below())
+    figure.update_xaxes(title="nodes, most influential first", range=[0, 1.02 * len(order) + 1])
+    figure.update_yaxes(title="share of all influence", range=[0, 1.02], tickformat=".0%")
     return figure
 
 
@@ -335,8 +324,7 @@ def plot_thresholds(
     shape = (len(edge_thresholds), len(node_thresholds))
     _require(n_nodes.shape == n_edges.shape == shape, f"The counts need the shape {shape}.")
     figure = make_subplots(1, 2, subplot_titles=("nodes kept", "edges kept"), horizontal_spacing=0.1)
-    _style(figure, "Higher thresholds keep more", height=400)
-    figure.update_layout(margin={"t": 80})
+    style(figure, "Higher thresholds keep more", 400, legend=legend_below(), margin={"t": 80})
     shades = ("#c3d3e8", "#93b1d9", "#6390c9", RAISES, "#0d3d66")
     for column, counts in enumerate((n_nodes, n_edges), start=1):
         for row, threshold in enumerate(edge_thresholds):
@@ -351,9 +339,8 @@ def plot_thresholds(
                 row=1,
                 col=column,
             )
-    figure.update_xaxes(title="node threshold", **_grid())
-    figure.update_yaxes(rangemode="tozero", **_grid())
-    figure.update_layout(legend=_legend_below())
+    figure.update_xaxes(title="node threshold")
+    figure.update_yaxes(rangemode="tozero")
     return figure
 
 
@@ -367,7 +354,7 @@ def plot_interventions(
         measured: a name for every model, and what happened there.
         title: what was done, in words.
     """
-    figure = _figure(title, height=420)
+    figure = empty(title, 420, legend=legend_below(), width=640)
     ends = [float(predicted.min()), float(predicted.max())]
     figure.add_scatter(
         x=ends, y=ends, mode="lines", line={"color": RULE, "width": 2}, name="as predicted", hoverinfo="skip"
@@ -378,9 +365,8 @@ def plot_interventions(
         )
         marker = {"color": colour, "size": 9, "symbol": symbol, "opacity": 0.8}
         figure.add_scatter(x=_list(predicted), y=_list(values), mode="markers", marker=marker, name=name)
-    figure.update_xaxes(title="change predicted by the edges", **_grid())
-    figure.update_yaxes(title="change measured", **_grid())
-    figure.update_layout(legend=_legend_below(), width=640)
+    figure.update_xaxes(title="change predicted by the edges")
+    figure.update_yaxes(title="change measured")
     return figure
 
 
@@ -407,17 +393,20 @@ def plot_graph(
     _require(
         matrix.shape == (n_nodes, n_nodes), f"The matrix needs one row and one column for each of {n_nodes} nodes."
     )
-    figure = _figure(title, height=130 + 105 * (int(max(rows) - min(rows)) + 1))
+    height = 130 + 105 * (int(max(rows) - min(rows)) + 1)
+    margin = {"l": 10, "r": 10, "t": 50, "b": 40}
+    figure = empty(title, height, legend=legend_below(0), margin=margin, width=720)
     shares = matrix.abs() / matrix.abs().sum(1, keepdim=True).clamp(min=1e-12)
     for target, source in matrix.nonzero().tolist():
         weight = float(matrix[target, source])
         colour, share = (RAISES if weight > 0 else LOWERS), float(shares[target, source])
         tail, head = (columns[source], rows[source]), (columns[target], rows[target])
-        _arrow(figure, tail, head, colour, width=1 + 4 * share, clear=(10, 13))
+        width = 1 + 4 * share
+        arrow(figure, tail, head, colour, width, arrowsize=max(0.6, 1.4 - 0.2 * width), startstandoff=10, standoff=13)
         if numbers:
             # nearer to the source, so that the numbers of edges into one target stay apart
             place = [start + 0.38 * (end - start) for start, end in zip(tail, head)]
-            _text(figure, *place, f"{weight:.4g}", colour, background=PAPER)
+            text(figure, *place, f"{weight:.4g}", colour, bgcolor=PAPER)
     for kind in dict.fromkeys(kinds):
         chosen = [i for i, other in enumerate(kinds) if other is kind]
         figure.add_scatter(
@@ -431,49 +420,14 @@ def plot_graph(
     middle, width = (max(columns) + min(columns)) / 2, max(columns) - min(columns) or 1.0
     for label, x, y in zip(labels, columns, rows):
         side = {"xshift": -15, "xanchor": "right"} if x < middle else {"xshift": 15, "xanchor": "left"}
-        _text(figure, x, y, _plain(label), INK, **side)
-    figure.update_xaxes(visible=False, range=[min(columns) - 0.35 * width, max(columns) + 0.35 * width])
-    figure.update_yaxes(visible=False, range=[min(rows) - 0.35, max(rows) + 0.35])
-    figure.update_layout(legend=_legend_below(0), margin={"l": 10, "r": 10, "t": 50, "b": 40}, width=720)
-    return figure
-
-
-def _figure(title: str, height: int) -> go.Figure:
-    figure = go.Figure()
-    _style(figure, title, height)
-    return figure
-
-
-def _style(figure: go.Figure, title: str, height: int) -> None:
-    """White paper, dark ink, little else."""
-    figure.update_layout(
-        title={"text": title, "x": 0.01, "xanchor": "left", "font": {"size": 15}},
-        height=height,
-        paper_bgcolor=PAPER,
-        plot_bgcolor=PAPER,
-        font={"color": INK, "size": 12, "family": "system-ui, sans-serif"},
-        margin={"l": 60, "r": 20, "t": 50, "b": 50},
-        hoverlabel={"bgcolor": PAPER, "font": {"color": INK}},
-        modebar={"bgcolor": "rgba(0,0,0,0)", "color": RULE, "activecolor": SOFT},
-    )
-
-
-def _grid() -> dict:
-    return {"gridcolor": RULE, "linecolor": RULE, "zerolinecolor": RULE}
-
-
-def _legend_below(y: float = -0.2) -> dict:
-    return {"orientation": "h", "x": 0, "xanchor": "left", "y": y, "yanchor": "top"}
+        text(figure, x, y, plain(label), INK, **side)
+    x_ends = (min(columns) - 0.35 * width, max(columns) + 0.35 * width)
+    return without_axes(figure, x_ends, (min(rows) - 0.35, max(rows) + 0.35))
 
 
 def _columns(str_tokens: Sequence[str]) -> list[str]:
     """Tokens as column names: numbered, because a token may come twice, and with their spaces made visible."""
-    return [f"{_plain(token.replace(' ', '·'))}<br>{place}" for place, token in enumerate(str_tokens)]
-
-
-def _plain(text: str) -> str:
-    """Text that plotly does not read as markup: it knows no escapes, so that `<bos>` would vanish."""
-    return text.replace("<", "‹").replace(">", "›").replace("\n", "⏎")
+    return [f"{plain(token.replace(' ', '·'))}<br>{place}" for place, token in enumerate(str_tokens)]
 
 
 def _list(values: Tensor) -> list:
@@ -508,53 +462,3 @@ def _log_scale() -> list:
     low = [[0.5 - 0.5 * step, colour] for step, colour in zip(reversed(steps), reversed(oranges))]
     high = [[0.5 + 0.5 * step, colour] for step, colour in zip(steps, blues)]
     return [*low, [0.5, PAPER], *high]
-
-
-def _arrow(
-    figure: go.Figure,
-    tail: Sequence[float],
-    head: Sequence[float],
-    colour: str,
-    width: float = 1.6,
-    clear: tuple[float, float] = (0, 0),
-) -> None:
-    """A straight line in data coordinates that ends in a small head; it stays `clear` pixels away from its two ends."""
-    figure.add_annotation(
-        x=head[0],
-        y=head[1],
-        ax=tail[0],
-        ay=tail[1],
-        xref="x",
-        yref="y",
-        axref="x",
-        ayref="y",
-        text="",
-        showarrow=True,
-        arrowhead=2,
-        arrowsize=max(0.6, 1.4 - 0.2 * width),
-        arrowwidth=width,
-        arrowcolor=colour,
-        startstandoff=clear[0],
-        standoff=clear[1],
-    )
-
-
-def _line(
-    figure: go.Figure, points: Sequence[Sequence[float]], colour: str, dash: str = "solid", width: float = 1.6
-) -> None:
-    path = "M " + " L ".join(f"{x},{y}" for x, y in points)
-    figure.add_shape(type="path", path=path, line={"color": colour, "width": width, "dash": dash}, layer="below")
-
-
-def _box(figure: go.Figure, left: float, right: float, y: float, text: str, colour: str, fill: str) -> None:
-    figure.add_shape(
-        type="rect", x0=left, x1=right, y0=y - 0.42, y1=y + 0.42, line={"color": colour, "width": 1.5}, fillcolor=fill
-    )
-    _text(figure, (left + right) / 2, y, text, INK)
-
-
-def _text(
-    figure: go.Figure, x: float, y: float, text: str, colour: str, background: str | None = None, **place
-) -> None:
-    font = {"color": colour, "size": 12}
-    figure.add_annotation(x=x, y=y, text=text, showarrow=False, font=font, bgcolor=background, borderpad=1, **place)

@@ -1,4 +1,4 @@
-"""The pictures of chapter 4: interventions and their controls. Every function takes numbers and returns a plotly figure."""
+"""The pictures of chapter 4: interventions and their controls."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,13 +8,28 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from utils.graph import NodeType
-from utils.plots.graphs import FROZEN, INK, LOWERS, NODE_COLOURS, PAPER, RAISES, RULE, SOFT
+from utils.plots.style import (
+    BAND,
+    CONTRAST,
+    CONTRAST_PALE,
+    INK,
+    LATENT,
+    LOWERS,
+    NEUTRAL,
+    PAPER,
+    RAISES,
+    SOFT,
+    arrow,
+    box,
+    empty,
+    legend_below,
+    text,
+    without_axes,
+)
 
-LATENT = NODE_COLOURS[NodeType.LATENT]
-CONTROL = NODE_COLOURS[NodeType.MLP_ERROR]
+BLUE_PALE = "#cfe1f2"
 Z = 1.96  # a 95 % interval
-HALF = 0.33  # half the height of a box in a diagram
+HEIGHT = 0.66  # of a box in a diagram
 
 
 def plot_switches(levels: Mapping[str, Sequence[bool]], columns: Sequence[str]) -> go.Figure:
@@ -32,7 +47,7 @@ def plot_switches(levels: Mapping[str, Sequence[bool]], columns: Sequence[str]) 
         y=list(levels),
         text=[["answers" if cell else "held" for cell in row] for row in answers],
         texttemplate="%{text}",
-        colorscale=[[0, "#fdf1e0"], [1, "#cfe1f2"]],
+        colorscale=[[0, CONTRAST_PALE], [1, BLUE_PALE]],
         zmin=0,
         zmax=1,
         showscale=False,
@@ -40,10 +55,8 @@ def plot_switches(levels: Mapping[str, Sequence[bool]], columns: Sequence[str]) 
         xgap=3,
         ygap=3,
     )
-    figure.update_yaxes(autorange="reversed", automargin=True)
-    figure.update_xaxes(side="top")
-    figure.update_layout(margin={"t": 80})
-    return figure
+    figure.update_yaxes(autorange="reversed", automargin=True, showgrid=False)
+    return figure.update_xaxes(side="top", showgrid=False).update_layout(margin={"t": 80})
 
 
 def plot_freeze_levels(effects: Mapping[str, float], target: str) -> go.Figure:
@@ -65,7 +78,7 @@ def plot_freeze_levels(effects: Mapping[str, float], target: str) -> go.Figure:
     )
     figure.add_hline(y=0, line={"color": INK, "width": 1})
     figure.update_xaxes(title="free to answer", showgrid=False)
-    figure.update_yaxes(title="change of the score", gridcolor=RULE, zeroline=False)
+    figure.update_yaxes(title="change of the score", zeroline=False)
     return figure
 
 
@@ -85,7 +98,7 @@ def plot_predictions(
     figure.add_scatter(
         x=ends, y=ends, mode="lines", line={"color": SOFT, "width": 1, "dash": "dot"}, name="right", hoverinfo="skip"
     )
-    styles = zip((LATENT, LOWERS, FROZEN), ("circle", "diamond-open", "x"))
+    styles = zip((LATENT, LOWERS, CONTRAST), ("circle", "diamond-open", "x"))
     for (name, effects), (colour, symbol) in zip(predicted.items(), styles):
         figure.add_scatter(
             x=effects.tolist(),
@@ -96,8 +109,8 @@ def plot_predictions(
             text=names,
             hovertemplate="%{text}<br>predicted %{x:.3f}, measured %{y:.3f}<extra></extra>" if names else None,
         )
-    figure.update_xaxes(title="predicted change of the answer's score", gridcolor=RULE, zerolinecolor=SOFT)
-    figure.update_yaxes(title="measured change", gridcolor=RULE, zerolinecolor=SOFT)
+    figure.update_xaxes(title="predicted change of the answer's score", zerolinecolor=SOFT)
+    figure.update_yaxes(title="measured change", zerolinecolor=SOFT)
     return figure
 
 
@@ -112,20 +125,13 @@ def plot_dose_response(
     """
     n_prompts = len(next(iter(responses.values())))
     figure = _figure(f"Dose and response: mean and 95 % interval over {n_prompts} prompts", 400)
-    for (name, values), colour in zip(responses.items(), (RAISES, CONTROL, FROZEN)):
+    for (name, values), colour in zip(responses.items(), (RAISES, NEUTRAL, CONTRAST)):
         half = Z * values.std(0) / len(values) ** 0.5 if len(values) > 1 else torch.zeros(len(doses))
-        figure.add_scatter(
-            x=list(doses),
-            y=values.mean(0).tolist(),
-            error_y={"type": "data", "array": half.tolist(), "thickness": 1.2, "width": 4},
-            mode="lines+markers",
-            name=name,
-            line={"color": colour, "width": 2.5},
-        )
+        _curve(figure, list(doses), values.mean(0), name, colour, half)
     figure.add_vline(x=1, line={"color": SOFT, "width": 1, "dash": "dot"})
-    figure.add_annotation(x=1, y=0, yref="paper", text="unchanged", showarrow=False, xanchor="left", yanchor="bottom")
-    figure.update_xaxes(title="multiple of the latents' activations", gridcolor=RULE, zeroline=False)
-    figure.update_yaxes(title="change of the answer's score", gridcolor=RULE, zerolinecolor=SOFT)
+    text(figure, 1, 0, "unchanged", yref="paper", xanchor="left", yanchor="bottom")
+    figure.update_xaxes(title="multiple of the latents' activations", zeroline=False)
+    figure.update_yaxes(title="change of the answer's score", zerolinecolor=SOFT)
     return figure
 
 
@@ -139,20 +145,13 @@ def plot_by_rank(
         controls: the same for random latents of matched activation.
     """
     figure = _figure("Measured effect by rank of influence", 360)
-    for name, values, colour in (("by influence", effects, RAISES), ("matched controls", controls, CONTROL)):
+    for name, values, colour in (("by influence", effects, RAISES), ("matched controls", controls, NEUTRAL)):
         there = (~values.isnan()).sum(0).clamp_min(1)
         mean = values.nansum(0) / there
         spread = ((values - mean).square().nansum(0) / there).sqrt()
-        figure.add_scatter(
-            x=list(range(1, values.shape[1] + 1)),
-            y=mean.tolist(),
-            error_y={"type": "data", "array": (Z * spread / there.sqrt()).tolist(), "thickness": 1.2, "width": 4},
-            mode="lines+markers",
-            name=name,
-            line={"color": colour, "width": 2.5},
-        )
-    figure.update_xaxes(title="rank of influence in the graph", gridcolor=RULE, zeroline=False, dtick=1)
-    figure.update_yaxes(title="size of the change when ablated", gridcolor=RULE, rangemode="tozero")
+        _curve(figure, list(range(1, values.shape[1] + 1)), mean, name, colour, Z * spread / there.sqrt())
+    figure.update_xaxes(title="rank of influence in the graph", zeroline=False, dtick=1)
+    figure.update_yaxes(title="size of the change when ablated", rangemode="tozero")
     return figure
 
 
@@ -190,70 +189,31 @@ def draw_supernodes(
         title: the prompt, for example.
         answers: the most probable next tokens after the intervention, with their probabilities.
     """
-    ys = [box.y for box in boxes]
+    ys = [node.y for node in boxes]
     figure = _figure(title, round(160 + 100 * (max(ys) - min(ys))))
-    place = {box.name: box for box in boxes}
+    place = {node.name: node for node in boxes}
     strongest = max((abs(share) for *_, share in arrows), default=1.0) or 1.0
     for start, end, share in arrows:
         a, b = place[start], place[end]
-        figure.add_annotation(
-            x=b.x,
-            y=b.y - HALF - 0.02,
-            ax=a.x,
-            ay=a.y + HALF + 0.02,
-            xref="x",
-            yref="y",
-            axref="x",
-            ayref="y",
-            text="",
-            arrowhead=2,
-            arrowsize=0.8,
-            arrowwidth=max(1.0, 5 * abs(share) / strongest),
-            arrowcolor=RAISES if share >= 0 else LOWERS,
-            opacity=0.55,
-        )
-    for box in boxes:
-        left = 1.0 if box.fraction is None or box.fraction != box.fraction else min(1.0, max(0.0, box.fraction))
-        fill = _mix(PAPER, "#cfe1f2" if box.fraction is not None else "#eceef1", left)
-        half = 0.06 + 0.0085 * max(len(box.name), len(box.note))
-        outline = {"color": LOWERS if box.badge else INK, "width": 2 if box.badge else 1}
-        figure.add_shape(
-            type="rect",
-            x0=box.x - half,
-            x1=box.x + half,
-            y0=box.y - HALF,
-            y1=box.y + HALF,
-            fillcolor=fill,
-            line=outline,
-        )
-        text = f"<b>{box.name}</b>" + (f"<br>{box.note}" if box.note else "")
-        if box.fraction is not None:
-            text += f"<br>{box.fraction:.0%}" if box.fraction == box.fraction else "<br>was silent"
-        figure.add_annotation(x=box.x, y=box.y, text=text, showarrow=False, font={"color": INK, "size": 12})
-        if box.badge:
-            figure.add_annotation(
-                x=box.x - half,
-                y=box.y + HALF,
-                text=f" {box.badge} ",
-                showarrow=False,
-                font={"color": PAPER, "size": 12},
-                bgcolor=LOWERS,
-            )
+        tail, head = (a.x, a.y + HEIGHT / 2 + 0.02), (b.x, b.y - HEIGHT / 2 - 0.02)
+        colour, width = (RAISES if share >= 0 else LOWERS), max(1.0, 5 * abs(share) / strongest)
+        arrow(figure, tail, head, colour, width, arrowsize=0.8, opacity=0.55)
+    for node in boxes:
+        left = 1.0 if node.fraction is None or node.fraction != node.fraction else min(1.0, max(0.0, node.fraction))
+        fill = _mix(PAPER, BAND if node.fraction is None else BLUE_PALE, left)
+        width = 0.12 + 0.017 * max(len(node.name), len(node.note))
+        words = f"<b>{node.name}</b>" + (f"<br>{node.note}" if node.note else "")
+        if node.fraction is not None:
+            words += f"<br>{node.fraction:.0%}" if node.fraction == node.fraction else "<br>was silent"
+        colour, outline = (LOWERS, 2) if node.badge else (INK, 1)
+        box(figure, node.x, node.y, words, colour, (width, HEIGHT), fill, outline)
+        if node.badge:
+            text(figure, node.x - width / 2, node.y + HEIGHT / 2, f" {node.badge} ", PAPER, bgcolor=LOWERS)
     if answers:
         lines = "<br>".join(f"{token} {prob:.0%}" for token, prob in answers)
-        figure.add_annotation(
-            x=1,
-            y=1,
-            xref="paper",
-            yref="paper",
-            text=f"<b>the model now says</b><br>{lines}",
-            showarrow=False,
-            align="left",
-        )
-    xs = [box.x for box in boxes]
-    figure.update_xaxes(visible=False, range=[min(xs) - 0.35, max(xs) + 0.45])
-    figure.update_yaxes(visible=False, range=[min(ys) - 0.5, max(ys) + 0.6])
-    return figure
+        text(figure, 1, 1, f"<b>the model now says</b><br>{lines}", xref="paper", yref="paper", align="left")
+    xs = [node.x for node in boxes]
+    return without_axes(figure, (min(xs) - 0.35, max(xs) + 0.45), (min(ys) - 0.5, max(ys) + 0.6))
 
 
 def plot_rates(rates: Mapping[str, float], n: int, title: str) -> go.Figure:
@@ -271,7 +231,7 @@ def plot_rates(rates: Mapping[str, float], n: int, title: str) -> go.Figure:
         y=list(rates),
         x=list(rates.values()),
         orientation="h",
-        marker_color=[CONTROL if is_control else LATENT for is_control in grey],
+        marker_color=[NEUTRAL if is_control else LATENT for is_control in grey],
         error_x={
             "type": "data",
             "symmetric": False,
@@ -283,9 +243,9 @@ def plot_rates(rates: Mapping[str, float], n: int, title: str) -> go.Figure:
         hovertemplate="%{x:.1%}<extra></extra>",
     )
     for (name, rate), end in zip(rates.items(), high):
-        figure.add_annotation(x=end, y=name, text=f"{rate:.0%}", showarrow=False, xanchor="left", xshift=6)
-    figure.update_xaxes(range=[0, 1.08], tickformat=".0%", gridcolor=RULE, zeroline=False)
-    figure.update_yaxes(autorange="reversed", automargin=True)
+        text(figure, end, name, f"{rate:.0%}", xanchor="left", xshift=6)
+    figure.update_xaxes(range=[0, 1.08], tickformat=".0%", zeroline=False)
+    figure.update_yaxes(autorange="reversed", automargin=True, showgrid=False)
     return figure
 
 
@@ -303,16 +263,10 @@ def plot_overlaps(overlaps: Mapping[str, Float[Tensor, " n_layers"]]) -> go.Figu
         overlaps: a name for every comparison, and its mean overlap (0 to 1) in every layer.
     """
     figure = _figure("Latents that two prompts share", 360)
-    for (name, values), colour in zip(overlaps.items(), (RAISES, LOWERS, CONTROL, FROZEN)):
-        figure.add_scatter(
-            x=list(range(len(values))),
-            y=values.tolist(),
-            mode="lines+markers",
-            name=name,
-            line={"color": colour, "width": 2.5},
-        )
-    figure.update_xaxes(title="layer", dtick=1, gridcolor=RULE, zeroline=False)
-    figure.update_yaxes(title="overlap of active latents", range=[0, 1.02], tickformat=".0%", gridcolor=RULE)
+    for (name, values), colour in zip(overlaps.items(), (RAISES, LOWERS, NEUTRAL, CONTRAST)):
+        _curve(figure, list(range(len(values))), values, name, colour)
+    figure.update_xaxes(title="layer", dtick=1, zeroline=False)
+    figure.update_yaxes(title="overlap of active latents", range=[0, 1.02], tickformat=".0%")
     return figure
 
 
@@ -323,7 +277,7 @@ def plot_scores_by_size(rows: Mapping[str, Sequence[Mapping[str, float]]]) -> go
         rows: a name for every prompt, and its rows with "latents", "replacement" and "completeness".
     """
     figure = _figure("How good is a graph of n latents?", 380)
-    for (name, scores), colour in zip(rows.items(), (RAISES, LOWERS, FROZEN, LATENT)):
+    for (name, scores), colour in zip(rows.items(), (RAISES, LOWERS, CONTRAST, LATENT)):
         for score, dash in (("replacement", "solid"), ("completeness", "dot")):
             figure.add_scatter(
                 x=[row["latents"] for row in scores],
@@ -332,24 +286,22 @@ def plot_scores_by_size(rows: Mapping[str, Sequence[Mapping[str, float]]]) -> go
                 name=f"{score}: {name}",
                 line={"color": colour, "width": 2, "dash": dash},
             )
-    figure.update_xaxes(title="latents kept, the most influential first", gridcolor=RULE, zeroline=False)
-    figure.update_yaxes(title="score", range=[0, 1.02], gridcolor=RULE)
+    figure.update_xaxes(title="latents kept, the most influential first", zeroline=False)
+    figure.update_yaxes(title="score", range=[0, 1.02])
     return figure
 
 
 def _figure(title: str, height: int) -> go.Figure:
-    figure = go.Figure()
-    figure.update_layout(
-        title={"text": title, "font": {"size": 15}, "x": 0.02},
-        height=height,
-        width=820,
-        paper_bgcolor=PAPER,
-        plot_bgcolor=PAPER,
-        font={"color": INK, "size": 12},
-        margin={"l": 70, "r": 30, "t": 60, "b": 50},
-        legend={"orientation": "h", "y": -0.2, "x": 0},
-    )
-    return figure
+    return empty(title, height, width=820, legend=legend_below())
+
+
+def _curve(
+    figure: go.Figure, x: Sequence[float], y: Tensor, name: str, colour: str, half: Float[Tensor, " n"] | None = None
+) -> None:
+    """A line with its points, and `half` of an interval on each side of them."""
+    bars = None if half is None else {"type": "data", "array": half.tolist(), "thickness": 1.2, "width": 4}
+    line = {"color": colour, "width": 2.5}
+    figure.add_scatter(x=x, y=y.tolist(), error_y=bars, mode="lines+markers", name=name, line=line)
 
 
 def _mix(a: str, b: str, share: float) -> str:
