@@ -1,4 +1,4 @@
-"""The pictures of chapter 5. Every function takes numbers and returns a plotly figure; `LivePlot` shows a training as it goes."""
+"""The pictures of chapter 5: cross-layer transcoders and their training. `LivePlot` shows a training as it goes."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,49 +9,60 @@ from plotly.subplots import make_subplots
 from torch import Tensor
 
 from utils.cross_layer import CrossLayerWeights
+from utils.plots.style import (
+    CONTRAST,
+    EMBEDDING,
+    INK,
+    LATENT,
+    NEUTRAL,
+    PAPER,
+    SOFT,
+    arrow,
+    box,
+    empty,
+    legend_below,
+    line,
+    style,
+    text,
+    without_axes,
+)
 
-PAPER, INK, SOFT, RULE = "#ffffff", "#1c2330", "#5d6675", "#d9dde4"
-BLUE, ORANGE, GREY, GREEN = "#3f6fb5", "#e08a1e", "#9aa1ad", "#4d7c4f"
-COLOURS = (BLUE, ORANGE, GREEN, GREY)
+COLOURS = (LATENT, CONTRAST, EMBEDDING, NEUTRAL)
 
 
 def plot_architecture(n_layers: int = 3) -> go.Figure:
     """Where latents read and write: per-layer transcoders beside a cross-layer transcoder."""
-    figure = _empty("Who writes where?", height=360)
+    figure, size = empty("Who writes where?", 360), (1.2, 0.32)
     for left, cross_layer in ((0.0, False), (6.0, True)):
         name = "a cross-layer transcoder" if cross_layer else "per-layer transcoders"
-        _text(figure, left + 2, n_layers - 0.35, f"<b>{name}</b>", INK)
+        text(figure, left + 2, n_layers - 0.35, f"<b>{name}</b>", INK)
         for layer in range(n_layers):
             colour = COLOURS[layer]
-            _box(figure, left, layer, f"x of layer {layer}", SOFT)
-            _box(figure, left + 2, layer, "latents", colour)
-            _box(figure, left + 4, layer, f"ŷ of layer {layer}", SOFT)
-            _arrow(figure, (left + 0.62, layer), (left + 1.4, layer), colour)
+            box(figure, left, layer, f"x of layer {layer}", SOFT, size)
+            box(figure, left + 2, layer, "latents", colour, size)
+            box(figure, left + 4, layer, f"ŷ of layer {layer}", SOFT, size)
+            arrow(figure, (left + 0.62, layer), (left + 1.4, layer), colour)
             for target in range(layer, n_layers if cross_layer else layer + 1):
                 # arrows that end at one box are spread a little
                 end = target + 0.12 * (layer - target) if cross_layer else target
-                _arrow(figure, (left + 2.6, layer), (left + 3.38, end), colour)
-    figure.update_xaxes(range=[-0.8, 10.8], visible=False)
-    figure.update_yaxes(range=[-0.5, n_layers - 0.1], visible=False)
-    return figure
+                arrow(figure, (left + 2.6, layer), (left + 3.38, end), colour)
+    return without_axes(figure, (-0.8, 10.8), (-0.5, n_layers - 0.1))
 
 
 def plot_jump(threshold: float, bandwidth: float) -> go.Figure:
     """A JumpReLU, and what the gradient of its threshold takes in the place of a derivative."""
     figure = make_subplots(1, 2, subplot_titles=("the activation", "the gradient for the threshold"))
-    top = 2.2 * threshold
-    _line(figure, [0, threshold, None, threshold, top], [0, 0, None, threshold, top], BLUE, 1)
+    top, depth = 2.2 * threshold, -threshold / bandwidth
     low, high = threshold - bandwidth / 2, threshold + bandwidth / 2
-    depth = -threshold / bandwidth
-    _line(figure, [0, low, low, high, high, top], [0, 0, depth, depth, 0, 0], ORANGE, 2)
-    for column in (1, 2):
-        figure.add_vline(x=threshold, line={"color": GREY, "dash": "dot"}, row=1, col=column)
+    for column, x, y, colour in (
+        (1, [0, threshold, None, threshold, top], [0, 0, None, threshold, top], LATENT),
+        (2, [0, low, low, high, high, top], [0, 0, depth, depth, 0, 0], CONTRAST),
+    ):
+        curve = {"color": colour, "width": 3}
+        figure.add_scatter(x=x, y=y, mode="lines", line=curve, showlegend=False, row=1, col=column)
+        figure.add_vline(x=threshold, line={"color": NEUTRAL, "dash": "dot"}, row=1, col=column)
     figure.update_xaxes(title="pre-activation")
-    return _style(figure, f"Threshold {threshold:g}, bandwidth {bandwidth:g}", height=300)
-
-
-def _line(figure: go.Figure, x: Sequence, y: Sequence, colour: str, column: int) -> None:
-    figure.add_scatter(x=x, y=y, mode="lines", line={"color": colour, "width": 3}, showlegend=False, row=1, col=column)
+    return style(figure, f"Threshold {threshold:g}, bandwidth {bandwidth:g}", 300)
 
 
 def plot_training(history: Sequence[Mapping[str, float]]) -> go.Figure:
@@ -60,13 +71,13 @@ def plot_training(history: Sequence[Mapping[str, float]]) -> go.Figure:
     # a few hundred points are as good as all
     rows = history[:: max(1, len(history) // 400)]
     steps = [row["step"] for row in rows]
-    for key, colour, column in (("reconstruction", BLUE, 1), ("dead", GREY, 1), ("active", ORANGE, 2)):
+    for key, colour, column in (("reconstruction", LATENT, 1), ("dead", NEUTRAL, 1), ("active", CONTRAST, 2)):
         values = [float(f"{row[key]:.4g}") for row in rows]
         figure.add_scatter(x=steps, y=values, name=key, line={"color": colour}, row=1, col=column)
     figure.update_yaxes(type="log", row=1, col=2)
     figure.update_yaxes(range=[0, min(3.0, max(row["reconstruction"] for row in rows))], row=1, col=1)
     figure.update_xaxes(title="step")
-    return _style(figure, f"After {len(history)} steps", height=320)
+    return style(figure, f"After {len(history)} steps", 320)
 
 
 class LivePlot:
@@ -95,10 +106,10 @@ def plot_decoder_use(weights: CrossLayerWeights) -> go.Figure:
     for source, decoders in enumerate(weights.W_dec):
         lengths[source, source:] = decoders.norm(dim=-1).mean(1).cpu()
     shown = [[None if value != value else round(value, 3) for value in row] for row in lengths.tolist()]
-    figure = go.Figure(go.Heatmap(z=shown, colorscale="Blues", texttemplate="%{z:.2f}", hoverongaps=False, zmin=0))
+    figure = empty("How long are the decoders? (mean over latents)", 380)
+    figure.add_heatmap(z=shown, colorscale="Blues", texttemplate="%{z:.2f}", hoverongaps=False, zmin=0)
     figure.update_xaxes(title="writes into layer", dtick=1, showgrid=False)
-    figure.update_yaxes(title="reads at layer", dtick=1, autorange="reversed", showgrid=False)
-    return _style(figure, "How long are the decoders? (mean over latents)", height=380)
+    return figure.update_yaxes(title="reads at layer", dtick=1, autorange="reversed", showgrid=False)
 
 
 def plot_tradeoff(rows: Mapping[str, Sequence[tuple[float, float, float]]]) -> go.Figure:
@@ -119,94 +130,51 @@ def plot_tradeoff(rows: Mapping[str, Sequence[tuple[float, float, float]]]) -> g
             )
     figure.update_xaxes(title="active latents a token, all layers together")
     figure.update_yaxes(type="log", row=1, col=2)
-    figure.update_layout(legend={"orientation": "h", "y": -0.25})
-    return _style(figure, "The model with every MLP replaced, at the same number of active latents", height=400)
+    title = "The model with every MLP replaced, at the same number of active latents"
+    return style(figure, title, 400, legend=legend_below(-0.25))
 
 
 def plot_writes(n_blocks: int = 5, source: int = 0, target: int = 3) -> go.Figure:
     """The places at which one latent writes, and which of them a later latent reads."""
-    figure = _empty(f"One latent of layer {source}, one of layer {target}: the edge is a sum", height=340)
-    figure.add_shape(type="line", x0=-0.6, x1=n_blocks - 0.2, y0=0, y1=0, line={"color": SOFT, "width": 3})
-    _text(figure, n_blocks - 0.25, 0.14, "residual stream", SOFT, xanchor="right")
+    figure = empty(f"One latent of layer {source}, one of layer {target}: the edge is a sum", 340)
+    line(figure, [(-0.6, 0), (n_blocks - 0.2, 0)], SOFT, 3)
+    text(figure, n_blocks - 0.25, 0.14, "residual stream", SOFT, xanchor="right")
     for block in range(n_blocks):
-        _text(figure, block, -0.22, f"after block {block}", INK)
+        text(figure, block, -0.22, f"after block {block}", INK)
         seen = source <= block < target
-        _arrow(figure, (source - 0.2, 1.2), (block, 0.06), BLUE if seen else GREY)
-    _box(figure, source - 0.2, 1.4, "writes", BLUE, width=0.9)
+        arrow(figure, (source - 0.2, 1.2), (block, 0.06), LATENT if seen else NEUTRAL)
+    box(figure, source - 0.2, 1.4, "writes", LATENT, (0.9, 0.32))
     # it reads just before its own block is done
-    _box(figure, target - 0.45, 1.4, "reads", ORANGE, width=0.9)
-    _arrow(figure, (target - 0.45, 0.06), (target - 0.45, 1.2), ORANGE)
-    _text(figure, target + 0.75, 0.8, "written too late for it", GREY)
-    figure.update_xaxes(range=[-0.9, n_blocks - 0.1], visible=False)
-    figure.update_yaxes(range=[-0.4, 1.8], visible=False)
-    return figure
+    box(figure, target - 0.45, 1.4, "reads", CONTRAST, (0.9, 0.32))
+    arrow(figure, (target - 0.45, 0.06), (target - 0.45, 1.2), CONTRAST)
+    text(figure, target + 0.75, 0.8, "written too late for it", NEUTRAL)
+    return without_axes(figure, (-0.9, n_blocks - 0.1), (-0.4, 1.8))
 
 
 def plot_path_lengths(shares: Mapping[str, Float[Tensor, " length"]]) -> go.Figure:
     """The shares of paths of every length, for each dictionary."""
-    figure = go.Figure()
+    figure = empty("From a token or an error to the answer: how many steps?", 320)
     for (name, found), colour in zip(shares.items(), COLOURS):
         values = [round(value, 4) for value in found.tolist()]
         figure.add_bar(x=list(range(1, len(values) + 1)), y=values, name=name, marker_color=colour)
     figure.update_xaxes(title="edges on the path", dtick=1)
-    figure.update_yaxes(title="share of all paths' strength", tickformat=".0%")
-    return _style(figure, "From a token or an error to the answer: how many steps?", height=320)
+    return figure.update_yaxes(title="share of all paths' strength", tickformat=".0%")
 
 
 def draw_mlp(
     adjacency: Float[Tensor, "n_nodes n_nodes"], values: Float[Tensor, " n_nodes"], sizes: Sequence[int]
 ) -> go.Figure:
     """The attribution graph of a small MLP: what each unit reads in its node, edges as wide as they are strong."""
-    figure = _empty("An MLP's attribution graph", height=340)
+    figure = empty("An MLP's attribution graph", 340)
     places = [(layer, (size - 1) / 2 - unit) for layer, size in enumerate(sizes) for unit in range(size)]
     strongest = float(adjacency.abs().max()) or 1.0
     for target, source in adjacency.nonzero().tolist():
         weight = float(adjacency[target, source])
         (x0, y0), (x1, y1) = places[source], places[target]
-        line = {"color": BLUE if weight > 0 else ORANGE, "width": 1 + 7 * abs(weight) / strongest}
-        figure.add_shape(type="line", x0=x0, y0=y0, x1=x1, y1=y1, line=line, layer="below")
-        _text(figure, x0 + 0.68 * (x1 - x0), y0 + 0.68 * (y1 - y0), f"{weight:g}", INK, bgcolor=PAPER)
+        line(figure, [(x0, y0), (x1, y1)], LATENT if weight > 0 else CONTRAST, 1 + 7 * abs(weight) / strongest)
+        text(figure, x0 + 0.68 * (x1 - x0), y0 + 0.68 * (y1 - y0), f"{weight:g}", INK, bgcolor=PAPER)
     names = [f"input {i}" if i < sizes[0] else f"{value:g}" for i, value in enumerate(values.tolist())]
     for (x, y), name in zip(places, names):
-        _box(figure, x, y, name, INK, width=0.34)
+        box(figure, x, y, name, INK, (0.34, 0.32))
     tallest = (max(sizes) - 1) / 2
-    figure.update_xaxes(range=[-0.4, len(sizes) - 0.6], visible=False)
-    figure.update_yaxes(range=[-tallest - 0.5, tallest + 0.5], visible=False)
-    return figure
-
-
-def _empty(title: str, height: int) -> go.Figure:
-    """A figure to draw on."""
-    return _style(go.Figure(), title, height)
-
-
-def _style(figure: go.Figure, title: str, height: int) -> go.Figure:
-    """White paper, dark ink, the title at the left."""
-    figure.update_layout(
-        title={"text": title, "x": 0.01, "xanchor": "left", "font": {"size": 15}},
-        height=height,
-        paper_bgcolor=PAPER,
-        plot_bgcolor=PAPER,
-        font={"color": INK, "size": 12, "family": "system-ui, sans-serif"},
-        margin={"l": 60, "r": 20, "t": 70, "b": 50},
-    )
-    figure.update_xaxes(linecolor=RULE, gridcolor=RULE, zerolinecolor=RULE)
-    figure.update_yaxes(linecolor=RULE, gridcolor=RULE, zerolinecolor=RULE)
-    return figure
-
-
-def _box(figure: go.Figure, x: float, y: float, text: str, colour: str, width: float = 1.2) -> None:
-    left, right = x - width / 2, x + width / 2
-    figure.add_shape(type="rect", x0=left, x1=right, y0=y - 0.16, y1=y + 0.16, line={"color": colour}, fillcolor=PAPER)
-    _text(figure, x, y, text, colour)
-
-
-def _text(figure: go.Figure, x: float, y: float, text: str, colour: str, **place) -> None:
-    figure.add_annotation(x=x, y=y, text=text, showarrow=False, font={"color": colour, "size": 12}, **place)
-
-
-def _arrow(figure: go.Figure, tail: tuple[float, float], head: tuple[float, float], colour: str) -> None:
-    figure.add_annotation(
-        x=head[0], y=head[1], ax=tail[0], ay=tail[1], xref="x", yref="y", axref="x", ayref="y", text="",
-        showarrow=True, arrowhead=2, arrowwidth=1.6, arrowcolor=colour,
-    )  # fmt: skip
+    return without_axes(figure, (-0.4, len(sizes) - 0.6), (-tallest - 0.5, tallest + 0.5))

@@ -1,4 +1,4 @@
-"""The pictures of chapter 2. Every function takes numbers and returns a plotly figure, or HTML for `feature_card`."""
+"""The pictures of chapter 2: what transcoders replace and read, and one latent at a glance. `feature_card` gives HTML."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -10,70 +10,46 @@ from jaxtyping import Float
 from plotly.subplots import make_subplots
 from torch import Tensor
 
+from utils.plots.style import (
+    CONTRAST,
+    EMBEDDING,
+    INK,
+    LATENT,
+    LOGIT,
+    LOWERS,
+    NEUTRAL,
+    PAPER,
+    RULE,
+    SOFT,
+    arrow,
+    box,
+    empty,
+    style,
+    without_axes,
+)
 from utils.transcoder_data import Scan
 
 if TYPE_CHECKING:
     from IPython.display import HTML
 
-PAPER, INK, SOFT, RULE = "#ffffff", "#1c2330", "#5d6675", "#d9dde4"
-BLUE, ORANGE, GREY, GREEN = "#3f6fb5", "#e08a1e", "#9aa1ad", "#4d7c4f"
-
-
-def _style(figure: go.Figure, title: str, height: int = 360, **layout) -> go.Figure:
-    """White paper, dark ink, the title at the left."""
-    figure.update_layout(
-        title={"text": title, "x": 0.01, "font": {"size": 15}},
-        height=height,
-        paper_bgcolor=PAPER,
-        plot_bgcolor=PAPER,
-        font={"color": INK, "size": 12},
-        margin={"l": 60, "r": 20, "t": 60, "b": 50},
-        **layout,
-    )
-    figure.update_xaxes(linecolor=RULE, gridcolor=RULE, zerolinecolor=RULE)
-    figure.update_yaxes(linecolor=RULE, gridcolor=RULE, zerolinecolor=RULE)
-    return figure
-
 
 def plot_two_dictionaries() -> go.Figure:
     """Where an SAE and a transcoder read and what they have to write."""
-    figure = go.Figure()
-    rows = ((1.5, "SAE", ORANGE), (0.0, "transcoder", BLUE))
-    for y, name, colour in rows:
-        boxes = [(0, "x", SOFT), (2.2, "MLP", INK), (4.4, "y", SOFT)]
-        for x, text, line in boxes:
-            _box(figure, x, y, text, line)
-        _arrow(figure, (0.45, y), (1.75, y), SOFT)
-        _arrow(figure, (2.65, y), (3.95, y), SOFT)
-        _box(figure, 7.0, y, "ŷ", SOFT)
-        start = 4.4 if name == "SAE" else 0.0
-        _box(figure, 5.7 if name == "SAE" else 2.2, y - 0.55, f"latents of the {name}", colour, width=1.9)
-        middle = 5.7 if name == "SAE" else 2.2
-        _arrow(figure, (start, y - 0.18), (middle - 0.95, y - 0.5), colour)
-        _arrow(figure, (middle + 0.95, y - 0.5), (6.6, y - 0.12), colour)
-    figure.update_xaxes(visible=False, range=[-0.7, 7.7])
-    figure.update_yaxes(visible=False, range=[-1.0, 2.1])
-    return _style(figure, "An SAE explains the result; a transcoder explains the step", height=330)
-
-
-def _box(figure: go.Figure, x: float, y: float, text: str, colour: str, width: float = 0.9) -> None:
-    figure.add_shape(
-        type="rect",
-        x0=x - width / 2,
-        x1=x + width / 2,
-        y0=y - 0.17,
-        y1=y + 0.17,
-        line={"color": colour},
-        fillcolor=PAPER,
-    )
-    figure.add_annotation(x=x, y=y, text=text, showarrow=False, font={"color": colour, "size": 13})
-
-
-def _arrow(figure: go.Figure, start: tuple[float, float], end: tuple[float, float], colour: str) -> None:
-    figure.add_annotation(
-        x=end[0], y=end[1], ax=start[0], ay=start[1], xref="x", yref="y", axref="x", ayref="y", text="",
-        showarrow=True, arrowhead=2, arrowwidth=1.6, arrowcolor=colour,
-    )  # fmt: skip
+    figure = empty("An SAE explains the result; a transcoder explains the step", 330)
+    size, wide = (0.9, 0.34), (1.9, 0.34)
+    for y, name, colour, start, middle in (
+        (1.5, "SAE", CONTRAST, 4.4, 5.7),
+        (0.0, "transcoder", LATENT, 0.0, 2.2),
+    ):
+        for x, words, line in ((0.0, "x", SOFT), (2.2, "MLP", INK), (4.4, "y", SOFT), (7.0, "ŷ", SOFT)):
+            box(figure, x, y, words, line, size)
+        arrow(figure, (0.45, y), (1.75, y), SOFT)
+        arrow(figure, (2.65, y), (3.95, y), SOFT)
+        box(figure, middle, y - 0.55, f"latents of the {name}", colour, wide)
+        arrow(figure, (start, y - 0.18), (middle - 0.95, y - 0.5), colour)
+        arrow(figure, (middle + 0.95, y - 0.5), (6.6, y - 0.12), colour)
+    figure.update_annotations(font={"size": 13})
+    return without_axes(figure, (-0.7, 7.7), (-1.0, 2.1))
 
 
 def plot_gradient_agreement(
@@ -94,58 +70,56 @@ def plot_gradient_agreement(
         )
     figure.update_xaxes(title="token")
     figure.update_yaxes(title="token", autorange="reversed")
-    return _style(figure, "Does the latent depend on the input in the same way at every token? (cosine)", height=380)
+    return style(figure, "Does the latent depend on the input in the same way at every token? (cosine)", 380)
 
 
 def plot_parts(
     parts: Mapping[str, Float[Tensor, "token d_model"]], y: Float[Tensor, "token d_model"], tokens: Sequence[str]
-):
+) -> go.Figure:
     """How far each part goes in the direction of an MLP's output, token by token: together, the output's length."""
-    colours = {"latents": BLUE, "skip": ORANGE, "bias": GREEN, "error": GREY}
-    figure = go.Figure()
+    colours = {"latents": LATENT, "skip": CONTRAST, "bias": EMBEDDING, "error": NEUTRAL}
+    figure = empty("What the MLP writes, token by token", 360, barmode="relative")
     labels = [f"{i} {token!r}" for i, token in enumerate(tokens)]
     for name, part in parts.items():
         along = (part * y).sum(-1) / y.norm(dim=-1).clamp_min(1e-12)
         figure.add_bar(x=labels, y=along.tolist(), name=name, marker_color=colours.get(name, INK))
+    dash = {"color": INK, "symbol": "line-ew-open", "size": 22}
     lengths = y.norm(dim=-1).tolist()
-    figure.add_scatter(
-        x=labels,
-        y=lengths,
-        name="length of the output",
-        mode="markers",
-        marker={"color": INK, "symbol": "line-ew-open", "size": 22},
-    )
-    figure.update_xaxes(tickangle=-45)
-    figure.update_yaxes(title="length along the output")
-    return _style(figure, "What the MLP writes, token by token", barmode="relative")
+    figure.add_scatter(x=labels, y=lengths, name="length of the output", mode="markers", marker=dash)
+    return figure.update_xaxes(tickangle=-45).update_yaxes(title="length along the output")
 
 
 def plot_replacements(scores: Mapping[str, tuple[float, float, float]]) -> go.Figure:
     """Loss, KL and answers kept for several ways of replacing all MLPs."""
     names = list(scores)
     figure = make_subplots(1, 3, subplot_titles=("loss (nats)", "KL from the original (nats)", "answers kept"))
-    for column, index in enumerate((0, 1, 2), start=1):
+    for index in range(3):
         values = [scores[name][index] for name in names]
-        colours = [INK if "original" in name else BLUE if "transcoder" in name else GREY for name in names]
+        colours = [INK if "original" in name else LATENT if "transcoder" in name else NEUTRAL for name in names]
         text = [f"{value:.0%}" if index == 2 else f"{value:.3g}" for value in values]
         figure.add_bar(
-            x=values, y=names, orientation="h", marker_color=colours, text=text, textposition="auto", row=1, col=column
+            x=values,
+            y=names,
+            orientation="h",
+            marker_color=colours,
+            text=text,
+            textposition="auto",
+            row=1,
+            col=index + 1,
         )
     figure.update_yaxes(autorange="reversed", showticklabels=False)
     figure.update_yaxes(showticklabels=True, col=1)
-    figure = _style(figure, "Every MLP replaced", height=360, showlegend=False)
-    return figure.update_layout(margin={"l": 190})
+    return style(figure, "Every MLP replaced", 360, showlegend=False, margin={"l": 190})
 
 
 def plot_unexplained(bars: Mapping[str, Sequence[float]]) -> go.Figure:
     """Unexplained variance by layer, one group of bars for each way of explaining."""
-    figure = go.Figure()
-    for (name, values), colour in zip(bars.items(), (ORANGE, BLUE, GREY)):
+    figure = empty("What a linear map leaves, and what the latents leave of that", 360, barmode="group")
+    for (name, values), colour in zip(bars.items(), (CONTRAST, LATENT, NEUTRAL)):
         layers = [f"layer {i}" for i in range(len(values))]
         text = [f"{value:.1%}" for value in values]
         figure.add_bar(x=layers, y=list(values), name=name, marker_color=colour, text=text)
-    figure.update_yaxes(title="unexplained variance", tickformat=".0%", rangemode="tozero")
-    return _style(figure, "What a linear map leaves, and what the latents leave of that", barmode="group")
+    return figure.update_yaxes(title="unexplained variance", tickformat=".0%", rangemode="tozero")
 
 
 def plot_deembedding(
@@ -161,19 +135,15 @@ def plot_deembedding(
     # names to the left of the left half of them, to the right of the others: fewer lie upon each other
     leftmost = sorted(top, key=lambda i: direct[i].item())[: named // 2]
     sides = ["middle left" if i in leftmost else "middle right" for i in range(len(tokens))]
-    figure = go.Figure(
-        go.Scatter(
-            x=direct.tolist(), y=extended.tolist(), text=texts, mode="markers+text", textposition=sides, cliponaxis=False,
-            hovertext=[repr(token) for token in tokens], marker={"color": BLUE, "size": 5, "opacity": 0.5},
-        )
+    figure = empty("Which tokens excite this latent? (pre-activation)", 460)
+    figure.add_scatter(
+        x=direct.tolist(), y=extended.tolist(), text=texts, mode="markers+text", textposition=sides, cliponaxis=False,
+        hovertext=[repr(token) for token in tokens], marker={"color": LATENT, "size": 5, "opacity": 0.5},
     )  # fmt: skip
-    figure.add_hline(
-        y=threshold, line={"color": ORANGE, "dash": "dot"}, annotation_text="threshold", annotation_position="top left"
-    )
-    figure.add_vline(x=threshold, line={"color": ORANGE, "dash": "dot"})
-    figure.update_xaxes(title="embedding alone")
-    figure.update_yaxes(title="after the first MLP")
-    return _style(figure, "Which tokens excite this latent? (pre-activation)", height=460)
+    dotted = {"color": CONTRAST, "dash": "dot"}
+    figure.add_hline(y=threshold, line=dotted, annotation_text="threshold", annotation_position="top left")
+    figure.add_vline(x=threshold, line=dotted)
+    return figure.update_xaxes(title="embedding alone").update_yaxes(title="after the first MLP")
 
 
 def plot_pullback(
@@ -181,7 +151,7 @@ def plot_pullback(
 ) -> go.Figure:
     """The strongest earlier latents of every layer, on one scale."""
     labels, values, colours = [], [], []
-    palette = ("#3f6fb5", "#4d7c4f", "#e08a1e", "#8a4fb0", "#c2410c", "#5d6675")
+    palette = (LATENT, EMBEDDING, CONTRAST, LOGIT, LOWERS, SOFT)
     for layer, effects in sources.items():
         order = effects.abs().topk(min(k, len(effects))).indices.tolist()
         for latent in sorted(order, key=lambda f: -effects[f].item()):
@@ -189,35 +159,28 @@ def plot_pullback(
             labels.append(f"{layer}/{latent} {name[:34]}")
             values.append(effects[latent].item())
             colours.append(palette[layer % len(palette)])
-    figure = go.Figure(go.Bar(x=values, y=labels, orientation="h", marker_color=colours))
+    title, height = "Which earlier latents feed it, straight through the stream?", 130 + 19 * len(values)
+    figure = empty(title, height, margin={"l": 270})
+    figure.add_bar(x=values, y=labels, orientation="h", marker_color=colours)
     figure.update_yaxes(autorange="reversed", tickfont={"size": 11})
-    figure.update_xaxes(title="change of the pre-activation for one unit of the source")
-    figure = _style(
-        figure, "Which earlier latents feed it, straight through the stream?", height=130 + 19 * len(values)
-    )
-    return figure.update_layout(margin={"l": 270})
+    return figure.update_xaxes(title="change of the pre-activation for one unit of the source")
 
 
 def plot_frequencies(frequencies: Mapping[str, Float[Tensor, " latent"]], tokens: int) -> go.Figure:
     """On what share of the tokens each latent fires; the dead ones stand in the bar at the left."""
-    figure = go.Figure()
+    figure = empty("How often do the latents fire?", 360, barmode="overlay")
     floor = -4.5
-    for (name, frequency), colour in zip(frequencies.items(), (BLUE, ORANGE)):
+    for (name, frequency), colour in zip(frequencies.items(), (LATENT, CONTRAST)):
         logs = torch.where(frequency > 0, frequency.clamp_min(1 / tokens).log10(), torch.tensor(floor))
         figure.add_histogram(
-            x=logs.clamp_min(floor).tolist(),
-            name=name,
-            marker_color=colour,
-            opacity=0.65,
+            x=logs.clamp_min(floor).tolist(), name=name, marker_color=colour, opacity=0.65,
             xbins={"start": floor - 0.125, "size": 0.25},
-        )
-    ticks = [floor, -4, -3, -2, -1, 0]
+        )  # fmt: skip
     figure.update_xaxes(
-        title="share of tokens on which a latent fires",
-        tickvals=ticks, ticktext=["never", "0.01 %", "0.1 %", "1 %", "10 %", "100 %"], range=[floor - 0.3, 0.2],
+        title="share of tokens on which a latent fires", tickvals=[floor, -4, -3, -2, -1, 0],
+        ticktext=["never", "0.01 %", "0.1 %", "1 %", "10 %", "100 %"], range=[floor - 0.3, 0.2],
     )  # fmt: skip
-    figure.update_yaxes(title="latents")
-    return _style(figure, "How often do the latents fire?", barmode="overlay")
+    return figure.update_yaxes(title="latents")
 
 
 def feature_card(
@@ -269,7 +232,7 @@ def _histogram(acts: Tensor, highest: float, bins: int = 24) -> str:
     counts = torch.histc(acts[acts > 0].float().cpu(), bins=bins, min=0.0, max=highest)
     tallest = max(float(counts.max()), 1.0)
     bars = "".join(
-        f"<rect x='{12 * i}' y='{50 - 46 * float(c) / tallest:.1f}' width='10' height='{46 * float(c) / tallest:.1f}' fill='{BLUE}'/>"
+        f"<rect x='{12 * i}' y='{50 - 46 * float(c) / tallest:.1f}' width='10' height='{46 * float(c) / tallest:.1f}' fill='{LATENT}'/>"
         for i, c in enumerate(counts)
     )
     return (
