@@ -656,7 +656,10 @@ def test_gradescope_in_a_clean_folder(course, tmp_path):
         subprocess.run(["bash", autograder / "run_autograder"], env=environment, check=True, cwd=autograder)
         text = results.read_text()
         assert json.loads(text)["score"] == score and words in text and "4711" not in text and "61.5" not in text
-        results.unlink()
+    shutil.rmtree(autograder / "source" / "course" / "checks")  # what fails without the student's doing is no zero
+    (autograder / "submission" / "hand in.ipynb").write_bytes(HEALTHY)
+    failed = subprocess.run(["bash", autograder / "run_autograder"], env=environment, cwd=autograder)
+    assert failed.returncode != 0 and not results.exists()
 
 
 def test_the_workflow_for_classroom(course, tmp_path):
