@@ -206,11 +206,17 @@ def raised_by(source: str) -> BaseException:
         ("[][1]", "Your code raised IndexError: list index out of range\nin line 2 of answer"),
         ("raise ValueError", "Your code raised ValueError\nin line 2 of answer"),
         ("assert False, 'no'", "Your code raised AssertionError: no\nin line 2 of answer"),
+        ("x = __import__('torch').ones(2, 2) > 0; x @ x", "Your code raised NotImplementedError: "),
         ("__import__('json').loads('x')", "Your code raised JSONDecodeError: Expecting value"),
     ],
 )
 def test_errors_of_the_students_code_are_placed(body, words):
     assert sentence(raised_by(f"def answer():\n    {body}")).startswith(words)
+
+
+def test_what_pytorch_cannot_do_with_truth_values_comes_with_advice():
+    error = raised_by("def answer():\n    x = __import__('torch').ones(2, 2) > 0\n    x @ x")
+    assert "with tensors of type Bool: convert them with .float() first." in sentence(error)
 
 
 def raised_here(function) -> BaseException:

@@ -20,11 +20,11 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, pytest.fail.Exception):
         return _expected_error(str(error))
     where = _place(error)
-    if isinstance(error, NotImplementedError):
+    if isinstance(error, NotImplementedError) and not str(error):  # as stubs raise it; PyTorch's has a text
         return f"A part is not written yet{': ' if where else ''}{where}."
     if isinstance(error, AssertionError) and not where:
         return _first_lines(str(error)) or "A check in the test failed."
-    advice = _advice(str(error)) if isinstance(error, TypeError | ValueError) else ""
+    advice = _advice(str(error)) if isinstance(error, TypeError | ValueError | RuntimeError) else ""
     if advice and not where:
         return advice
     what = f"{type(error).__name__}: {_first_lines(str(error))}" if str(error) else type(error).__name__
@@ -41,6 +41,9 @@ def _advice(text: str) -> str:
     if found:
         got = f"{found[3]}" if found[3] else "more"
         return f"Your code must return {found[2]} things; yours returns {got}."
+    found = re.search(r"not implemented for '(Bool|Long|Int|Half|BFloat16)'", text)
+    if found:
+        return f"PyTorch cannot do this with tensors of type {found[1]}: convert them with .float() first."
     if text.startswith("cannot unpack non-iterable"):
         kind = text.removeprefix("cannot unpack non-iterable ").removesuffix(" object")
         return f"Your code must return several things; yours returns one, of type {kind}."
