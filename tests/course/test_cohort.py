@@ -24,7 +24,7 @@ from utils.cohort.page import as_page
 from utils.cohort.recording import Record, read_record, record
 from utils.cohort.release import RUN, NoRelease, bodies, refuse_secrets, release, runs_of, secrets, texts_in
 from utils.cohort.reports import as_classroom, as_gradescope, as_markdown, file_names, plain
-from utils.cohort.submissions import NoSubmissions, Student, find_students, whose
+from utils.cohort.submissions import NoSubmissions, Student, find_students, strays, whose
 from utils.cohort.table import Row, as_csv, misconceptions, pass_rates, rows_of, unexplained
 from utils.cohort.values import LENGTHS, Malformed, Other, decode, encode, pack, unpack
 from utils.grading.course import chapters
@@ -317,6 +317,8 @@ def test_a_zip_of_a_folder_is_that_folder(tmp_path):
     students = find_students(zipped(whole))
     assert [(student.name, student.number) for student in students] == [("Bob", "12"), ("ada", ""), ("eve", "")]
     assert [student.files[0].read() for student in students] == [HEALTHY] * 3
+    (whole / "none").mkdir()
+    assert find_students(zipped(whole))[-1].name == "none" and strays(zipped(whole)) == ["hand in/names.txt"]
     (student,) = find_students(zipped(put(tmp_path / "Kim_7_assignsubmission_file_", "a.ipynb")))
     assert (student.name, student.number) == ("Kim", "7")
 
@@ -324,6 +326,7 @@ def test_a_zip_of_a_folder_is_that_folder(tmp_path):
 def test_who_handed_in_no_notebook_is_there(tmp_path):
     folder = put(tmp_path, "ada.ipynb", "kimlee_12_345_hw.pdf", "liwei_13_text.html", "names.txt", "Moe_9/.hidden")
     (folder / "nobody").mkdir()
+    assert strays(folder) == ["names.txt"]
     rows = rows_of(find_students(folder), {"ada.ipynb": Result(GRADED, "", 9, [verdict()])})
     assert [(row.student.name, row.status, row.remarks) for row in rows] == [
         ("Moe_9", "no notebook", ["No file."]),

@@ -69,6 +69,7 @@ def cohort(course, tmp_path_factory) -> Path:
     before = sorted(course.rglob("*"))
     done = run(course, "grade", write_all(folder, files), "--out", out, "--jobs", "2", *LIMITS)
     assert done.returncode == 0, done.stderr
+    assert "No notebook, and nobody's by its name: list of names.txt." in done.stdout
     assert [path for path in sorted(course.rglob("*")) if "__pycache__" not in path.parts] == [
         path for path in before if "__pycache__" not in path.parts
     ]

@@ -15,7 +15,7 @@ from utils.cohort.gradescope import pack_autograder
 from utils.cohort.page import as_page
 from utils.cohort.release import NoRelease, release
 from utils.cohort.reports import as_classroom, as_gradescope, as_markdown, file_names
-from utils.cohort.submissions import NoSubmissions, find_students
+from utils.cohort.submissions import NoSubmissions, find_students, strays
 from utils.cohort.table import as_csv, rows_of, statuses
 from utils.cohort.workers import WorkerLost
 from utils.grading.course import Outline, chapters, root_above
@@ -138,12 +138,21 @@ def run_grade(options: argparse.Namespace, course: list[Outline]) -> None:
     if not options.chapters:
         course = [chapter for chapter in course if any(chapter.number in row.counted for row in rows)] or course
     write(options.out / "grades.csv", as_csv(rows, course))
-    write(options.out / "cohort.html", as_page(rows, course, sandbox.missing()))
+    notes = sandbox.missing() + left_out(options.submissions)
+    write(options.out / "cohort.html", as_page(rows, course, notes))
     for row, name in zip(rows, file_names(rows)):
         write(options.out / "report" / f"{name}.md", as_markdown(row, course))
         write(options.out / "results" / f"{name}.json", json.dumps(as_gradescope(row, course), indent=1))
+    for sentence in left_out(options.submissions):
+        print(sentence)
     print(f"{len(rows)} students: {', '.join(f'{count} {status}' for status, count in statuses(rows))}.")
     print(f"Look at {options.out / 'cohort.html'} first.")
+
+
+def left_out(submissions: Path) -> list[str]:
+    """A sentence about files that are nobody's, if there are any."""
+    found = strays(submissions)
+    return [f"No notebook, and nobody's by its name: {', '.join(found[:20])}."] if found else []
 
 
 def folder_of_tests(folder: Path | None) -> Path | None:

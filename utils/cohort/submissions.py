@@ -65,13 +65,12 @@ def find_students(place: Path) -> list[Student]:
     for folder in folders:
         student(folder)
     for path, file in files:
+        if is_stray(path):
+            continue
         top = path.parts[0] if len(path.parts) > 1 else path.stem
-        is_notebook = path.suffix.lower() == ".ipynb"
-        if len(path.parts) == 1 and not is_notebook and not whose(top)[1]:
-            continue  # a list of names, say, hands nothing in
         found = student(top)
-        found.files += [file] if is_notebook else []
-        found.others += [] if is_notebook else [writable(file.path)]
+        found.files += [file] if is_notebook(path) else []
+        found.others += [] if is_notebook(path) else [writable(file.path)]
         found.late += [writable(file.path)] if is_late(top) else []
     if not students:
         raise NoSubmissions(f"{place} has no notebooks (.ipynb).")
@@ -92,15 +91,27 @@ def is_late(name: str) -> bool:
 
 def contents(place: Path) -> tuple[list[tuple[PurePosixPath, File]], list[str]]:
     """All files with their paths as seen from the top, in order, and the names of the folders there. Raises NoSubmissions."""
-    files = [(PurePosixPath(file.path), file) for file in _files(place)]
-    files = sorted((pair for pair in files if is_seen(pair[0])), key=lambda pair: pair[1].path)
-    folders = {path.parts[0] for path, _ in files if len(path.parts) > 1}
-    if place.is_dir():
-        folders |= {path.name for path in place.iterdir() if path.is_dir() and is_seen(PurePosixPath(path.name))}
-    elif len(folders) == 1 and all(len(path.parts) > 1 for path, _ in files) and not whose(min(folders))[1]:
-        files = [(path.relative_to(min(folders)), file) for path, file in files]
-        folders = {path.parts[0] for path, _ in files if len(path.parts) > 1}
-    return files, sorted(folders)
+    entries = sorted((pair for pair in _entries(place) if is_seen(pair[0])), key=lambda pair: str(pair[0]))
+    tops = {path.parts[0] for path, _ in entries}
+    if not place.is_dir() and len(tops) == 1 and not whose(min(tops))[1]:
+        inner = [(path.relative_to(min(tops)), file) for path, file in entries if len(path.parts) > 1]
+        entries = inner or entries
+    folders = {path.parts[0] for path, file in entries if file is None or len(path.parts) > 1}
+    return [(path, file) for path, file in entries if file is not None], sorted(folders)
+
+
+def is_stray(path: PurePosixPath) -> bool:
+    """Whether a file hands nothing in: it is no notebook, and nothing says whose it is. A list of names, say."""
+    return len(path.parts) == 1 and not is_notebook(path) and not whose(path.stem)[1]
+
+
+def strays(place: Path) -> list[str]:
+    """The files that are nobody's."""
+    return [writable(file.path) for path, file in contents(place)[0] if is_stray(path)]
+
+
+def is_notebook(path: PurePosixPath) -> bool:
+    return path.suffix.lower() == ".ipynb"
 
 
 def is_seen(path: PurePosixPath) -> bool:
@@ -108,16 +119,22 @@ def is_seen(path: PurePosixPath) -> bool:
     return not any(part in SKIPPED or part.startswith(".") for part in path.parts)
 
 
-def _files(place: Path) -> Iterator[File]:
+def _entries(place: Path) -> Iterator[tuple[PurePosixPath, File | None]]:
+    """All files and folders; of folders only the path."""
     if place.is_dir():
         for path in place.rglob("*"):
-            if path.is_file() and not path.is_symlink():
-                yield File(path.relative_to(place).as_posix(), path.stat().st_size, path, False)
+            inner = PurePosixPath(path.relative_to(place).as_posix())
+            if path.is_dir() and not path.is_symlink():
+                yield inner, None
+            elif path.is_file() and not path.is_symlink():
+                yield inner, File(str(inner), path.stat().st_size, path, False)
         return
     try:
         with zipfile.ZipFile(place) as file:
-            entries = [entry for entry in file.infolist() if not entry.is_dir()]
+            entries = file.infolist()
     except (zipfile.BadZipFile, OSError):
         raise NoSubmissions(f"{place} is neither a folder nor a zip file.") from None
     for entry in entries:
-        yield File(entry.filename, entry.file_size, place, True)
+        path = PurePosixPath(entry.filename)
+        if path.parts:
+            yield path, None if entry.is_dir() else File(entry.filename, entry.file_size, place, True)
