@@ -46,8 +46,8 @@ def plot_route(early: int, later: int, with_names: Sequence[str] = ("latents", "
         colours = (RAISES, RAISES_PALE) if x % 2 else (SOFT, BAND)  # every other box is a function
         box(figure, x, 0.5, words, colours[0], (0.82, 0.8), colours[1], 1.5)
     for x in range(6):
-        arrow(figure, (x + 0.42, 0.5), (x + 0.58, 0.5), INK, 2)
-    arrow(figure, (2, 1.45), (2, 0.92), LOWERS, 2, text="+ error (if wanted)")
+        arrow(figure, (x + 0.42, 0.5), (x + 0.58, 0.5), INK, 1)
+    arrow(figure, (2, 1.45), (2, 0.92), LOWERS, 1, text="+ error (if wanted)")
     return without_axes(figure, (-0.5, 6.5), (0, 1.7))
 
 

@@ -44,7 +44,7 @@ def style(figure: go.Figure, title: str, height: int, **layout) -> go.Figure:
         height=height,
         paper_bgcolor=PAPER,
         plot_bgcolor=PAPER,
-        font={"color": INK, "size": 12, "family": "system-ui, sans-serif"},
+        font={"color": INK, "size": 12, "family": "Arial, Helvetica, sans-serif"},
         margin={"l": 60, "r": 20, "t": 60, "b": 50},
         hoverlabel={"bgcolor": PAPER, "font": {"color": INK}},
         modebar={"bgcolor": "rgba(0,0,0,0)", "color": RULE, "activecolor": SOFT},
