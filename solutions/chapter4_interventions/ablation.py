@@ -75,7 +75,8 @@ def dose_response(
 ) -> Float[Tensor, " n_doses"]:
     """How the answer's score changes when several latents are multiplied together by each dose.
 
-    All doses run as one batch, one row a dose: 1 is the unchanged prompt, 0 an ablation, -2 the reverse at double strength.
+    A dose of 1 is the unchanged prompt, 0 an ablation, -2 the reverse at double strength. All doses can run as one batch, one
+    row a dose.
 
     Args:
         model, transcoders: the model and its transcoders.
@@ -114,7 +115,7 @@ def ablate_each(
     Args:
         model, transcoders, tokens, answer, frozen: see `dose_response`.
         nodes: latents of the prompt's graph, ablated one by one.
-        batch_size: how many of them run together, one row each.
+        batch_size: how many of them may run together, one row each.
 
     Returns:
         (n_nodes,) the answer's score less that on the unchanged prompt, in the order of `nodes`. Negative: the latent helped.

@@ -58,8 +58,8 @@ def total_effects(result: AttributionResult, source: int, factor: float) -> Floa
         factor: what the source's activation is multiplied by.
 
     Returns:
-        (n_nodes,) changes of the readings, summed over all paths of one edge, two edges, ... Exact as long as no latent
-        crosses its threshold and errors, norms and attention stay frozen.
+        (n_nodes,) changes of the readings, summed over all paths of one edge, two edges, ... Linear in `factor - 1`, and exact
+        as long as no latent crosses its threshold and errors, norms and attention stay frozen.
     """
     ### BEGIN SOLUTION
     matrix = result.adjacency_matrix

@@ -29,7 +29,7 @@ def extend_edits(edits: Sequence[Edit], prompt_len: int, seq_len: int) -> list[E
         seq_len: number of tokens of the text by now, at least `prompt_len`.
 
     Returns:
-        All edits where they were, followed by copies of those at position `prompt_len - 1`: all of them at the first new
+        A new list: all edits where they were, followed by copies of those at position `prompt_len - 1`: all of them at the first new
         position, then all at the next.
     """
     ### BEGIN SOLUTION
@@ -48,7 +48,7 @@ def generate(
     temperature: float = 0.0,
     seed: int = 0,
 ) -> Int[Tensor, "batch seq_and_new"]:
-    """Continue prompts of one length while latents are edited. Attention is live: new positions have no frozen pattern.
+    """Continue prompts of one length while latents are edited, with everything live (`freeze_attention=False`).
 
     Args:
         model, transcoders: the model and its transcoders.
@@ -57,10 +57,11 @@ def generate(
             `extend_edits`.
         n_new: number of tokens to add.
         temperature: 0 takes the most probable token; above 0, one is drawn from `softmax(logits / temperature)`.
-        seed: decides the draws (`torch.multinomial` with a generator of this seed, made once).
+        seed: decides the draws (`torch.multinomial`, once a token for all rows, with a generator of this seed made here: the
+            one that all of PyTorch shares is left alone).
 
     Returns:
-        The prompts and their continuations.
+        The prompts, each followed by its new tokens.
     """
     ### BEGIN SOLUTION
     prompt_len = tokens.shape[1]

@@ -181,8 +181,9 @@ def rewrite_mlp(
         freeze_errors: the error keeps its value of the unchanged prompts, though the latents answer.
 
     Returns:
-        What the MLP writes, and the activations it writes with. Without edits, holding and freezing that is `y`. The tensors
-        of `base` are left as they are.
+        What the MLP writes, and the activations it writes with, as a tensor of their own: the tensors of `base` are left as
+        they are, also by whoever writes into the result. Where nothing is edited, held or frozen, the MLP writes `y`, up to
+        rounding.
     """
     ### BEGIN SOLUTION
     W_dec = transcoder.W_dec.detach().to(x)
@@ -221,8 +222,8 @@ def intervene(
             frozen, the model is the linear one of the graph, and a reading changes by exactly the edge.
 
     Returns:
-        Logits, activations of all latents, and what every layer and the unembedding read. Hooks are as before when this
-        returns or raises.
+        Logits, activations of all latents, and what every layer and the unembedding read. The model's hooks, others' too, are
+        as before when this returns or raises.
     """
     ### BEGIN SOLUTION
     resolved = resolve_edits(edits, base.acts)

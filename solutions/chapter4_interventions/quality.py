@@ -1,6 +1,6 @@
 """How good is a graph of fewer latents? What is left out does not vanish: it goes into the errors."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from jaxtyping import Float
@@ -11,7 +11,7 @@ from utils.graph import AttributionResult, GraphNodes, NodeInfo, NodeType
 
 
 def fold_into_errors(
-    adjacency_matrix: Float[Tensor, "n_nodes n_nodes"], nodes: Sequence[NodeInfo], kept: Sequence[int]
+    adjacency_matrix: Float[Tensor, "n_nodes n_nodes"], nodes: Sequence[NodeInfo], kept: Collection[int]
 ) -> tuple[Float[Tensor, "n_left n_left"], list[NodeInfo]]:
     """The graph with only some of its latents; what the others write joins the error of their layer and position.
 

@@ -1,7 +1,7 @@
 """What the tests of chapter 4 share: traced prompts, and a plain implementation of interventions to compare with."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -11,6 +11,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from solutions.chapter3_attribution_graphs import attribute
 from solutions.chapter4_interventions import BaseRun, run_base
 from tests.tiny import PROMPT
+from utils.grading import expect
 from utils.graph import AttributionResult, GraphNodes, NodeInfo, NodeType
 
 
@@ -61,6 +62,20 @@ def encode(transcoder, x: Tensor) -> Tensor:
     """JumpReLU, written out."""
     before = x @ transcoder.W_enc.detach() + transcoder.b_enc.detach()
     return before * (before > transcoder.threshold.detach())
+
+
+def expect_tensor_of_integers(value: object, what: str) -> None:
+    """Not a list, and not a tensor of decimal numbers: both look right when they are printed."""
+    expect(isinstance(value, Tensor), f"{what} must be a tensor.", got=f"a {type(value).__name__}")
+    integers = value.is_floating_point() is False and value.dtype != torch.bool
+    expect(integers, f"{what} must be integers: they are used as indices.", got=str(value.dtype))
+
+
+def expect_list_of_integers(value: object, what: str) -> None:
+    """Not a tensor, and no tensors in a list: both look right when they are printed."""
+    expect(isinstance(value, list), f"{what} must be a list.", got=f"a {type(value).__name__}")
+    kinds = sorted({type(item).__name__ for item in value})
+    expect(set(kinds) <= {"int"}, f"{what} must be a list of integers.", got=f"a list of {' and '.join(kinds)}")
 
 
 def skip(transcoder, x: Tensor) -> Tensor:
@@ -167,4 +182,25 @@ def chain() -> AttributionResult:
         str_tokens=["a"],
         node_threshold=0.8,
         edge_threshold=0.85,
+    )
+
+
+def tower(n_layers: int) -> AttributionResult:
+    """A graph of one path: the embedding, a latent in every layer, the logit; every edge is 2 and every activation 4.
+
+    A node's share is half of the share before it, so that the change of the logit is 2 / 2**n_layers times the embedding's share.
+    """
+    nodes = [NodeInfo(NodeType.EMBEDDING, "E", 0, 7, str_token="a")]
+    nodes += [NodeInfo(NodeType.LATENT, layer, 0, layer, activation=4.0) for layer in range(n_layers)]
+    nodes += [NodeInfo(NodeType.LOGIT, "L", 0, 3, token_prob=1.0, str_token="b")]
+    n = len(nodes)
+    ranges = {"E": (0, 1)} | {layer: (layer + 1, layer + 2) for layer in range(n_layers)} | {"L": (n - 1, n)}
+    zeros = torch.zeros(n, dtype=torch.float64)
+    return replace(
+        chain(),
+        graph=GraphNodes(nodes=nodes, node_range_dict=ranges, seq_len=1, n_layers=n_layers),
+        adjacency_matrix=torch.diag(torch.full((n - 1,), 2.0, dtype=torch.float64), -1),
+        bias=zeros,
+        values=zeros,
+        influence=zeros,
     )

@@ -131,6 +131,17 @@ MISTAKES = {
                 )
             ],
         ),
+        Mistake(
+            "shared_with_base",
+            "Without an edit your held MLP returns the unchanged run's own activations: whoever writes into the result later "
+            "changes both. Return a clone.",
+            [
+                (
+                    "acts = base.acts.clone() if held else live.clone()",
+                    "acts = live.clone() if not held else base.acts if edits is None else base.acts.clone()",
+                )
+            ],
+        ),
     ],
     "intervene": [
         Mistake(
@@ -230,6 +241,50 @@ MISTAKES = {
             "You never hand the edits to `rewrite_mlp`: nothing changes.",
             [("resolved.get(layer), held, freeze_errors", "None, held, freeze_errors")],
         ),
+        Mistake(
+            "all_hooks_removed",
+            "You take off every hook on the model, also those that others had added, and none if the run fails: "
+            "`with hooked(...)` takes off yours, and always.",
+            [
+                (
+                    "with hooked(model, hooks):\n        logits = model(base.tokens)",
+                    "for name, function in hooks:\n        model.add_hook(name, function)\n"
+                    "    logits = model(base.tokens)\n    model.reset_hooks()",
+                )
+            ],
+        ),
+        Mistake(
+            "all_hooks_always_removed",
+            "You take off every hook on the model, also those that others had added: `with hooked(...)` takes off yours alone.",
+            [
+                (
+                    "with hooked(model, hooks):\n        logits = model(base.tokens)",
+                    "try:\n        for name, function in hooks:\n            model.add_hook(name, function)\n"
+                    "        logits = model(base.tokens)\n    finally:\n        model.reset_hooks()",
+                )
+            ],
+        ),
+        Mistake(
+            "left_when_it_fails",
+            "If the run fails, your hooks stay on the model: `with hooked(...)` takes them off then too.",
+            [
+                (
+                    "with hooked(model, hooks):\n        logits = model(base.tokens)",
+                    "adding = hooked(model, hooks)\n    adding.__enter__()\n    logits = model(base.tokens)\n"
+                    "    adding.__exit__(None, None, None)",
+                )
+            ],
+        ),
+        Mistake(
+            "held_unless_edited",
+            "You hold a constrained layer only if it has no edits: held or not, and edited or not, are two questions.",
+            [
+                (
+                    "held = layer in constrained_layers",
+                    "held = layer in constrained_layers and layer not in resolved",
+                )
+            ],
+        ),
     ],
     "direct_effects": [
         Mistake(
@@ -304,6 +359,17 @@ MISTAKES = {
             "source_included",
             "You count the source's own change as an effect: only what other nodes read counts.",
             [("return total", "total[source] += factor - 1\n    return total")],
+        ),
+        Mistake(
+            "clamped",
+            "You stop latents at zero: the graph knows no thresholds, and its sum over paths is linear in `factor - 1`, whatever "
+            "becomes of an activation on the way.",
+            [("torch.where(acts > 0, change / acts, 0)", "torch.where(acts > 0, change / acts, 0).clamp_min(-1)")],
+        ),
+        Mistake(
+            "fixed_number_of_steps",
+            "Your number of steps is not that of this graph: take `result.graph.n_layers`, for a graph may be deeper.",
+            [("range(result.graph.n_layers + 1)", "range(6 + 1)")],
         ),
     ],
     "measured_effects": [
@@ -439,6 +505,11 @@ MISTAKES = {
                 )
             ],
         ),
+        Mistake(
+            "first_dose",
+            "You compare with the first dose: compare with the unchanged prompt, `base.logits`.",
+            [("- answer_score(base.logits, answer)", "- answer_score(outcome.logits, answer)[0]")],
+        ),
     ],
     "ablate_each": [
         Mistake(
@@ -491,6 +562,21 @@ MISTAKES = {
             "You return the scores themselves: subtract the score on the unchanged prompt.",
             [(" - answer_score(base.logits, answer)", "")],
         ),
+        Mistake(
+            "logit_not_demeaned",
+            "You compare bare logits: the score is the answer's logit less the mean logit, which `answer_score` gives.",
+            [
+                (
+                    "answer_score(outcome.logits, answer) - answer_score(base.logits, answer)",
+                    "outcome.logits[:, -1, answer] - base.logits[:, -1, answer]",
+                )
+            ],
+        ),
+        Mistake(
+            "batch_size_ignored",
+            "You run all latents together whatever `batch_size` says: a graph of hundreds of them would fill the memory.",
+            [("range(0, len(nodes), batch_size)", "range(0, len(nodes), batch_size := len(nodes))")],
+        ),
     ],
     "rank_correlation": [
         Mistake(
@@ -527,6 +613,19 @@ MISTAKES = {
             "opposite_order",
             "You rank one of the two from the largest down, so that the same order gives -1.",
             [("return float(a @ b) / scale", "return float(a @ -b) / scale")],
+        ),
+        Mistake(
+            "pearson",
+            "You correlate the values: Spearman's correlation is that of their ranks. And what does not vary must give 0, not nan.",
+            source="""
+def rank_correlation(predicted, measured):
+    return float(torch.corrcoef(torch.stack([predicted.double(), measured.double()]))[0, 1])
+""",
+        ),
+        Mistake(
+            "one_argsort",
+            "One argsort tells which item comes first, second, …, not the rank of each item: the ranks are the argsort of that.",
+            [("ranks = below + (equal + 1) / 2", "ranks = x.argsort(stable=True).double()")],
         ),
     ],
     "firing_rates": [
@@ -567,6 +666,15 @@ MISTAKES = {
             "false_alarms",
             "Your precision is the share of firings that is *not* about the concept.",
             [("return recall, precision", "return recall, (active.sum(0) > 0) * (1 - precision)")],
+        ),
+        Mistake(
+            "nearly_exact",
+            "You add a small number to what you divide by, so that a latent which always fires has a recall just below 1, and "
+            "misses a threshold that it reaches. Let the divisor be at least 1 instead: it counts prompts.",
+            [
+                ("about.sum(0)[:, None].clamp_min(1)", "(about.sum(0)[:, None] + 1e-6)"),
+                ("active.sum(0).clamp_min(1)", "(active.sum(0) + 1e-6)"),
+            ],
         ),
     ],
     "build_supernodes": [
@@ -679,6 +787,18 @@ MISTAKES = {
             "You give a number to a supernode that was silent before: there is no fraction of nothing, return nan.",
             [('else float("nan")', "else 0.0")],
         ),
+        Mistake(
+            "mean_of_their_fractions",
+            "You average the members' own fractions: a weak latent then counts as much as a strong one, and a silent one has "
+            "none. Divide the sums.",
+            [
+                (
+                    'return is_now / was if was else float("nan")',
+                    "shares = [float(after[a][row, b, c]) / float(before[a][row, b, c]) for a, b, c in places]\n"
+                    "    return sum(shares) / len(shares)",
+                )
+            ],
+        ),
     ],
     "align_positions": [
         Mistake(
@@ -720,6 +840,36 @@ MISTAKES = {
             "clamped",
             "You move what has no partner to the nearest position: it has none, give -1.",
             [("torch.where(missing, -1, aligned)", "aligned.clamp(0, own.n_tokens - 1)")],
+        ),
+        Mistake(
+            "before_the_name_by_number",
+            "Before the name you keep a position's number: the prompts may begin differently, so count from the name's first token.",
+            [("before = own.start + position - other.start", "before = position")],
+        ),
+        Mistake(
+            "never_missing",
+            "You never give -1: what lands outside our prompt, and a longer name's first tokens, have no partner.",
+            [("torch.where(missing, -1, aligned)", "aligned")],
+        ),
+        Mistake(
+            "before_the_start",
+            "Some of your positions lie before the start of our prompt: these get -1.",
+            [("missing = (aligned < 0) | (aligned", "missing = (aligned")],
+        ),
+        Mistake(
+            "past_the_end",
+            "Some of your positions lie past the end of our prompt: these get -1.",
+            [("(aligned >= own.n_tokens) | (in_name", "(in_name")],
+        ),
+        Mistake(
+            "decimal_numbers",
+            "Your positions are decimal numbers, which cannot be used as indices: make them integers.",
+            [("torch.where(missing, -1, aligned)", "torch.where(missing, -1, aligned).float()")],
+        ),
+        Mistake(
+            "a_list",
+            "You return a list: make a tensor of it.",
+            [("torch.where(missing, -1, aligned)", "torch.where(missing, -1, aligned).tolist()")],
         ),
     ],
     "swap_edits": [
@@ -784,6 +934,11 @@ MISTAKES = {
             "row_ignored",
             "You put all edits into row 0.",
             [("Edit(*place, value, row=row)", "Edit(*place, value)")],
+        ),
+        Mistake(
+            "strength_zero",
+            "You take a strength of 0 for one that was not given: it must put in 0.",
+            [("strength * value for place", "(strength or 1.0) * value for place")],
         ),
     ],
     "swap_rate": [
@@ -860,6 +1015,23 @@ MISTAKES = {
             "You divide by zero where no latent is active: that must give 0.",
             [("either.clamp_min(1)", "either")],
         ),
+        Mistake(
+            "dice",
+            "You count the shared latents twice, above and below (Dice's index): divide those active on both by those active on "
+            "either, each counted once.",
+            [("return both / either.clamp_min(1)", "return 2 * both / (either + both).clamp_min(1)")],
+        ),
+        Mistake(
+            "dice_with_nan",
+            "You count the shared latents twice, above and below (Dice's index): divide those active on both by those active on "
+            "either, each counted once; 0 where there are none.",
+            [("return both / either.clamp_min(1)", "return 2 * both / (either + both)")],
+        ),
+        Mistake(
+            "all_latents",
+            "You divide by the number of all latents: divide by those active on either prompt.",
+            [("return both / either.clamp_min(1)", "return both / a.shape[1]")],
+        ),
     ],
     "fold_into_errors": [
         Mistake(
@@ -905,6 +1077,26 @@ MISTAKES = {
             "You change the matrix that was given: work on a copy.",
             [("matrix = adjacency_matrix.clone()", "matrix = adjacency_matrix")],
         ),
+        Mistake(
+            "row_for_column",
+            "You fold rows, which is what a latent reads: what it *writes* stands in its column, [target, source].",
+            [
+                (
+                    "matrix[:, errors[node.layer, node.ctx_idx]] += adjacency_matrix[:, i]",
+                    "matrix[errors[node.layer, node.ctx_idx]] += adjacency_matrix[i]",
+                )
+            ],
+        ),
+        Mistake(
+            "sets_refused",
+            "You need `kept` to be a list or a tensor: any collection of indices must do, and `scores_by_size` hands over a set.",
+            [
+                (
+                    "    matrix = adjacency_matrix.clone()",
+                    "    kept = torch.tensor(kept).tolist()\n    matrix = adjacency_matrix.clone()",
+                )
+            ],
+        ),
     ],
     "extend_edits": [
         Mistake(
@@ -943,6 +1135,11 @@ MISTAKES = {
             "You leave out the first new position: it is `prompt_len`.",
             [("range(prompt_len, seq_len)", "range(prompt_len + 1, seq_len)")],
         ),
+        Mistake(
+            "given_list_grows",
+            "You add to the list that was given, so that it grows in the caller's hands too: make a new one.",
+            [("return [*edits, *new]", "edits += new\n    return edits")],
+        ),
     ],
     "generate": [
         Mistake(
@@ -963,7 +1160,8 @@ MISTAKES = {
         ),
         Mistake(
             "attention_frozen",
-            "You freeze attention at the patterns of the unedited text: a generated token must see the edits.",
+            "You freeze attention at the patterns of the unedited text: that is another experiment. Here the real model generates, so "
+            "leave attention live.",
             [("here, freeze_attention=False)", "here)")],
         ),
         Mistake(
@@ -1000,6 +1198,16 @@ MISTAKES = {
             "one_too_many",
             "You add one token more than was asked for.",
             [("for _ in range(n_new):", "for _ in range(n_new + 1):")],
+        ),
+        Mistake(
+            "new_tokens_only",
+            "You return the new tokens alone: return the prompts together with their continuations.",
+            [("return tokens\n", "return tokens[:, prompt_len:]\n")],
+        ),
+        Mistake(
+            "global_generator",
+            "You seed PyTorch's own generator, so that whatever is drawn after your function depends on it: make one of your own.",
+            [("torch.Generator(tokens.device).manual_seed(seed)", "torch.manual_seed(seed)")],
         ),
     ],
 }

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from solutions.chapter4_interventions import freeze_arguments
-from tests.chapter4.conftest import freezing_hooks, once, plain_run
+from tests.chapter4.conftest import expect_list_of_integers, freezing_hooks, once, plain_run
 from utils.grading import expect, expect_close, expect_equal
 from utils.graph import NodeType
+from utils.hooks import hooked, reading_hook
 
 ANSWER = 9
 N_LAYERS = 3
@@ -36,6 +37,7 @@ def test_the_nearest_control(matched_controls):
     """With one nearest item to draw from, the control is that item."""
     # 0 (5.0) takes 5 (5.1); 2 (5.2) would have taken it too and gets 6 (3.0); 3 (9.0) takes 7; 1 (1.0) takes 4
     found = matched_controls(SIZES, [0, 2, 3, 1], generator(), n_nearest=1)
+    expect_list_of_integers(found, "The controls")
     expect_equal(found, [5, 6, 7, 4], "The controls of 0, 2, 3 and 1")
 
 
@@ -44,6 +46,7 @@ def test_controls_are_others_and_different(matched_controls):
     chosen = [0, 1, 2, 3]
     for seed in range(5):
         found = matched_controls(SIZES, chosen, generator(seed))
+        expect_list_of_integers(found, "The controls")
         expect(len(found) == 4, "There must be one control for each chosen item.")
         expect(len(set(found)) == 4, "No item may be the control of two.")
         expect(not set(found) & set(chosen), "No chosen item may be a control.")
@@ -52,7 +55,7 @@ def test_controls_are_others_and_different(matched_controls):
 def test_controls_are_drawn_among_the_nearest(matched_controls):
     """Every one of the nearest items is drawn sometimes, and none that is farther away."""
     sizes = torch.tensor([5.0, 1.0, 5.2, 4.9, 5.1, 9.0])
-    drawn = {matched_controls(sizes, [0], generator(seed), n_nearest=3)[0] for seed in range(40)}
+    drawn = {int(matched_controls(sizes, [0], generator(seed), n_nearest=3)[0]) for seed in range(40)}
     expect_equal(drawn, {2, 3, 4}, "The controls of item 0 over 40 seeds")
 
 
@@ -61,7 +64,8 @@ def test_the_generator_decides_controls(matched_controls):
     sizes = torch.arange(40.0)
     chosen = list(range(0, 20, 2))
     same = all(
-        matched_controls(sizes, chosen, generator(seed), 5) == matched_controls(sizes, chosen, generator(seed), 5)
+        list(matched_controls(sizes, chosen, generator(seed), 5))
+        == list(matched_controls(sizes, chosen, generator(seed), 5))
         for seed in range(3)
     )
     expect(same, "The same seed must give the same controls.")
@@ -118,11 +122,14 @@ def test_each_ablation_agrees_with_plain_hooks(ablate_each, traced4):
 
 
 def test_the_size_of_batches_does_not_matter(ablate_each, traced4):
-    """Ablations in small batches, the last one smaller, are all there."""
+    """Ablations in small batches, the last one smaller, are all there, and no batch is larger than asked for."""
     x = traced4("gemma3")
     nodes = [x.result.graph.nodes[x.latent(0, k)] for k in range(5)]
     expected = once("five", work=lambda: [changed_score(x, [(node, 0.0)], True) for node in nodes])
-    found = ablate_each(x.model, x.transcoders, x.tokens, nodes, ANSWER, batch_size=2)
+    rows: list[int] = []
+    with hooked(x.model, [(reading_hook(0), lambda value, hook: rows.append(len(value)))]):
+        found = ablate_each(x.model, x.transcoders, x.tokens, nodes, ANSWER, batch_size=2)
+    expect(max(rows) <= 2, "With batch_size=2 at most two rows may run together.", got=f"a batch of {max(rows)} rows")
     expect_close(found, torch.cat(expected), "The effects of five ablations in batches of two", rtol=1e-5)
 
 

@@ -5,7 +5,7 @@ import torch
 
 from solutions.chapter3_attribution_graphs import read_targets
 from solutions.chapter4_interventions import Edit, freeze_arguments, intervene
-from tests.chapter4.conftest import chain, plain_run
+from tests.chapter4.conftest import chain, plain_run, tower
 from utils.grading import expect_close
 
 N_LAYERS = 3
@@ -41,11 +41,20 @@ def test_paths_of_a_graph_worked_by_hand(total_effects):
     )
 
 
+def test_paths_know_no_thresholds(total_effects):
+    """The sum over paths is linear: on paper a latent may fall below zero."""
+    # latent 1 times 5: latent 2 reads -12 more, -3 times its activation
+    expected = torch.tensor([0, 0, -12.0, 0, 4 * 1.5 - 3 * 8.0], dtype=torch.float64)
+    expect_close(total_effects(chain(), 1, 5.0), expected, "Five times latent 1", rtol=1e-9)
+
+
 def test_the_longest_path_counts(total_effects):
-    """From an embedding, the longest path has one edge more than there are layers."""
+    """From an embedding, the longest path has one edge more than the graph has layers."""
     # embedding doubled: latent 1 reads 1 more, half its activation; latent 2 reads 0.5 - 3 / 2 = -1 more, a quarter of its own
     expected = torch.tensor([0, 1.0, -1.0, 0, 0.25 + 0.5 * 1.5 - 0.25 * 8.0], dtype=torch.float64)
     expect_close(total_effects(chain(), 0, 2.0), expected, "Doubling the embedding", rtol=1e-9)
+    change = total_effects(tower(9), 0, 2.0)[-1]
+    expect_close(change, 2 / 2**9, "The change of the logit at the end of a path of ten edges", rtol=1e-9)
 
 
 @pytest.mark.parametrize("architecture", ["gemma3", "gpt2"])

@@ -12,13 +12,20 @@ EDITS = [Edit(0, 3, 1, 2.0), Edit(0, 7, 1, 2.0), Edit(1, 8, 4, 3.0, "scale"), Ed
 
 def test_edits_stay_where_they_are(extend_edits):
     """Every edit of the prompt stays where it is."""
-    expect_equal(extend_edits(EDITS, 9, 9), EDITS, "The edits of a text that has not grown")
-    expect_equal(extend_edits(EDITS, 9, 11)[:4], EDITS, "The first edits of a text that has grown")
+    expect_equal(extend_edits(list(EDITS), 9, 9), EDITS, "The edits of a text that has not grown")
+    expect_equal(extend_edits(list(EDITS), 9, 11)[:4], EDITS, "The first edits of a text that has grown")
+
+
+def test_the_list_given_is_left_alone(extend_edits):
+    """The list that is given is left as it is."""
+    given = list(EDITS)
+    extend_edits(given, 9, 12)
+    expect(given == EDITS, "The list that is given must not grow.", got=f"{len(given)} edits instead of {len(EDITS)}")
 
 
 def test_edits_at_the_last_position_go_on(extend_edits):
     """Edits at the prompt's last position go on at every new one, and no others."""
-    new = extend_edits(EDITS, 9, 12)[4:]
+    new = extend_edits(list(EDITS), 9, 12)[4:]
     expected = [edit._replace(position=position) for position in (9, 10, 11) for edit in EDITS[2:]]
     expect_equal([tuple(edit) for edit in new], [tuple(edit) for edit in expected], "The new edits")
 
@@ -75,8 +82,11 @@ def test_sampled_generation(generate, traced4, temperature):
     """Sampled continuations of a batch are those of hooks written plainly with the same seed."""
     x = traced4("gemma3")
     edits = strong_edits(x, 0) + strong_edits(x, 2)
+    state = torch.get_rng_state()
     found = generate(x.model, x.transcoders, x.tokens.repeat(6, 1), edits, 3, temperature, 5)
     expect_equal(found.tolist(), plain_generation(x, edits, 6, 3, temperature, 5), "The tokens of six rows")
+    same = torch.equal(torch.get_rng_state(), state)
+    expect(same, "PyTorch's own generator must be left alone: draw from one of your own.")
 
 
 def test_without_edits_it_is_the_model_itself(generate, traced4):

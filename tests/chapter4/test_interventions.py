@@ -5,7 +5,15 @@ import torch
 
 from solutions.chapter3_attribution_graphs import read_targets
 from solutions.chapter4_interventions import Edit, LayerEdits, LayerRun, freeze_arguments, run_base
-from tests.chapter4.conftest import encode, freezing_hooks, once, plain_run, skip, tokens_of_two_lengths
+from tests.chapter4.conftest import (
+    encode,
+    expect_tensor_of_integers,
+    freezing_hooks,
+    once,
+    plain_run,
+    skip,
+    tokens_of_two_lengths,
+)
 from tests.tiny import D_LATENTS, D_MODEL
 from utils.grading import expect, expect_close, expect_equal
 
@@ -42,7 +50,12 @@ def test_every_layer_has_its_own_edits(resolve_edits):
     resolved = resolve_edits(edits, random_acts())
     for layer, expected in {1: ([1, 0], [4, 0], [6, 5], [1.0, 3.0]), 0: ([0], [3], [1], [2.0])}.items():
         for name, wanted in zip(LayerEdits._fields, expected):
-            expect_equal(getattr(resolved[layer], name).tolist(), wanted, f"The {name} of layer {layer}")
+            found, what = getattr(resolved[layer], name), f"The {name} of layer {layer}"
+            if name == "values":
+                expect_close(found, torch.tensor(wanted, dtype=torch.float64), what, rtol=1e-9)
+            else:
+                expect_tensor_of_integers(found, what)
+                expect_equal(found.tolist(), wanted, what)
 
 
 def test_no_edits_give_nothing(resolve_edits):
@@ -146,6 +159,12 @@ def test_the_unchanged_run_is_left_alone(rewrite_mlp, tiny, held):
     before = base.acts.clone()
     rewrite_mlp(transcoder, x, y, base, some_edits(base), held=held)
     expect_close(base.acts, before, "The activations of the unchanged run", rtol=1e-9)
+    # without an edit too, what comes back is nobody else's
+    _, found = rewrite_mlp(transcoder, x, y, base, held=held)
+    found.zero_()
+    expect_close(
+        base.acts, before, "The activations of the unchanged run, when those returned are written into", rtol=1e-9
+    )
 
 
 FROZEN = [{}, {"freeze_attention": False}, {"freeze_norms": True}, {"freeze_attention": False, "freeze_norms": True}]
@@ -273,19 +292,37 @@ def test_rows_of_a_batch_are_apart(intervene, traced4):
         )
 
 
+def count_hooks(model) -> int:
+    """The number of forward hooks on a model."""
+    points = {id(point): point for point in model.hook_dict.values()}.values()
+    return sum(len(point._forward_hooks) for point in points)
+
+
 def test_nothing_is_left_behind(intervene, traced4):
-    """No hook is left on the model, and no gradient is asked for."""
+    """Hooks are as before, those of others too, and no gradient is asked for."""
     x = traced4("gemma3")
-
-    def count() -> int:
-        points = {id(point): point for point in x.model.hook_dict.values()}.values()
-        return sum(len(point._forward_hooks) for point in points)
-
-    before = count()
     edits, _ = changes_of(x)
-    outcome = intervene(x.model, x.transcoders, x.base, edits)
-    expect_equal(count(), before, "The number of hooks on the model afterwards")
+    x.model.add_hook("blocks.0.hook_out", lambda value, hook: None)
+    try:
+        before = count_hooks(x.model)
+        outcome = intervene(x.model, x.transcoders, x.base, edits)
+        expect_equal(count_hooks(x.model), before, "The number of hooks on the model afterwards, one of them another's")
+    finally:
+        x.model.reset_hooks()
     expect(not outcome.logits.requires_grad, "The logits must not ask for a gradient.")
+
+
+def test_hooks_are_taken_off_when_the_run_fails(intervene, traced4):
+    """Hooks are as before also when the run fails half-way."""
+    x = traced4("gemma3")
+    edits, _ = changes_of(x)
+    before = count_hooks(x.model)
+    try:
+        with pytest.raises(AttributeError):
+            intervene(x.model, x.transcoders | {N_LAYERS - 1: None}, x.base, edits)
+        expect_equal(count_hooks(x.model), before, "The number of hooks on the model after a run that failed")
+    finally:
+        x.model.reset_hooks()
 
 
 def test_the_bundled_model_agrees_too(intervene, atlas):

@@ -22,10 +22,11 @@ def test_folding_is_tracing_with_fewer_latents(fold_into_errors, traced4, top_k)
     expect_close(matrix, fewer.adjacency_matrix, "The matrix", rtol=1e-6, atol=1e-9)
 
 
-def test_keeping_all_changes_nothing(fold_into_errors):
-    """Keeping all latents gives the same graph."""
+@pytest.mark.parametrize("kept", [[1, 2], {1, 2}], ids=["a list", "a set"])
+def test_keeping_all_changes_nothing(fold_into_errors, kept):
+    """Keeping all latents gives the same graph, whether they are given as a list or a set."""
     x = chain()
-    matrix, left = fold_into_errors(x.adjacency_matrix, x.graph.nodes, [1, 2])
+    matrix, left = fold_into_errors(x.adjacency_matrix, x.graph.nodes, kept)
     expect_equal(len(left), 5, "The number of nodes")
     expect_close(matrix, x.adjacency_matrix, "The matrix", rtol=1e-9)
 

@@ -32,6 +32,14 @@ def test_recall_and_precision(firing_rates):
     expect_close(precision, expected, "The precision")
 
 
+def test_rates_are_exact(firing_rates):
+    """Rates are exact, so that they can be held against a threshold: one that always fires has a recall of 1."""
+    recall, precision = firing_rates(ACTS > 0, ABOUT)
+    expect_close(recall[0], torch.tensor([1.0, 0.5, 1.0, 0.25, 0.0, 0.25]), "The recall, to the last digit", 1e-7, 0.0)
+    expected = torch.tensor([1.0, 1.0, 4 / 7, 1 / 3, 0.0, 1.0])
+    expect_close(precision[0], expected, "The precision, to the last digit", 1e-7, 0.0)
+
+
 def test_a_concept_without_prompts(firing_rates):
     """A concept that no prompt is about has rates of 0, not of nan."""
     recall, _ = firing_rates(ACTS > 0, torch.zeros(7, 3).bool())
@@ -82,7 +90,8 @@ def activations() -> tuple[dict, dict]:
     before[0][1, 2, 1], before[2][1, 4, 3], before[2][1, 2, 3] = 2.0, 6.0, 0.5
     after[0][1, 2, 1], after[2][1, 4, 3], after[2][1, 2, 3] = 0.0, 3.0, 0.4
     # other rows, positions and latents must not count
-    before[0][0, 2, 1], before[2][0, 4, 3], after[2][0, 4, 3], before[0][1, 4, 1], after[0][1, 4, 1] = 1, 1, 5, 3, 9
+    before[0][0, 2, 1], before[2][0, 4, 3], before[2][0, 2, 3], before[0][1, 4, 1] = 1.0, 1.0, 2.0, 3.0
+    after[2][0, 4, 3], after[0][1, 4, 1] = 5.0, 9.0
     return before, after
 
 
@@ -95,7 +104,7 @@ def test_the_fraction_of_a_supernode(supernode_fraction):
 def test_every_row_has_its_own_fraction(supernode_fraction):
     """In a batch every row has its own fraction."""
     found = supernode_fraction(MEMBERS, {"subject": 2, "last": 4}, *activations(), row=0)
-    expect_close(found, 2.5, "The fraction of row 0")
+    expect_close(found, 1.25, "The fraction of row 0")
 
 
 def test_a_silent_supernode_has_no_fraction(supernode_fraction):

@@ -3,24 +3,32 @@
 import torch
 
 from solutions.chapter4_interventions import Member, Span
+from tests.chapter4.conftest import expect_tensor_of_integers
 from utils.grading import expect_close, expect_equal
+
+
+def expect_aligned(align_positions, own: Span, other: Span, expected: list[int], case: str) -> None:
+    """The aligned positions, in words that show the two spans."""
+    what = f"{case}: ours has its name at {own.start} to {own.end} of {own.n_tokens} tokens, the other at "
+    what += f"{other.start} to {other.end} of {other.n_tokens}"
+    found = align_positions(own, other)
+    expect_tensor_of_integers(found, "The positions")
+    expect_equal(found.tolist(), expected, what)
 
 
 def test_a_longer_name_aligns_at_its_end(align_positions):
     """What comes after a longer name aligns by its distance to the name's end; the name's first tokens have no partner."""
     own, other = Span(3, 3, 6), Span(3, 5, 8)
-    expect_equal(align_positions(own, own).tolist(), [0, 1, 2, 3, 4, 5], "Two names of one length")
-    expect_equal(align_positions(own, other).tolist(), [0, 1, 2, -1, -1, 3, 4, 5], "Our name is shorter by two")
-    expect_equal(align_positions(other, own).tolist(), [0, 1, 2, 5, 6, 7], "Our name is longer by two")
+    expect_aligned(align_positions, own, own, [0, 1, 2, 3, 4, 5], "Two names of one length")
+    expect_aligned(align_positions, own, other, [0, 1, 2, -1, -1, 3, 4, 5], "Our name is shorter")
+    expect_aligned(align_positions, other, own, [0, 1, 2, 5, 6, 7], "Our name is longer")
 
 
 def test_prompts_that_begin_and_end_elsewhere(align_positions):
     """Words before the name align by their distance to its first token, and what has no partner is -1."""
     own, other = Span(1, 2, 4), Span(4, 5, 9)
-    expect_equal(
-        align_positions(own, other).tolist(), [-1, -1, -1, 0, 1, 2, 3, -1, -1], "Our prompt is shorter on both sides"
-    )
-    expect_equal(align_positions(other, own).tolist(), [3, 4, 5, 6], "Our prompt is longer on both sides")
+    expect_aligned(align_positions, own, other, [-1, -1, -1, 0, 1, 2, 3, -1, -1], "Our prompt is shorter on both sides")
+    expect_aligned(align_positions, other, own, [3, 4, 5, 6], "Our prompt is longer on both sides")
 
 
 PLACES = {"subject": 3, "last": 8}
@@ -46,6 +54,8 @@ def test_strength_multiplies_what_comes_in(swap_edits):
     """The strength multiplies what is put in, and nothing else."""
     edits = swap_edits([Member(1, "subject", 4, 2.0)], [Member(1, "last", 6, 3.0)], PLACES, strength=2.0)
     expect_equal(as_dict(edits), {(1, 3, 4): 0.0, (1, 8, 6): 6.0}, "The new activations at strength 2")
+    edits = swap_edits([Member(1, "subject", 4, 2.0)], [Member(1, "last", 6, 3.0)], PLACES, strength=0.0)
+    expect_equal(as_dict(edits), {(1, 3, 4): 0.0, (1, 8, 6): 0.0}, "The new activations at strength 0")
 
 
 def test_a_shared_latent_is_put_in(swap_edits):
