@@ -574,6 +574,11 @@ def test_a_solution_in_metadata_is_noticed(course):
         (["release", "--chapters", "9-", "--out", "out"], "Chapters are given as 1-3 or 1,3, not as '9-'."),
         (["release", "--chapters", "9-8", "--out", "out"], "Chapters are given as 1-3 or 1,3, not as '9-8'."),
         (["gradescope", "--chapter", "9", "--out", "checks"], "checks is a folder: name the zip file to write."),
+        pytest.param(
+            ["gradescope", "--chapter", "9", "--out", "/proc/a.zip"],
+            "/proc/a.zip cannot be written: No such file or directory.",
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="There is no /proc."),
+        ),
         (["classroom", "pyproject.toml"], "pyproject.toml is no file of results/."),
         (
             ["grade", "instructions", "--out", "instructions/out"],

@@ -167,7 +167,11 @@ def run_gradescope(options: argparse.Namespace, course: list[Outline]) -> None:
         raise NoRelease("An autograder is for one chapter.")
     if options.out.is_dir():
         raise NoRelease(f"{options.out} is a folder: name the zip file to write.")
-    pack_autograder(course[0], options.out, folder_of_tests(options.hidden))
+    hidden = folder_of_tests(options.hidden)
+    try:
+        pack_autograder(course[0], options.out, hidden)
+    except OSError as error:
+        raise NoRelease(f"{options.out} cannot be written: {error.strerror}.") from error
     print(f"wrote {options.out}")
 
 
