@@ -1,12 +1,19 @@
 """The pictures: each shows the numbers it was given, names what it shows, and can be written into a notebook."""
 
 import json
+import re
+from functools import cache
+from pathlib import Path
+from types import ModuleType
 
 import plotly.graph_objects as go
 import pytest
 import torch
 
+import utils.dashboard
+from utils.cross_layer import CrossLayerWeights
 from utils.graph import GraphNodes, NodeInfo, NodeType
+from utils.plots import cross_layer, gradients, interventions, style, transcoders
 from utils.plots import graphs as plots
 
 LATENT, ERROR = NodeType.LATENT, NodeType.MLP_ERROR
@@ -50,6 +57,67 @@ def every_figure(graph: GraphNodes) -> dict[str, go.Figure]:
     }
 
 
+@cache
+def figures_of_other_chapters() -> dict[tuple[ModuleType, str], go.Figure]:
+    """Every drawing function of chapters 1, 2, 4 and 5, on small numbers: by module and name."""
+    three, two = torch.tensor([3.0, -1.0, 2.0]), torch.arange(6.0).view(2, 3)
+    boxes = [interventions.Box("word", 0, 0), interventions.Box("state", 1, 1, 0.5, "0×")]
+    history = [{"step": i, "reconstruction": 0.5, "dead": 0.1, "active": 4} for i in range(3)]
+    weights = CrossLayerWeights(
+        torch.ones(2, 4, 3),
+        torch.zeros(2, 3),
+        torch.zeros(2, 3),
+        [torch.ones(n, 3, 4) for n in (2, 1)],
+        torch.zeros(2, 4),
+    )
+    samples = {
+        gradients: {
+            "plot_route": (1, 3),
+            "plot_matrix": (two, ["a", "<b>"], ["x", "y", "z"], "a matrix"),
+            "plot_jacobian": (two, torch.tensor([0, 1]), torch.tensor([0, 0, 1]), ["<bos>", " a"], "slopes"),
+            "plot_predictions": ({"1%": three}, {"1%": three}, "predictions"),
+            "plot_tangents": (three, {"a": three}, {"a": 2.0}, "tangents"),
+            "plot_bars": (["a", "b"], [1.0, 2.0], "bars", "size"),
+        },
+        transcoders: {
+            "plot_two_dictionaries": (),
+            "plot_gradient_agreement": (two + 1, two + 1),
+            "plot_parts": ({"skip": two, "error": two}, two, [" a", " b"]),
+            "plot_replacements": ({"original": (1.0, 0.0, 1.0), "mean ablation": (2.0, 1.0, 0.1)},),
+            "plot_unexplained": ({"transcoder": [0.1, 0.2]},),
+            "plot_deembedding": (three, three, ["a", "b", "c"], 1.5, 2),
+            "plot_pullback": ({0: three, 1: three}, {(0, 1): "a name"}),
+            "plot_frequencies": ({"with": torch.tensor([0.0, 0.1])}, 100),
+        },
+        interventions: {
+            "plot_switches": ({"latents": [True, False]}, ["latents", "errors"]),
+            "plot_freeze_levels": ({"edge": 1.0, "all": 0.5}, "the logit"),
+            "plot_predictions": ({"edge": three}, three, ["a", "b", "c"]),
+            "plot_dose_response": ([0.0, 1.0, 2.0], {"latents": two}),
+            "plot_by_rank": (two, torch.tensor([[1.0, 2.0, float("nan")], [1.0, 1.0, 1.0]])),
+            "draw_supernodes": (boxes, [("word", "state", 1.0)], "a prompt", [(" Austin", 0.9)]),
+            "plot_rates": ({"swap": 0.9, "control": 0.0}, 20, "rates"),
+            "plot_overlaps": ({"same word": three},),
+            "plot_scores_by_size": ({"Dallas": [{"latents": 1, "replacement": 0.5, "completeness": 0.6}]},),
+        },
+        cross_layer: {
+            "plot_architecture": (),
+            "plot_jump": (1.0, 0.5),
+            "plot_training": (history,),
+            "plot_decoder_use": (weights,),
+            "plot_tradeoff": ({"CLT": [(1.0, 0.5, 0.3), (2.0, 0.6, 0.2)]},),
+            "plot_writes": (),
+            "plot_path_lengths": ({"CLT": torch.tensor([0.5, 0.5])},),
+            "draw_mlp": (torch.tensor([[0.0, 0, 0], [2, 0, 0], [0, -1, 0]]), three, [1, 1, 1]),
+        },
+    }
+    return {
+        (module, name): getattr(module, name)(*arguments)
+        for module, functions in samples.items()
+        for name, arguments in functions.items()
+    }
+
+
 def numbers_in(value) -> list:
     """All numbers of nested lists and dictionaries."""
     if isinstance(value, dict):
@@ -61,7 +129,7 @@ def numbers_in(value) -> list:
 
 def test_every_figure_is_plain_json_on_white_paper(graph):
     """Figures hold lists, not binary arrays (which some viewers do not read), no NaN, and set their own colours."""
-    for name, figure in every_figure(graph).items():
+    for name, figure in (every_figure(graph) | figures_of_other_chapters()).items():
         text = figure.to_json()
         assert "bdata" not in text, name
         assert "NaN" not in text, name
@@ -69,10 +137,26 @@ def test_every_figure_is_plain_json_on_white_paper(graph):
         assert figure.layout.paper_bgcolor == plots.PAPER and figure.layout.font.color == plots.INK, name
 
 
+def test_no_picture_is_left_out():
+    """The figures above are those of all functions that draw."""
+    for module in (gradients, transcoders, interventions, cross_layer):
+        there = {name for name in vars(module) if name.startswith(("plot_", "draw_"))}
+        assert there == {name for of, name in figures_of_other_chapters() if of is module}
+
+
+def test_kinds_of_nodes_have_the_dashboards_colours():
+    css = (Path(utils.dashboard.__file__).parent / "web" / "page.css").read_text(encoding="utf-8")
+    light = dict(re.findall(r"--(\w+): (#\w+);", css.split("}")[0]))
+    of_kinds = {kind: light[name] for kind, name in zip(NodeType, ("embedding", "latent", "mlp_error", "logit"))}
+    assert style.NODE_COLOURS == of_kinds
+    assert (style.RAISES, style.LOWERS) == (light["plus"], light["minus"])
+
+
 def test_figures_say_what_they_show(graph):
     for name, figure in every_figure(graph).items():
         if name != "graph":  # its title is an argument
             assert figure.layout.title.text, name
+    assert all(figure.layout.title.text for figure in figures_of_other_chapters().values())
     titled = every_figure(graph)
     for name in ("linearity", "completeness", "path lengths", "influence", "thresholds", "interventions", "adjacency"):
         assert titled[name].layout.xaxis.title.text, name

@@ -1,4 +1,4 @@
-"""What the pictures share: a palette, in which a kind of node has one colour everywhere; white paper with dark ink, so that
+"""What the pictures share: a palette, in which a kind of node has the dashboard's colour; white paper with dark ink, so that
 figures read alike in light and in dark notebooks; and the pieces of drawn diagrams."""
 
 from collections.abc import Sequence
@@ -8,9 +8,9 @@ import plotly.graph_objects as go
 from utils.graph import NodeType
 
 PAPER, INK, SOFT, RULE, BAND = "#ffffff", "#1c2330", "#5d6675", "#d9dde4", "#eceef1"
-RAISES, RAISES_PALE, LOWERS = "#1769aa", "#e8f1f9", "#c2410c"
-EMBEDDING, LATENT, LOGIT = "#4d7c4f", "#3f6fb5", "#8a4fb0"
-NEUTRAL = "#9aa1ad"  # errors of MLPs, controls, whatever does not count
+RAISES, RAISES_PALE, LOWERS = "#1a66a8", "#e8f1f9", "#b8400b"
+EMBEDDING, LATENT, LOGIT = "#44784a", "#3d6db3", "#8347ab"
+NEUTRAL = "#8b93a1"  # errors of MLPs, controls, whatever does not count
 CONTRAST, CONTRAST_PALE = "#e08a1e", "#fdf1e0"  # what is set beside latents; what is frozen
 NODE_COLOURS = {
     NodeType.EMBEDDING: EMBEDDING,

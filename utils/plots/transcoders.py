@@ -249,6 +249,6 @@ def _sentence(scan: Scan, acts: Tensor, row: int, highest: float) -> str:
         strength = float(acts[row, position]) / highest
         text = html.escape(scan.text(row, position))
         # also the weakest is to be seen
-        style = f"background:rgba(63,111,181,{0.15 + 0.65 * strength:.2f})" if strength > 0 else ""
+        style = f"background:{LATENT}{round(255 * (0.15 + 0.65 * strength)):02x}" if strength > 0 else ""
         spans.append(f"<span style='white-space:pre;{style}'>{text}</span>")
     return f"<div style='font-family:monospace;line-height:1.7'>{''.join(spans)}</div>"
