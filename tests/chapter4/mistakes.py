@@ -270,8 +270,9 @@ MISTAKES = {
             [
                 (
                     "with hooked(model, hooks):\n        logits = model(base.tokens)",
-                    "adding = hooked(model, hooks)\n    adding.__enter__()\n    logits = model(base.tokens)\n"
-                    "    adding.__exit__(None, None, None)",
+                    "for name, function in hooks:\n        model.hook_dict[name].add_hook(function, level=7)\n"
+                    "    logits = model(base.tokens)\n"
+                    "    for name, _ in hooks:\n        model.hook_dict[name].remove_hooks(level=7)",
                 )
             ],
         ),
