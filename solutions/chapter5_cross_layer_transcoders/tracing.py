@@ -75,8 +75,9 @@ def collect_sources(
 ) -> dict[int | str, PlaceSources]:
     """What writes where: for "E" and for every layer the nodes that write there, with their vectors.
 
-    At "E" the embeddings write `graph.writing_vecs`. Into layer m write the latents of *all* layers up to m, each its activation
-    times its decoder into m; and last the errors of m, one a position in order: `y - b_dec[m] -` what these latents write there.
+    At "E" the embeddings write `graph.writing_vecs`. Into layer m write the latents of `clt.sources_of(m)` (all layers up to m; only
+    m itself with `cross_layer=False`), each its activation times its decoder into m; and last the errors of m, one a position in
+    order: `y - b_dec[m] -` what these latents write there.
     `y`, what the MLP of m adds, is `cache[mlp_out_hook(m)]`, (1, seq, d_model).
 
     In a layer's range of nodes (`graph.node_range_dict[m]`) the latents come first and then `graph.seq_len` errors. A latent's

@@ -41,7 +41,7 @@ class TrainingConfig:
     sparsity_scale: float = 4.0
     dead_weight: float = 3e-4
     dead_after: int = 20
-    save_every: int = 100
+    save_every: int = 50
     cross_layer: bool = True
     seed: int = 0
 
@@ -73,23 +73,29 @@ class TrainingState:
         optimizer = torch.optim.Adam(clt.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
         return cls(clt, optimizer, torch.zeros(n_layers, config.width).to(store.inputs), step=0, history=[])
 
-    def save(self, path: Path, config: TrainingConfig) -> None:
+    def save(self, path: Path, store: ActivationStore, config: TrainingConfig) -> None:
         """Write a checkpoint: beside its place first, so that a half-written one is never seen."""
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(path.name + ".part")
-        content = {"config": asdict(config), "clt": self.clt.state_dict(), "optimizer": self.optimizer.state_dict()}
-        torch.save(content | {"silent": self.silent, "step": self.step, "history": self.history}, part)
+        content = {"training": self.training(store, config), "step": self.step, "history": self.history}
+        content |= {"clt": self.clt.state_dict(), "optimizer": self.optimizer.state_dict(), "silent": self.silent}
+        torch.save(content, part)
         os.replace(part, path)
+
+    @staticmethod
+    def training(store: ActivationStore, config: TrainingConfig) -> dict[str, dict[str, float]]:
+        """What a checkpoint must have in common with a training that goes on from it."""
+        return {"config": asdict(config), "store": {"n_tokens": store.n_tokens, "seed": store.seed}}
 
     @classmethod
     def load(cls, path: Path, store: ActivationStore, config: TrainingConfig) -> "TrainingState":
         """Read a checkpoint.
 
         Raises:
-            ValueError: it belongs to a training of another kind.
+            ValueError: it belongs to a training with another configuration, or to a store with another seed or number of tokens.
         """
         content = torch.load(path, weights_only=True, map_location=store.inputs.device)
-        if content["config"] != asdict(config):
+        if content.get("training") != cls.training(store, config):
             raise ValueError(f"{path} is a checkpoint of another training: delete it, or choose another path.")
         state = cls.start(store, config)
         state.clt.load_state_dict(content["clt"])
@@ -161,6 +167,6 @@ def train_cross_layer_transcoder(
             state.step = step + 1
             if state.step % config.save_every == 0 or state.step == config.steps:
                 if checkpoint is not None:
-                    state.save(checkpoint, config)
+                    state.save(checkpoint, store, config)
                 watch(state.history)
     return clt.requires_grad_(False), state.history

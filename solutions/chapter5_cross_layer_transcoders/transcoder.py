@@ -92,7 +92,11 @@ class CrossLayerTranscoder(torch.nn.Module):
         return torch.stack(outputs), torch.stack(list(acts.values()))
 
     def decoder_norms(self) -> Float[Tensor, "layer latent"]:
-        """The length of each latent's decoders into all the layers it writes to, taken as one long vector."""
+        """The length of each latent's decoders into all the layers it writes to, taken as one long vector.
+
+        With `cross_layer=False` a latent writes into its own layer only, so that only `W_dec[l][0]` counts. The norms are trained
+        with: gradients pass through them.
+        """
         ### BEGIN SOLUTION
         n_targets = [self.n_layers - layer if self.cross_layer else 1 for layer in range(self.n_layers)]
         squares = [W[:n].pow(2).sum((0, 2)) for W, n in zip(self.W_dec, n_targets, strict=True)]

@@ -1,6 +1,6 @@
 """What the tests of chapter 5 share: random cross-layer transcoders of tiny models, and a traced prompt."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -35,6 +35,14 @@ def random_clt(n_layers: int = N_LAYERS, d_model: int = D_MODEL, width: int = D_
             if name == "log_threshold":
                 weight.abs_()
     return clt.requires_grad_(False)
+
+
+def gradients_of(value: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The gradients of a number; zeros where none arrives."""
+    if not (isinstance(value, Tensor) and value.requires_grad):
+        return [torch.zeros_like(tensor) for tensor in tensors]
+    found = torch.autograd.grad(value, list(tensors), allow_unused=True)
+    return [torch.zeros_like(tensor) if grad is None else grad for tensor, grad in zip(tensors, found)]
 
 
 @pytest.fixture(scope="session")

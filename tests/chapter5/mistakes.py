@@ -113,6 +113,50 @@ MISTAKES = {
             "You shuffle the inputs and not the outputs: the two vectors of a token belong together.",
             [("self.outputs[:, index]", "self.outputs[:, place * size : (place + 1) * size]")],
         ),
+        Mistake(
+            "given_tensors_changed",
+            "You change the tensors that you are given: divide into new ones (`inputs / scale`, not `inputs /= scale`).",
+            [
+                (
+                    "self.inputs = inputs / self.input_scale[:, None, None]",
+                    "self.inputs = inputs.div_(self.input_scale[:, None, None])",
+                ),
+                (
+                    "self.outputs = outputs / self.output_scale[:, None, None]",
+                    "self.outputs = outputs.div_(self.output_scale[:, None, None])",
+                ),
+            ],
+        ),
+        Mistake(
+            "inputs_changed",
+            "You change the `inputs` that you are given: divide into a new tensor.",
+            [
+                (
+                    "self.inputs = inputs / self.input_scale[:, None, None]",
+                    "self.inputs = inputs.div_(self.input_scale[:, None, None])",
+                )
+            ],
+        ),
+        Mistake(
+            "denormalized_in_place",
+            "Your `denormalize` changes the tensor that it is given: return a new one.",
+            [
+                (
+                    "return outputs * self.output_scale[:, None, None]",
+                    "return outputs.mul_(self.output_scale[:, None, None])",
+                )
+            ],
+        ),
+        Mistake(
+            "seeds_everything",
+            "You seed PyTorch's own random numbers anew with every batch: give `torch.randperm` a generator of its own.",
+            [
+                (
+                    "order = torch.randperm(self.n_tokens, generator=torch.Generator().manual_seed(self.seed + epoch))",
+                    "torch.manual_seed(self.seed + epoch)\n        order = torch.randperm(self.n_tokens)",
+                )
+            ],
+        ),
     ],
     "JumpReLU": [
         Mistake(
@@ -191,6 +235,21 @@ MISTAKES = {
             "logarithm",
             "You multiply by the threshold once more, as if you were given its logarithm: autograd does that step by itself.",
             [("* near * threshold /", "* near * threshold**2 /")],
+        ),
+        Mistake(
+            "pre_changed",
+            "You change `pre`, which you are given: with it the window for the threshold's gradient is lost. Make a new tensor.",
+            [("return pre * (pre > threshold)", "pre[pre <= threshold] = 0\n        return pre * 1")],
+        ),
+        Mistake(
+            "grad_changed",
+            "You change `grad`, which you are given and need once more for the threshold: make a new tensor.",
+            [("grad_pre = grad * (pre > threshold)", "grad_pre = grad.mul_(pre > threshold)")],
+        ),
+        Mistake(
+            "window_on_both_sides_of_zero",
+            "You take the size of the pre-activation: a negative one is not near a positive threshold because its size is.",
+            [("near = (pre - threshold).abs()", "near = (pre.abs() - threshold).abs()")],
         ),
     ],
     "CrossLayerTranscoder": [
@@ -301,6 +360,72 @@ MISTAKES = {
                 ("enumerate(folded.W_dec)", "enumerate(self.W_dec)"),
             ],
         ),
+        Mistake(
+            "decoders_by_target",
+            "You index decoders by the layer they write into: `W_dec[l]` begins at layer l, so that into layer m it writes with "
+            "`W_dec[l][m - l]`.",
+            [("self.W_dec[source][target - source] for source", "self.W_dec[source][target] for source")],
+        ),
+        Mistake(
+            "norms_of_unused_decoders",
+            "Your decoder norms count decoders that are left out of the sum: with `cross_layer=False` only `W_dec[l][0]` counts.",
+            [("self.n_layers - layer if self.cross_layer else 1", "self.n_layers - layer")],
+        ),
+        Mistake(
+            "bias_is_a_tensor",
+            "Your `b_dec` is a plain tensor: only a `torch.nn.Parameter` is trained, saved and copied.",
+            [
+                (
+                    "self.b_dec = torch.nn.Parameter(torch.zeros(n_layers, d_model))",
+                    "self.b_dec = torch.zeros(n_layers, d_model)",
+                )
+            ],
+        ),
+        Mistake(
+            "bias_is_a_buffer",
+            "Your `b_dec` is a buffer, which is saved but not trained: make it a `torch.nn.Parameter`.",
+            [
+                (
+                    "self.b_dec = torch.nn.Parameter(torch.zeros(n_layers, d_model))",
+                    'self.register_buffer("b_dec", torch.zeros(n_layers, d_model))',
+                )
+            ],
+        ),
+        Mistake(
+            "decoders_in_a_list",
+            "Your `W_dec` is a plain list, in which PyTorch does not look for weights: use a `torch.nn.ParameterList`.",
+            [("self.W_dec = torch.nn.ParameterList()", "self.W_dec = []")],
+        ),
+        Mistake(
+            "norms_detached",
+            "No gradient passes your decoder norms: the penalties must pull at the decoders, too. Detach nothing.",
+            [("(torch.stack(squares) + 1e-12).sqrt()", "(torch.stack(squares) + 1e-12).sqrt().detach()")],
+        ),
+        Mistake(
+            "decoders_detached",
+            "No gradient reaches your decoders from the reconstruction: detach nothing.",
+            [
+                (
+                    "self.W_dec[source][target - source] for source",
+                    "self.W_dec[source][target - source].detach() for source",
+                )
+            ],
+        ),
+        Mistake(
+            "acts_detached",
+            "You detach the activations before you decode them: the encoders then learn nothing from the reconstruction.",
+            [("(acts[source] @ self", "(acts[source].detach() @ self")],
+        ),
+        Mistake(
+            "bias_detached",
+            "You detach `b_dec`: it is trained like all other weights.",
+            [("return self.b_dec[target] + sum", "return self.b_dec[target].detach() + sum")],
+        ),
+        Mistake(
+            "encoder_detached",
+            "You detach the encoder: it is trained like all other weights.",
+            [("return x @ self.W_enc[layer] +", "return x @ self.W_enc[layer].detach() +")],
+        ),
     ],
     "reconstruction_loss": [
         Mistake(
@@ -332,6 +457,11 @@ MISTAKES = {
             "root",
             "You take the root of each layer's error: leave the squares as they are.",
             [(".mean((1, 2)).sum()", ".mean((1, 2)).sqrt().sum()")],
+        ),
+        Mistake(
+            "detached",
+            "No gradient passes your loss: nothing would be learnt from it. Detach nothing.",
+            [("(reconstruction - outputs)", "(reconstruction.detach() - outputs)")],
         ),
     ],
     "sparsity_loss": [
@@ -391,6 +521,21 @@ MISTAKES = {
             "You average over layers: sum over the latents of all of them.",
             [(".sum((0, 2)).mean()", ".sum(2).mean()")],
         ),
+        Mistake(
+            "acts_detached",
+            "You detach the activations: the penalty is there to make them smaller.",
+            [("decoder_norms[:, None] * acts)", "decoder_norms[:, None] * acts.detach())")],
+        ),
+        Mistake(
+            "norms_detached",
+            "You detach the decoder norms: the penalty pulls at the decoders, too.",
+            [("scale * decoder_norms[:, None] * acts", "scale * decoder_norms[:, None].detach() * acts")],
+        ),
+        Mistake(
+            "detached",
+            "No gradient passes your loss: nothing would be learnt from it. Detach nothing.",
+            [(".sum((0, 2)).mean()", ".sum((0, 2)).mean().detach()")],
+        ),
     ],
     "dead_latent_loss": [
         Mistake(
@@ -433,6 +578,21 @@ MISTAKES = {
             "You average over latents: sum over them.",
             [(".sum((0, 2)).mean()", ".mean()")],
         ),
+        Mistake(
+            "threshold_detached",
+            "You detach the threshold: a dead latent's is to be lowered, too.",
+            [("(threshold[:, None] - pre)", "(threshold[:, None].detach() - pre)")],
+        ),
+        Mistake(
+            "norms_detached",
+            "You detach the decoder norms: nothing is detached in the losses of this chapter.",
+            [(".relu() * decoder_norms[:, None]", ".relu() * decoder_norms[:, None].detach()")],
+        ),
+        Mistake(
+            "detached",
+            "No gradient passes your loss: nobody would come back to life. Detach nothing.",
+            [(".sum((0, 2)).mean()", ".sum((0, 2)).mean().detach()")],
+        ),
     ],
     "train_cross_layer_transcoder": [
         Mistake(
@@ -447,7 +607,7 @@ MISTAKES = {
         ),
         Mistake(
             "dead_left_dead",
-            "You leave the loss for dead latents out.",
+            "Your loss for dead latents changes nothing: add it, times `config.dead_weight`, and give it `clt.threshold`, not the logarithm.",
             [(" + config.dead_weight * revival", "")],
         ),
         Mistake(
@@ -508,6 +668,45 @@ MISTAKES = {
             "You append nothing to `state.history`: every step adds a row.",
             [("state.history.append(", "dict(")],
         ),
+        Mistake(
+            "counter_not_kept",
+            "Nobody is ever counted as dead: keep the counts in `state.silent` (a name of your own is forgotten after the step), and "
+            "compare them with `config.dead_after`.",
+            [("state.silent = torch.where(", "silent = torch.where(")],
+        ),
+        Mistake(
+            "dead_a_step_too_early",
+            "You count a latent as dead one step too early: it must have been silent for *more* than `config.dead_after` steps.",
+            [("state.silent > config.dead_after", "state.silent >= config.dead_after")],
+        ),
+        Mistake(
+            "fixed_scale",
+            "You use a sparsity scale of 4 whatever was asked for: it is `config.sparsity_scale`.",
+            [("sparsity_loss(acts, norms, config.sparsity_scale)", "sparsity_loss(acts, norms, 4.0)")],
+        ),
+        Mistake(
+            "first_step_stands_still",
+            "Your first step has a learning rate of 0: the warm-up is `(s + 1) / 30`.",
+            [("(step + 1) / 30", "step / 30")],
+        ),
+        Mistake(
+            "no_fall",
+            "Your learning rate does not fall at the end: `min(..., 3 * (1 - s / config.steps))`.",
+            [("min(1, (step + 1) / 30, 3 * (1 - share))", "min(1, (step + 1) / 30)")],
+        ),
+        Mistake(
+            "ramp_one_step_ahead",
+            "Your weight of the sparsity is one step ahead: it is `config.sparsity * s / config.steps`, 0 in the first step.",
+            [("config.sparsity * share * sparsity", "config.sparsity * (step + 1) / config.steps * sparsity")],
+        ),
+        Mistake(
+            "tensors_in_the_history",
+            "Your history holds tensors, and with them the graph of every step: note plain numbers (`.item()`).",
+            [
+                ('"reconstruction": error.item()', '"reconstruction": error'),
+                ('"sparsity": sparsity.item()', '"sparsity": sparsity'),
+            ],
+        ),
     ],
     "cross_layer_hooks": [
         Mistake(
@@ -566,6 +765,43 @@ MISTAKES = {
             "before_the_norm",
             "Your latents read the residual stream before ln2: they read what the MLP reads, at `reading_hook(layer)`.",
             [("[(reading_hook(layer), read),", '[(f"blocks.{layer}.ln2.hook_in", read),')],
+        ),
+        Mistake(
+            "kept_at_the_cutoff",
+            "You keep a latent whose strength is just the cutoff: only what is *above* it stays. (`choose_cutoff` returns such a strength.)",
+            [("(active * norms[layer] > cutoff)", "(active * norms[layer] >= cutoff)")],
+        ),
+        Mistake(
+            "first_prompt_for_ever",
+            "Your hooks keep the activations of the first prompt they see: whenever a layer reads, its activations are set anew.",
+            [
+                (
+                    "acts[layer] = active * (active * norms[layer] > cutoff)",
+                    "acts.setdefault(layer, active * (active * norms[layer] > cutoff))",
+                )
+            ],
+        ),
+        Mistake(
+            "late_binding",
+            "All your hooks work on the last layer: a function that is made in a loop looks up the loop's variable when it is called. Make the "
+            "hooks of a layer inside a function `hooks_of(layer)`, as the second hint says.",
+            source="""
+def cross_layer_hooks(clt, errors=None, cutoff=0.0):
+    norms = clt.decoder_norms()
+    acts, hooks = {}, []
+    for layer in range(clt.n_layers):
+
+        def read(x, hook):
+            active = clt.encode(layer, x)
+            acts[layer] = active * (active * norms[layer] > cutoff)
+
+        def write(y, hook):
+            output = clt.decode(layer, acts)
+            return output if errors is None else output + errors[layer]
+
+        hooks += [(reading_hook(layer), read), (mlp_out_hook(layer), write)]
+    return hooks
+""",
         ),
     ],
     "choose_cutoff": [
@@ -662,6 +898,11 @@ MISTAKES = {
                 )
             ],
         ),
+        Mistake(
+            "left_out_decoders_too",
+            "With `cross_layer=False` you let earlier layers' latents write, by decoders that are left out: `clt.sources_of(m)` says who writes.",
+            [("for source in clt.sources_of(target):", "for source in range(target + 1):")],
+        ),
     ],
     "compute_cross_layer_edges": [
         Mistake(
@@ -750,8 +991,9 @@ MISTAKES = {
         ),
         Mistake(
             "nobodys_source",
-            "You take the nodes that are no one's source for the beginnings: those are the logits. A beginning reads nothing, its *row* "
-            "is zero.",
+            "No path arrives at your beginnings. Perhaps you take the nodes that are no one's source, which are the logits: a beginning reads "
+            "nothing, its *row* is zero. Or you multiply from the wrong side (`passing @ shares` leads from targets to sources), or do not "
+            "begin at the logits, the last nodes.",
             [("(adjacency_matrix == 0).all(dim=1)", "(adjacency_matrix == 0).all(dim=0)")],
         ),
         Mistake(

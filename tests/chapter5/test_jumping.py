@@ -12,14 +12,24 @@ GRAD = torch.tensor([[1.0, 2.0, 3.0], [-4.0, 5.0, 6.0], [7.0, -8.0, 9.0], [0.5, 
 
 def gradients(JumpReLU, bandwidth, grad=GRAD, pre=PRE, threshold=THRESHOLD):
     pre, threshold = pre.clone().requires_grad_(), threshold.clone().requires_grad_()
-    JumpReLU.apply(pre, threshold, bandwidth).backward(grad)
+    JumpReLU.apply(pre, threshold, bandwidth).backward(grad.clone())
     return pre.grad, threshold.grad
 
 
 def test_nothing_up_to_the_threshold_and_all_above(JumpReLU):
     """Up to the threshold the activation is 0; above it, it is the pre-activation itself."""
     expected = torch.tensor([[0, 0, 0], [1.1, 2.1, 0], [0, 0, 0.51], [1.4, 5.0, 0]], dtype=torch.float64)
-    expect_close(JumpReLU.apply(PRE, THRESHOLD, 0.5), expected, "The activations")
+    expect_close(JumpReLU.apply(PRE.clone(), THRESHOLD.clone(), 0.5), expected, "The activations")
+
+
+def test_what_it_is_given_stays_as_it_is(JumpReLU):
+    """Neither pass changes the tensors that it is given."""
+    pre, threshold, grad = PRE.clone().requires_grad_(), THRESHOLD.clone().requires_grad_(), GRAD.clone()
+    acts = JumpReLU.apply(pre, threshold, 0.5)
+    expect_close(pre.detach(), PRE, "`pre` after the forward pass")
+    acts.backward(grad)
+    expect_close(grad, GRAD, "`grad` after the backward pass")
+    expect_close(threshold.detach(), THRESHOLD, "`threshold` after both")
 
 
 def test_the_gradient_of_the_pre_activation(JumpReLU):
@@ -37,6 +47,16 @@ def test_the_gradient_of_the_threshold(JumpReLU, bandwidth):
             if abs(PRE[row, latent] - THRESHOLD[latent]) < bandwidth / 2:
                 expected[latent] -= GRAD[row, latent] * THRESHOLD[latent] / bandwidth
     expect_close(gradients(JumpReLU, bandwidth)[1], expected, f"The threshold's gradient (bandwidth {bandwidth})")
+
+
+def test_a_window_that_reaches_below_zero(JumpReLU):
+    """With a small threshold and a wide window, as in section 3, negative pre-activations count by their distance."""
+    pre = torch.tensor([[-0.6], [-0.49], [-0.45], [-0.2], [0.01], [0.4], [0.52], [0.6]], dtype=torch.float64)
+    grad = 2.0 ** torch.arange(8, dtype=torch.float64)[:, None]
+    # inside lie -0.45, -0.2, 0.01, 0.4 and 0.52
+    expected = torch.tensor([-(4 + 8 + 16 + 32 + 64) * 0.03], dtype=torch.float64)
+    found = gradients(JumpReLU, 1.0, grad, pre, torch.tensor([0.03], dtype=torch.float64))[1]
+    expect_close(found, expected, "The gradient of a threshold of 0.03 (bandwidth 1)")
 
 
 def test_thresholds_of_any_shape_that_broadcasts(JumpReLU):

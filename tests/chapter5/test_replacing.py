@@ -72,6 +72,30 @@ def test_weak_latents_are_silenced(cross_layer_hooks, tiny_clt):
         expect_close(found, expected, f"The logits with a cutoff of {cutoff}", rtol=1e-5, atol=1e-7)
 
 
+@torch.no_grad()
+def test_a_strength_equal_to_the_cutoff_is_silenced(cross_layer_hooks, tiny_clt):
+    """A latent whose strength is just the cutoff, as `choose_cutoff` chooses it, is not above it: it is silenced."""
+    model, clt = tiny_clt("gemma3")
+    tokens, name = random_tokens(), "blocks.0.mlp.hook_in"
+    _, cache = model.run_with_cache(tokens, names_filter=[name])
+    strengths = (clt.encode(0, cache[name]) * clt.decoder_norms()[0]).flatten()
+    cutoff = strengths[strengths > 0].median().item()
+    expected = plain_run(model, clt, tokens, cutoff=cutoff * (1 + 1e-9))
+    found = run(cross_layer_hooks, model, clt, tokens, cutoff=cutoff)
+    expect_close(found, expected, "The logits with a cutoff that one latent just reaches", rtol=1e-5, atol=1e-7)
+
+
+@torch.no_grad()
+def test_the_same_hooks_serve_another_prompt(cross_layer_hooks, tiny_clt):
+    """Run on a second prompt, the same hooks use the second prompt's activations."""
+    model, clt = tiny_clt("gemma3")
+    first, second = random_tokens(), random_tokens().flip(0, 1)
+    with hooked(model, cross_layer_hooks(clt)):
+        model(first)
+        found = model(second)
+    expect_close(found, plain_run(model, clt, second), "The logits of the second prompt", rtol=1e-5, atol=1e-7)
+
+
 STRENGTHS = torch.tensor([[0.0, 5.0, 1.0, 0.5], [7.0, 0.0, 0.0, 3.0], [2.0, 0.25, 6.0, 4.0]])
 
 

@@ -10,7 +10,7 @@ from utils.transcoder_data import Corpus
 SHAPE = (3, 11, 4)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def raw():
     """Inputs and outputs of 3 layers on 11 tokens, each layer with a scale and means of its own."""
     generator = torch.Generator().manual_seed(1)
@@ -20,9 +20,25 @@ def raw():
     return inputs, outputs
 
 
+def stored(ActivationStore, raw, **arguments):
+    """A store made of copies."""
+    return ActivationStore(*(kept.clone() for kept in raw), **arguments)
+
+
+def test_what_it_is_given_stays_as_it_is(ActivationStore, raw):
+    """Neither the store nor `denormalize` changes the tensors that it is given."""
+    given = [kept.clone() for kept in raw]
+    store = ActivationStore(*given)
+    for name, now, before in zip(("inputs", "outputs"), given, raw):
+        expect_close(now, before, f"The `{name}` that the store was made of, afterwards")
+    shown = torch.arange(24.0).view(3, 2, 4)
+    store.denormalize(shown)
+    expect_close(shown, torch.arange(24.0).view(3, 2, 4), "What was given to `denormalize`, afterwards")
+
+
 def test_every_layer_counts_alike(ActivationStore, raw):
     """The scale of a layer's inputs is the root of their mean square."""
-    store = ActivationStore(*raw)
+    store = stored(ActivationStore, raw)
     expected = torch.stack([(x * x).sum().div(11 * 4).sqrt() for x in raw[0]])
     expect_close(store.input_scale, expected, "input_scale", rtol=1e-5)
     expect_close(
@@ -32,7 +48,7 @@ def test_every_layer_counts_alike(ActivationStore, raw):
 
 def test_the_mean_alone_gets_a_loss_of_one(ActivationStore, raw):
     """The scale of a layer's outputs is that of their deviations from the mean, and the mean stays in them."""
-    store = ActivationStore(*raw)
+    store = stored(ActivationStore, raw)
     spread = torch.stack([(y - y.mean(0)).square().mean().sqrt() for y in raw[1]])
     expect_close(store.output_scale, spread, "output_scale", rtol=1e-5)
     expect_close(
@@ -42,16 +58,15 @@ def test_the_mean_alone_gets_a_loss_of_one(ActivationStore, raw):
 
 def test_denormalizing_brings_the_outputs_back(ActivationStore, raw):
     """A normalised reconstruction comes back at the model's own scale."""
-    store = ActivationStore(*raw)
-    shown = torch.arange(24.0).view(3, 2, 4)
+    store, shown = stored(ActivationStore, raw), torch.arange(24.0).view(3, 2, 4)
     spread = torch.stack([(y - y.mean(0)).square().mean().sqrt() for y in raw[1]])
     expected = torch.stack([part * s for part, s in zip(shown, spread)])
-    expect_close(store.denormalize(shown), expected, "What denormalize makes of it", rtol=1e-5)
+    expect_close(store.denormalize(shown.clone()), expected, "What denormalize makes of it", rtol=1e-5)
 
 
 def test_memory_is_stated_in_bytes(ActivationStore, raw):
     """The memory that the store takes, in bytes, for single and double precision."""
-    expect_equal(ActivationStore(*raw).n_bytes, 2 * 3 * 11 * 4 * 4, "n_bytes in float32")
+    expect_equal(stored(ActivationStore, raw).n_bytes, 2 * 3 * 11 * 4 * 4, "n_bytes in float32")
     doubles = (kept.double() for kept in raw)
     expect_equal(ActivationStore(*doubles).n_bytes, 2 * 3 * 11 * 4 * 8, "n_bytes in float64")
 
@@ -95,7 +110,7 @@ def plain_activations(model, corpus):
 
 def test_a_batch_is_a_piece_of_a_shuffled_epoch(ActivationStore, raw):
     """Batches go through a shuffled epoch, inputs and outputs of a token together, and then through another."""
-    store = ActivationStore(*raw, seed=5)
+    store = stored(ActivationStore, raw, seed=5)
     for step in (0, 1, 2, 4):
         epoch, place = divmod(step, 2)
         order = torch.randperm(11, generator=torch.Generator().manual_seed(5 + epoch)).tolist()
@@ -103,6 +118,16 @@ def test_a_batch_is_a_piece_of_a_shuffled_epoch(ActivationStore, raw):
         inputs, outputs = store.batch(step, 4)
         expect_close(inputs, store.inputs[:, index], f"The inputs of step {step}")
         expect_close(outputs, store.outputs[:, index], f"The outputs of step {step}")
+
+
+def test_the_order_is_the_stores_own(ActivationStore, raw):
+    """To draw a batch leaves PyTorch's own random numbers as they are."""
+    store = stored(ActivationStore, raw)
+    torch.manual_seed(123)
+    store.batch(0, 4)
+    found = torch.rand(3)
+    torch.manual_seed(123)
+    expect_close(found, torch.rand(3), "The next numbers of `torch.rand` after a batch was drawn")
 
 
 def test_no_token_comes_twice_in_an_epoch(ActivationStore):

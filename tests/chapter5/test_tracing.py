@@ -46,6 +46,21 @@ def test_latents_write_into_all_layers_from_their_own_on(collect_sources, traced
         expect_close(found[rows], expected[rows], f"What latents write into layer {target}", rtol=1e-6, atol=1e-9)
 
 
+def test_decoders_that_are_left_out_write_nothing(collect_sources, traced5):
+    """With `cross_layer=False` only a layer's own latents write into it, whatever stands in the other decoders."""
+    x, clt = traced5("gemma3", None), random_clt(cross_layer=False)
+    sources = collect_sources(clt, x.graph, x.cache)
+    for target in range(3):
+        found = reading_of(sources[target], len(x.graph), x.graph.seq_len)
+        expected = torch.zeros_like(found)
+        latents = [(i, node) for i, node in enumerate(x.graph.nodes) if node.node_type is NodeType.LATENT]
+        for i, node in latents:
+            if node.layer == target:
+                expected[i, node.ctx_idx] = node.activation * clt.W_dec[target][0][node.feature]
+        rows = [i for i, _ in latents]
+        expect_close(found[rows], expected[rows], f"What latents write into layer {target}", rtol=1e-6, atol=1e-9)
+
+
 @pytest.mark.parametrize(("architecture", "top_k"), CASES)
 def test_errors_take_up_what_is_left(collect_sources, traced5, architecture, top_k):
     """Together with b_dec, what latents and errors write into a layer is just what its MLP adds; the errors come last."""

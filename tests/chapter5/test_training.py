@@ -7,7 +7,15 @@ from solutions import chapter5_cross_layer_transcoders as chapter5
 from utils.grading import expect, expect_close, expect_equal
 
 CONFIG = chapter5.TrainingConfig(
-    width=11, steps=12, batch_size=3, learning_rate=1e-2, sparsity=0.5, dead_weight=0.5, dead_after=0, save_every=5
+    width=11,
+    steps=12,
+    batch_size=3,
+    learning_rate=1e-2,
+    sparsity=0.5,
+    sparsity_scale=2.5,
+    dead_weight=0.5,
+    dead_after=1,
+    save_every=5,
 )
 
 
@@ -27,11 +35,20 @@ def test_the_recipe_step_by_step(train_cross_layer_transcoder, store):
     clt, history = train_cross_layer_transcoder(store, CONFIG)
     expected, rows = step_by_step(store, CONFIG)
     expect_equal(len(history), 12, "The number of rows in the history")
-    for key in ("step", "reconstruction", "sparsity", "active", "dead"):
-        found = torch.tensor([float(row[key]) for row in history])
-        expect_close(found, torch.tensor([row[key] for row in rows]), f"{key!r} of the history", 1e-3, 1e-4)
+    # step by step, so that the first difference shows where the recipe was left
+    for step, (row, wanted) in enumerate(zip(history, rows)):
+        for key in ("step", "dead", "active", "sparsity", "reconstruction"):
+            expect_close(row[key], wanted[key], f"{key!r} in the history's row of step {step}", 1e-3, 1e-4)
     for name, weight in expected.items():
         expect_close(dict(clt.named_parameters())[name], weight, f"{name} after 12 steps", rtol=2e-3, atol=2e-4)
+
+
+def test_the_history_holds_plain_numbers(train_cross_layer_transcoder, store):
+    """The history holds plain numbers, no tensors: those would keep every step's graph in memory."""
+    config = chapter5.TrainingConfig(width=5, steps=2, batch_size=16)
+    _, history = train_cross_layer_transcoder(store, config)
+    kinds = {key: "a tensor" if isinstance(value, torch.Tensor) else "a number" for key, value in history[-1].items()}
+    expect_equal(kinds, dict.fromkeys(kinds, "a number"), "What the history's rows hold")
 
 
 def test_gradients_may_be_off_outside(train_cross_layer_transcoder, store):
@@ -74,6 +91,12 @@ def test_a_checkpoint_of_another_training_is_refused(store, tmp_path):
     with pytest.raises(ValueError, match="another training"):
         other = chapter5.TrainingConfig(width=11, steps=13)
         chapter5.train_cross_layer_transcoder(store, other, path)
+    for other in (
+        chapter5.ActivationStore(store.inputs, store.outputs, seed=1),
+        chapter5.ActivationStore(store.inputs[:, 1:], store.outputs[:, 1:]),
+    ):
+        with pytest.raises(ValueError, match="another training"):
+            chapter5.train_cross_layer_transcoder(other, CONFIG, path)
 
 
 def step_by_step(store, config):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from solutions import chapter5_cross_layer_transcoders as chapter5
+from tests.chapter5.conftest import gradients_of
 from utils.grading import expect, expect_close, expect_equal
 
 N_LAYERS, D_MODEL, WIDTH = 3, 5, 7
@@ -37,6 +38,10 @@ def test_the_start(CrossLayerTranscoder):
         lengths = torch.zeros(N_LAYERS - layer, WIDTH)
         lengths[0] = 1
         expect_close(rows.norm(dim=-1), lengths, f"The lengths of what layer {layer}'s latents write", atol=1e-5)
+    names = {"W_enc", "b_enc", "log_threshold", "W_dec.0", "W_dec.1", "W_dec.2", "b_dec"}
+    expect_equal(
+        {name for name, weight in clt.named_parameters() if weight.requires_grad}, names, "The trained parameters"
+    )
     n = sum(weight.numel() for weight in clt.parameters() if weight.requires_grad)
     expect_equal(n, 3 * 5 * 7 + 3 * 7 * 2 + 6 * 7 * 5 + 3 * 5, "The number of trained weights")
 
@@ -77,13 +82,34 @@ def test_each_mlp_is_written_by_all_layers_up_to_it(CrossLayerTranscoder):
         expect_close(clt.decode(target, given), expected, f"The reconstruction of MLP {target}", rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("cross_layer", [True, False])
+def test_every_weight_learns(CrossLayerTranscoder, cross_layer):
+    """The gradients of reconstructions and of decoder norms reach all weights that they are made of."""
+    kinds = (CrossLayerTranscoder, chapter5.CrossLayerTranscoder)
+    found, expected = (gradients(with_random_weights(kind, cross_layer=cross_layer)) for kind in kinds)
+    for name, gradient in expected.items():
+        expect_close(found.get(name), gradient, f"The gradient of {name}", rtol=1e-5, atol=1e-9)
+
+
+def gradients(clt):
+    """What each weight gets from the reconstructions' squares, and from the decoder norms."""
+    x = torch.randn(N_LAYERS, 9, D_MODEL, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    weights = dict(sorted(clt.named_parameters()))
+    losses = {"the reconstruction": clt(x)[0].pow(2).sum(), "the decoder norms": clt.decoder_norms().pow(2).sum()}
+    return {
+        f"{name} from {kind}": gradient
+        for kind, loss in losses.items()
+        for name, gradient in zip(weights, gradients_of(loss, list(weights.values())))
+    }
+
+
 def test_per_layer_transcoders_are_a_special_case(CrossLayerTranscoder):
     """Without cross-layer decoders each layer's latents write into their own MLP only."""
     clt, acts = with_random_weights(CrossLayerTranscoder, cross_layer=False), some_acts()
     expected = clt.b_dec[2] + acts[2] @ clt.W_dec[2][0]
     expect_close(clt.decode(2, acts), expected, "The reconstruction of MLP 2", rtol=1e-6, atol=1e-9)
     own = torch.stack([rows[0].norm(dim=-1) for rows in clt.W_dec])
-    expect_close(clt.decoder_norms(), own, "The decoder norms", rtol=1e-5)
+    expect_close(clt.decoder_norms(), own, "The decoder norms with cross_layer=False", rtol=1e-5)
 
 
 def test_norms_are_of_all_decoders_together(CrossLayerTranscoder):
