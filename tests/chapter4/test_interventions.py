@@ -101,7 +101,7 @@ def some_edits(base: LayerRun) -> LayerEdits:
 
 @pytest.mark.parametrize("with_skip", [True, False])
 def test_without_edits_an_mlp_is_itself(rewrite_mlp, tiny, with_skip):
-    """Without edits, holding and freezing an MLP writes what it writes."""
+    """An MLP in which nothing is edited, held or frozen writes what it writes."""
     transcoder, x, y, base, _ = mlp(tiny, with_skip)
     written, acts = rewrite_mlp(transcoder, x, y, base)
     expect_close(written, y, "What the MLP writes", rtol=1e-9)

@@ -201,7 +201,7 @@ def draw_supernodes(
     for node in boxes:
         left = 1.0 if node.fraction is None or node.fraction != node.fraction else min(1.0, max(0.0, node.fraction))
         fill = _mix(PAPER, BAND if node.fraction is None else BLUE_PALE, left)
-        width = 0.12 + 0.017 * max(len(node.name), len(node.note))
+        width = 0.12 + 0.019 * max(len(node.name), len(node.note))
         words = f"<b>{node.name}</b>" + (f"<br>{node.note}" if node.note else "")
         if node.fraction is not None:
             words += f"<br>{node.fraction:.0%}" if node.fraction == node.fraction else "<br>was silent"
