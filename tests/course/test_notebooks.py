@@ -506,23 +506,44 @@ def test_the_answer_notebook_is_filled_in_and_executed(built):
     assert "Solution" not in cells(notebook)["help-mean"]
 
 
+@pytest.fixture
+def never_executed(monkeypatch):
+    monkeypatch.setattr("utils.notebooks.course.execute", lambda *args: pytest.fail("executed"))
+
+
 def test_building_again_changes_nothing(copy):
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in copy.glob("*/*.ipynb")}
     assert build(copy) == [] and find_stale(copy) == []
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before} == before
 
 
-def test_another_address_points_all_links_to_it_and_changes_nothing_else(copy):
+def test_another_address_points_all_links_to_it_and_changes_nothing_else(copy, never_executed):
     files = [copy / "README.md", *sorted(copy.glob("*/*.ipynb"))]
     before = [path.read_text() for path in files]
     change(copy / "pyproject.toml", "toy-owner/toy-course", "new/home")
     assert set(build(copy)) == set(files)
     for path, text in zip(files, before):
         assert "github/new/home/blob/main/" in path.read_text()
-        # the answers were executed again: their outputs are the same, to the letter
         assert path.read_text() == text.replace("toy-owner/toy-course", "new/home").replace(
             '\\"toy-course\\"', '\\"home\\"'
         )
+
+
+def test_a_word_on_the_page_does_not_execute_the_answers_again(copy, never_executed):
+    before = read_notebook(copy / "solutions" / "chapter9_toy.ipynb")
+    change(page(copy), "A course so small", "A course as small")
+    assert len(build(copy)) == 2 and find_stale(copy) == []
+    after = read_notebook(copy / "solutions" / "chapter9_toy.ipynb")
+    assert "A course as small" in str(after.cells)
+    assert [cell for cell in after.cells if cell.cell_type == "code"] == [
+        cell for cell in before.cells if cell.cell_type == "code"
+    ]
+
+
+def test_an_output_that_a_new_page_expects_otherwise_is_refused(copy, never_executed):
+    change(page(copy), "3.0 True\n", "3.0 False\n")
+    with pytest.raises(CourseError, match="expected `3.0 False`, but the cell above prints `3.0 True`"):
+        build(copy)
 
 
 def test_outputs_tell_nothing_of_the_machine(built):
@@ -689,6 +710,17 @@ def test_the_command_says_what_is_stale(copy, monkeypatch, capsys):
     assert code == 1 and "chapters/chapter9_toy.ipynb is not what its page" in text
     code, text = run_command(monkeypatch, capsys, copy)
     assert code == 0 and text == f"wrote {copy}/chapters/chapter9_toy.ipynb\n"
+
+
+def test_the_command_can_be_stopped(copy, monkeypatch, capsys):
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    change(page(copy), "import math", "import math, json")
+    before = {path: path.read_bytes() for path in copy.glob("*/*.ipynb")}
+    monkeypatch.setattr("utils.notebooks.course.execute", stop)
+    assert run_command(monkeypatch, capsys, copy) == (130, "Stopped; nothing was written.\n")
+    assert {path: path.read_bytes() for path in copy.glob("*/*.ipynb")} == before
 
 
 def test_the_command_refuses_bad_input(copy, monkeypatch, capsys):

@@ -1,6 +1,7 @@
 """Build the notebooks: `python -m utils.notebooks [--check] [--chapter N]`.
 
-Exit code 0: all is built (or nothing is stale), 1: `--check` found something stale, 2: something has to be changed first.
+Exit code 0: all is built (or nothing is stale), 1: `--check` found something stale, 2: something has to be changed first,
+130: stopped by Ctrl-C.
 """
 
 import argparse
@@ -31,6 +32,9 @@ def main() -> int:
     except CourseError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("Stopped; nothing was written.", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

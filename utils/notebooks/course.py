@@ -31,7 +31,7 @@ class Stale:
 
 
 def build(root: Path, number: int | None = None) -> list[Path]:
-    """Build what is stale and return the files written; answer notebooks are executed. Raises CourseError.
+    """Build what is stale and return the files written; answer notebooks are executed where more than text is new. Raises CourseError.
 
     Nothing is written before everything is built, and each file is put in place in one step.
     """
@@ -39,8 +39,9 @@ def build(root: Path, number: int | None = None) -> list[Path]:
     for chapter in chosen_chapters(root, number):
         printed = read_printed(chapter.answers)
         if answers_stale(chapter):
-            answers = build_answers(chapter)
+            answers = keep_outputs(chapter) or build_answers(chapter)
             texts[chapter.answers], printed = as_text(answers), printed_in(answers)
+        check_outputs(chapter, printed)
         texts[chapter.notebook] = as_text(build_notebook(chapter, printed=printed))
     texts |= texts_with_links(root)
     stale = [path for path, text in texts.items() if read(path) != text]
@@ -58,6 +59,8 @@ def find_stale(root: Path, number: int | None = None) -> list[Stale]:
             found.append(Stale(chapter.notebook, "is not what its page and its solutions give now."))
         if reason := answers_stale(chapter):
             found.append(Stale(chapter.answers, reason))
+        else:
+            check_outputs(chapter, read_printed(chapter.answers))
     found += [
         Stale(path, "has links to another address.")
         for path, text in texts_with_links(root).items()
@@ -83,8 +86,28 @@ def build_answers(chapter: Chapter) -> NotebookNode:
     made_from = fingerprints(chapter, notebook)
     execute(notebook, chapter.root, chapter.path, lines_of_cells(chapter))
     check_answers(chapter, notebook)
-    check_outputs(chapter, printed_in(notebook))
     notebook.metadata.course |= {"made_from": made_from, "outputs": hash_of_outputs(notebook)}
+    return notebook
+
+
+def keep_outputs(chapter: Chapter) -> NotebookNode | None:
+    """The answer notebook with the outputs that are there, if only text or the address is new; else nothing."""
+    notebook = build_notebook(chapter, answers=True)
+    try:
+        there = nbformat.reads(read(chapter.answers), as_version=4)
+        notebook.metadata.course |= {key: there.metadata.course[key] for key in ("made_from", "outputs")}
+    except (ValueError, AttributeError, KeyError):
+        return None
+    made = [cell for cell in there.cells if cell.cell_type == "code"]
+    wanted = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    is_same = [(cell.id, cell.id == "setup" or cell.source) for cell in made] == [
+        (cell.id, cell.id == "setup" or cell.source) for cell in wanted
+    ]
+    is_untouched = hash_of_outputs(there) == notebook.metadata.course["outputs"]
+    if not (is_same and is_untouched and fingerprints(chapter, notebook) == notebook.metadata.course["made_from"]):
+        return None
+    for cell, old in zip(wanted, made, strict=True):
+        cell.outputs, cell.execution_count = old.outputs, old.execution_count
     return notebook
 
 
