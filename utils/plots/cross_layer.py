@@ -66,16 +66,19 @@ def plot_jump(threshold: float, bandwidth: float) -> go.Figure:
 
 
 def plot_training(history: Sequence[Mapping[str, float]]) -> go.Figure:
-    """Reconstruction and dead latents at the left, active latents at the right, step by step."""
-    figure = make_subplots(1, 2, subplot_titles=("reconstruction, and share of dead latents", "active latents a token"))
+    """Reconstruction, active latents and dead latents, step by step."""
+    figure = make_subplots(1, 3, subplot_titles=("reconstruction", "active latents a token", "share of dead latents"))
     # a few hundred points are as good as all
     rows = history[:: max(1, len(history) // 400)]
     steps = [row["step"] for row in rows]
-    for key, colour, column in (("reconstruction", LATENT, 1), ("dead", NEUTRAL, 1), ("active", CONTRAST, 2)):
+    for key, colour, column in (("reconstruction", LATENT, 1), ("active", CONTRAST, 2), ("dead", NEUTRAL, 3)):
         values = [float(f"{row[key]:.4g}") for row in rows]
-        figure.add_scatter(x=steps, y=values, name=key, line={"color": colour}, row=1, col=column)
-    figure.update_yaxes(type="log", row=1, col=2)
-    figure.update_yaxes(range=[0, min(3.0, max(row["reconstruction"] for row in rows))], row=1, col=1)
+        figure.add_scatter(x=steps, y=values, name=key, line={"color": colour}, showlegend=False, row=1, col=column)
+    figure.update_yaxes(type="log", col=1)
+    figure.update_yaxes(type="log", col=2)
+    # a line at 0 stays visible, and a few dead latents look few
+    most = max(0.1, 1.1 * max(row["dead"] for row in rows))
+    figure.update_yaxes(range=[-0.05 * most, most], tickformat=".0%", zeroline=False, col=3)
     figure.update_xaxes(title="step")
     return style(figure, f"After {len(history)} steps", 320)
 
@@ -100,16 +103,17 @@ class LivePlot:
 
 
 def plot_decoder_use(weights: CrossLayerWeights) -> go.Figure:
-    """The mean length of the decoders from each layer into each layer, for the latents of a cross-layer transcoder."""
+    """Of what a latent writes (squares of its decoders' lengths) the share that goes into each layer, on average over a layer's latents."""
     n_layers = weights.n_layers
-    lengths = torch.full((n_layers, n_layers), float("nan"))
+    shares = torch.full((n_layers, n_layers), float("nan"))
     for source, decoders in enumerate(weights.W_dec):
-        lengths[source, source:] = decoders.norm(dim=-1).mean(1).cpu()
-    shown = [[None if value != value else round(value, 3) for value in row] for row in lengths.tolist()]
-    figure = empty("How long are the decoders? (mean over latents)", 380)
-    figure.add_heatmap(z=shown, colorscale="Blues", texttemplate="%{z:.2f}", hoverongaps=False, zmin=0)
-    figure.update_xaxes(title="writes into layer", dtick=1, showgrid=False)
-    return figure.update_yaxes(title="reads at layer", dtick=1, autorange="reversed", showgrid=False)
+        squares = decoders.double().pow(2).sum(-1).cpu()
+        shares[source, source:] = (squares / squares.sum(0).clamp_min(1e-30)).mean(1)
+    shown = [[None if value != value else round(value, 3) for value in row] for row in shares.tolist()]
+    figure = empty("Into which layers do latents write? (mean share)", 380)
+    figure.add_heatmap(z=shown, colorscale="Blues", texttemplate="%{z:.0%}", hoverongaps=False, zmin=0, zmax=1)
+    figure.update_xaxes(title="writes into layer", dtick=1, showgrid=False, zeroline=False)
+    return figure.update_yaxes(title="reads at layer", dtick=1, autorange="reversed", showgrid=False, zeroline=False)
 
 
 def plot_tradeoff(rows: Mapping[str, Sequence[tuple[float, float, float]]]) -> go.Figure:
