@@ -523,18 +523,13 @@ MISTAKES = {
         ),
         Mistake(
             "acts_detached",
-            "You detach the activations: the penalty is there to make them smaller.",
+            "No gradient reaches the activations from your loss: the penalty is there to make them smaller. Detach nothing.",
             [("decoder_norms[:, None] * acts)", "decoder_norms[:, None] * acts.detach())")],
         ),
         Mistake(
             "norms_detached",
             "You detach the decoder norms: the penalty pulls at the decoders, too.",
             [("scale * decoder_norms[:, None] * acts", "scale * decoder_norms[:, None].detach() * acts")],
-        ),
-        Mistake(
-            "detached",
-            "No gradient passes your loss: nothing would be learnt from it. Detach nothing.",
-            [(".sum((0, 2)).mean()", ".sum((0, 2)).mean().detach()")],
         ),
     ],
     "dead_latent_loss": [

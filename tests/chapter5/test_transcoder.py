@@ -94,7 +94,7 @@ def test_every_weight_learns(CrossLayerTranscoder, cross_layer):
 def gradients(clt):
     """What each weight gets from the reconstructions' squares, and from the decoder norms."""
     x = torch.randn(N_LAYERS, 9, D_MODEL, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-    weights = dict(sorted(clt.named_parameters()))
+    weights = dict(sorted(clt.named_parameters(), reverse=True))
     losses = {"the reconstruction": clt(x)[0].pow(2).sum(), "the decoder norms": clt.decoder_norms().pow(2).sum()}
     return {
         f"{name} from {kind}": gradient
