@@ -21,8 +21,10 @@ from utils.atlas.dictionaries import (
     SkipTranscoder,
     TrainingSet,
     least_squares,
+    refit_writes,
     sharpen,
     train_transcoder,
+    what_is_left,
 )
 from utils.atlas.language_model import MIXTURE, build_model, encode_rows
 from utils.atlas.naming import names_for
@@ -178,6 +180,28 @@ def test_thresholds_are_raised_without_room_only_while_too_many_latents_fire(act
     transcoder = SkipTranscoder(data.x, data.y, replace(TOY, active=active, unexplained=0.0))
     sharpen(transcoder, data, "")
     assert (transcoder.raised > 0).any() == raised
+
+
+def test_a_refit_explains_more_and_leaves_alone_which_latents_fire():
+    data = toy_set(2)
+    torch.manual_seed(1)
+    transcoder = SkipTranscoder(data.x, data.y, replace(TOY, steps=20), named=2)
+    transcoder.raise_thresholds(data.x / transcoder.x_scale, 0.4)
+    scaled = data.x / transcoder.x_scale
+    before, fired = transcoder.unexplained(data.x, data.y), transcoder.select(transcoder.pre_activations(scaled), True)
+    refit_writes(transcoder, data)
+    after = transcoder.select(transcoder.pre_activations(scaled), True)
+    assert torch.equal(after > 0, fired > 0) and transcoder.unexplained(data.x, data.y) < 0.8 * before
+    torch.testing.assert_close(transcoder.W_dec.norm(dim=1), torch.ones(25), atol=1e-4, rtol=1e-4)
+
+
+def test_what_is_left_is_found_and_a_ridge_holds_it_small():
+    acts, writes = torch.relu(torch.randn(400, 5)), torch.randn(5, 3)
+    left = acts @ writes + torch.tensor([1.0, -2.0, 0.5])
+    found, bias = what_is_left([(acts[:150], left[:150]), (acts[150:], left[150:])], 1e-9)
+    torch.testing.assert_close(found, writes, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(bias, torch.tensor([1.0, -2.0, 0.5]), atol=1e-3, rtol=1e-3)
+    assert what_is_left([(acts, left)], 1e6)[0].abs().max() < 1e-3
 
 
 def test_a_named_latent_fires_where_it_is_told_to_and_nowhere_else():

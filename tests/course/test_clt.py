@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from solutions.chapter5_cross_layer_transcoders import CrossLayerTranscoder, run_with_dictionary
 from utils.atlas.card import clt_lines
-from utils.atlas.clt import CltConfig, clt_hooks, clt_quality, fit, train_clt
+from utils.atlas.clt import CltConfig, clt_hooks, clt_quality, fit, refit_writes, train_clt
 from utils.atlas.dictionaries import Activations
 from utils.atlas.tokenizer import BOS_ID
 from utils.cross_layer import CrossLayerWeights
@@ -63,6 +63,16 @@ def test_quality_is_counted_right(weights, activations):
         assert row["unexplained"] == pytest.approx(left.item(), rel=1e-3)
         assert row["active"] == pytest.approx((acts[layer] > 0).sum().item() / int(used.sum()))
         assert row["dead"] == pytest.approx((acts[layer] == 0).all(0).float().mean().item())
+
+
+def test_a_refit_explains_more_in_every_layer_and_leaves_alone_which_latents_fire(activations, tmp_path):
+    weights = fit(activations, CltConfig(width=16, steps=60, batch_size=128), tmp_path / "a.pt", seed=0).export()
+    before = clt_quality(weights, activations)
+    refit_writes(weights, activations, 1e-3)
+    for old, new in zip(before, clt_quality(weights, activations), strict=True):
+        assert new["active"] == pytest.approx(old["active"], rel=1e-3) and new["unexplained"] < old["unexplained"]
+    for rows in weights.W_dec:
+        torch.testing.assert_close(rows.pow(2).sum((0, 2)), torch.ones(16), atol=1e-4, rtol=1e-4)
 
 
 def test_a_stopped_training_goes_on_where_it_stopped(activations, tmp_path):

@@ -7,6 +7,7 @@ it. The weights are stored in float16.
 
 import os
 import random
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from utils.atlas.card import label_latents, name_all, probe_sentences
 from utils.atlas.corpus import Sentence
-from utils.atlas.dictionaries import Activations
+from utils.atlas.dictionaries import Activations, what_is_left
 from utils.atlas.evaluate import answers_kept, answers_kept_under, encode_prompts, latents_of, replacement_hooks
 from utils.atlas.tokenizer import BOS_ID, EOS_ID, PAD_ID
 from utils.cross_layer import CrossLayerWeights
@@ -39,6 +40,7 @@ class CltConfig:
     bandwidth: float = 1.0  # of the straight-through gradient
     dead_weight: float = 3e-4
     dead_after: int = 20  # a latent is dead when it has been silent for more steps than this
+    refit_shrinkage: float = 1e-3  # keeps what latents write near what they wrote, see `dictionaries.what_is_left`
     save_every: int = 150  # steps from one checkpoint to the next
 
 
@@ -119,9 +121,38 @@ def train_clt(activations: Activations, config: CltConfig, folder: Path, seed: i
     """Train or, where `folder` holds it already, read the cross-layer transcoder. A training that was stopped goes on."""
     if not (folder / "cfg.json").exists():
         checkpoint = folder.with_name(folder.name + "_checkpoint.pt")
-        fit(activations, config, checkpoint, seed).export().save(folder)
+        weights = fit(activations, config, checkpoint, seed).export()
+        refit_writes(weights, activations, config.refit_shrinkage)
+        weights.save(folder)
         checkpoint.unlink(missing_ok=True)
     return CrossLayerWeights.read(folder)
+
+
+@torch.no_grad()
+def refit_writes(weights: CrossLayerWeights, activations: Activations, shrinkage: float) -> None:
+    """Let latents write into each layer what then explains most; what they read stays. In place; `<bos>` is left out.
+
+    In the end the decoders of a latent, all taken together, have length 1 again.
+    """
+    used, width = activations.tokens != BOS_ID, weights.W_enc.shape[2]
+    for target in range(weights.n_layers):
+
+        def pairs(target: int = target) -> Iterator[tuple[Tensor, Tensor]]:
+            columns = [x[used].split(8192) for x in (*activations.x[: target + 1], activations.y[target])]
+            for *xs, y in zip(*columns, strict=True):
+                acts = [weights.encode(layer, x) for layer, x in enumerate(xs)]
+                yield torch.cat(acts, dim=1), y - weights.decode(target, acts)
+
+        change, bias = what_is_left(pairs(), shrinkage)
+        for source, rows in enumerate(change.split(width)):
+            weights.W_dec[source][target - source] += rows
+        weights.b_dec[target] += bias
+    norms = torch.stack([rows.pow(2).sum((0, 2)).sqrt() for rows in weights.W_dec]).clamp_min(1e-6)
+    for rows, norm in zip(weights.W_dec, norms, strict=True):
+        rows /= norm[:, None]
+    weights.W_enc *= norms[:, None]
+    weights.b_enc *= norms
+    weights.threshold *= norms
 
 
 def fit(activations: Activations, config: CltConfig, checkpoint: Path, seed: int) -> CrossLayerTraining:

