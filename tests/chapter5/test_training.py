@@ -14,7 +14,7 @@ CONFIG = chapter5.TrainingConfig(
     sparsity=0.5,
     sparsity_scale=2.5,
     dead_weight=0.5,
-    dead_after=1,
+    dead_after=0,
     save_every=5,
 )
 
