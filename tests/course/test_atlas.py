@@ -174,10 +174,10 @@ def test_an_exported_transcoder_is_the_trained_one():
     assert torch.equal(kept, (exported.encode(x) > 0).sum(0) >= trained.config.rare)
 
 
-@pytest.mark.parametrize(("active", "raised"), [(0, True), (100, False)])
-def test_thresholds_are_raised_without_room_only_while_too_many_latents_fire(active, raised):
+@pytest.mark.parametrize(("crowded", "raised"), [(0, True), (100, False)])
+def test_thresholds_are_raised_without_room_only_while_too_many_latents_fire(crowded, raised):
     data = toy_set(0)
-    transcoder = SkipTranscoder(data.x, data.y, replace(TOY, active=active, unexplained=0.0))
+    transcoder = SkipTranscoder(data.x, data.y, replace(TOY, crowded=crowded, unexplained=0.0))
     sharpen(transcoder, data, "")
     assert (transcoder.raised > 0).any() == raised
 

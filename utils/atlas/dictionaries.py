@@ -37,10 +37,11 @@ class DictionaryConfig:
     threshold_share: float = 0.35  # share of the steps, at the end, with fixed thresholds in place of BatchTopK
     threshold_height: float = 0.3  # threshold of one of the first latents, as a share of its highest activation
     # In the end every latent's threshold is raised to a share of its highest activation, round by round, with further steps
-    # in each round, for as long as no more than `unexplained` of the variance is left or more than `active` latents a token fire.
+    # in each round, for as long as no more than `unexplained` of the variance is left or more than `crowded` latents a token fire.
     sharpen_heights: tuple[float, ...] = (0.06, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6)
     sharpen_steps: int = 200
     unexplained: float = 0.035
+    crowded: float = 8.5
     refit_shrinkage: float = 1e-3  # keeps what latents write near what they wrote, see `what_is_left`
     skip_shrinkage: float = 3.0  # keeps the skip small, so that what an MLP says is said by latents
     rare: int = 5  # latents that fire on fewer of the training tokens are left out in the end
@@ -375,7 +376,7 @@ def sharpen(transcoder: SkipTranscoder, data: TrainingSet, title: str) -> None:
     config = transcoder.config
     for height in config.sharpen_heights:
         before = copy.deepcopy(transcoder.state_dict())
-        few = transcoder.active(data.x[:50_000]) <= config.active
+        few = transcoder.active(data.x[:50_000]) <= config.crowded
         transcoder.raise_thresholds(data.x / transcoder.x_scale, height)
         fit(transcoder, data, range(config.sharpen_steps), 0, f"{title}, thresholds at {height}")
         if few and transcoder.unexplained(data.x[:50_000], data.y[:50_000]) > config.unexplained:
