@@ -135,13 +135,13 @@ def refit_writes(weights: CrossLayerWeights, activations: Activations, shrinkage
     In the end the decoders of a latent, all taken together, have length 1 again.
     """
     used, width = activations.tokens != BOS_ID, weights.W_enc.shape[2]
+    xs, ys = ([kept[used].split(8192) for kept in kind] for kind in (activations.x, activations.y))
     for target in range(weights.n_layers):
 
         def pairs(target: int = target) -> Iterator[tuple[Tensor, Tensor]]:
-            columns = [x[used].split(8192) for x in (*activations.x[: target + 1], activations.y[target])]
-            for *xs, y in zip(*columns, strict=True):
-                acts = [weights.encode(layer, x) for layer, x in enumerate(xs)]
-                yield torch.cat(acts, dim=1), y - weights.decode(target, acts)
+            for *read, written in zip(*xs[: target + 1], ys[target], strict=True):
+                acts = [weights.encode(layer, x) for layer, x in enumerate(read)]
+                yield torch.cat(acts, dim=1), written - weights.decode(target, acts)
 
         change, bias = what_is_left(pairs(), shrinkage)
         for source, rows in enumerate(change.split(width)):

@@ -138,12 +138,12 @@ def run_grade(options: argparse.Namespace, course: list[Outline]) -> None:
     if not options.chapters:
         course = [chapter for chapter in course if any(chapter.number in row.counted for row in rows)] or course
     write(options.out / "grades.csv", as_csv(rows, course))
-    notes = sandbox.missing() + left_out(options.submissions)
-    write(options.out / "cohort.html", as_page(rows, course, notes))
+    nobodys = left_out(options.submissions)
+    write(options.out / "cohort.html", as_page(rows, course, sandbox.missing() + nobodys))
     for row, name in zip(rows, file_names(rows)):
         write(options.out / "report" / f"{name}.md", as_markdown(row, course))
         write(options.out / "results" / f"{name}.json", json.dumps(as_gradescope(row, course), indent=1))
-    for sentence in left_out(options.submissions):
+    for sentence in nobodys:
         print(sentence)
     print(f"{len(rows)} students: {', '.join(f'{count} {status}' for status, count in statuses(rows))}.")
     print(f"Look at {options.out / 'cohort.html'} first.")
