@@ -4,7 +4,6 @@ import torch
 from jaxtyping import Float, Int
 from sae_lens import SAE
 from torch import Tensor
-from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 
 from solutions.chapter1_latent_gradients.latents import to_sparse
@@ -113,7 +112,7 @@ def ablate_head(
     """
 
     ### BEGIN SOLUTION
-    def silence(z: Tensor, hook: HookPoint) -> Tensor:
+    def silence(z, hook):
         z = z.clone()
         z[:, :, head] = 0.0
         return z

@@ -105,7 +105,8 @@ def latent_to_latent_gradients(
         The Jacobian (n_to, n_from), and the active latents that its columns and rows stand for.
     """
     ### BEGIN SOLUTION
-    residual = activations_at(model, tokens, place_of(sae_from))
+    place = place_of(sae_from)
+    residual = activations_at(model, tokens, place)
     acts = sae_from.encode(residual)
     error = residual - sae_from.decode(acts) if with_error else None
     acts_from = to_sparse(acts)

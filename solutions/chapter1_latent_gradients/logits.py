@@ -55,14 +55,15 @@ def latent_to_logit_gradients(
         The Jacobian (k, n_from), the tokens, their demeaned logits, and the active latents.
     """
     ### BEGIN SOLUTION
-    residual = activations_at(model, tokens, place_of(sae))
+    place = place_of(sae)
+    residual = activations_at(model, tokens, place)
     acts = sae.encode(residual)
     error = residual - sae.decode(acts) if with_error else 0.0
     acts_from = to_sparse(acts)
 
     def top_logits(values: Float[Tensor, " n_from"]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         decoded = sae.decode(to_dense(values, acts_from.indices, acts_from.shape)) + error
-        logits = resume(model, tokens, place_of(sae), decoded, LOGITS_HOOK, fwd_hooks)[-1]
+        logits = resume(model, tokens, place, decoded, LOGITS_HOOK, fwd_hooks)[-1]
         logits = logits - logits.mean()
         token_ids = logits.topk(k).indices
         return logits[token_ids], (token_ids, logits[token_ids])
@@ -99,12 +100,13 @@ def ablation_effects(
         active latents in the order of `to_sparse`.
     """
     ### BEGIN SOLUTION
-    residual = activations_at(model, tokens, place_of(sae))
+    place = place_of(sae)
+    residual = activations_at(model, tokens, place)
     values, indices, _ = to_sparse(sae.encode(residual))
     positions, latents = indices.unbind(-1)
     changed = residual.repeat(len(values) + 1, 1, 1)  # the last one stays as it is
     changed[torch.arange(len(values)), positions] -= step * values[:, None] * sae.W_dec[latents]
-    logits = resume(model, tokens, place_of(sae), changed, LOGITS_HOOK, fwd_hooks)[:, -1]
+    logits = resume(model, tokens, place, changed, LOGITS_HOOK, fwd_hooks)[:, -1]
     demeaned = (logits - logits.mean(-1, keepdim=True))[:, token_ids]
     return (demeaned[:-1] - demeaned[-1]).T
     ### END SOLUTION

@@ -95,9 +95,11 @@ def resume(
 def frozen_hooks(model: TransformerBridge, tokens: Int[Tensor, "1 seq"], mlps: bool = False) -> list[Hook]:
     """Hooks that hold the model at its values on `tokens`: attention patterns and norm scales, and with `mlps` what every MLP writes."""
     mlp_outputs = {mlp_out_hook(layer) for layer in range(model.cfg.n_layers)} if mlps else set()
-    _, cache = model.run_with_cache(
-        tokens, names_filter=lambda name: name.endswith(("hook_pattern", "hook_scale")) or name in mlp_outputs
-    )
+
+    def is_held(name: str) -> bool:
+        return name in mlp_outputs or name.endswith(("hook_scale", "hook_pattern"))
+
+    _, cache = model.run_with_cache(tokens, names_filter=is_held)
 
     def hold(frozen: Tensor) -> Callable[..., Tensor]:
         def put(value: Tensor, hook: HookPoint) -> Tensor:

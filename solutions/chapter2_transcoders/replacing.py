@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 
 from solutions.chapter2_transcoders.comparing import split_mlp_output
@@ -45,17 +44,18 @@ def transcoder_hooks(
     inputs: dict[int, Tensor] = {}
 
     def hooks_of(layer: int, transcoder: Transcoder) -> list[Hook]:
-        def read(x: Tensor, hook: HookPoint) -> None:
+        def read(x, hook):
             inputs[layer] = x
 
-        def write(y: Tensor, hook: HookPoint) -> Tensor:
+        def write(y, hook):
             x = inputs[layer]
             output = transcoder(x) if with_skip else transcoder.decode(transcoder.encode(x))
             return output if errors is None else output + errors[layer]
 
         return [(reading_hook(layer), read), (mlp_out_hook(layer), write)]
 
-    return [hook for layer, transcoder in transcoders.items() for hook in hooks_of(layer, transcoder)]
+    pairs = (hooks_of(*item) for item in transcoders.items())
+    return [hook for pair in pairs for hook in pair]
     ### END SOLUTION
 
 

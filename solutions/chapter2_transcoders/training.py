@@ -70,9 +70,10 @@ class SkipTranscoder(torch.nn.Module):
         # random directions of length 1; an encoder starts as the transpose of what works for y, so here at random too
         W_dec = torch.nn.functional.normalize(torch.randn(config.width, y.shape[1]), dim=1).to(y)
         W_enc = (torch.randn(x.shape[1], config.width) / x.shape[1] ** 0.5).to(y)
-        self.W_enc, self.W_dec = torch.nn.Parameter(W_enc), torch.nn.Parameter(W_dec)
-        self.W_skip, self.b_dec = torch.nn.Parameter(W_skip), torch.nn.Parameter(b_dec)
-        self.b_enc = torch.nn.Parameter(torch.zeros(config.width).to(y))
+        b_enc = torch.zeros(config.width).to(y)
+        self.W_enc, self.b_enc = torch.nn.Parameter(W_enc), torch.nn.Parameter(b_enc)
+        self.W_dec, self.b_dec = torch.nn.Parameter(W_dec), torch.nn.Parameter(b_dec)
+        self.W_skip = torch.nn.Parameter(W_skip)
         self.silent, self.threshold = torch.zeros(config.width).to(y), torch.zeros(()).to(y)
 
     def forward(

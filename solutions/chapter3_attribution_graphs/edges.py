@@ -75,16 +75,21 @@ def setup_attribution(
     places |= {writing_hook(layer): (writes, layer) for layer in range(n_layers)}
     places |= {reading_hook(layer): (reads, layer) for layer in range(n_layers)}
 
-    def start_here(embedding: Tensor, hook: HookPoint) -> Tensor:
+    def start_here(embedding, hook):
         writes["E"] = embedding.detach().requires_grad_()
         return writes["E"]
 
-    def capture(value: Tensor, hook: HookPoint) -> None:
+    def capture(value, hook):
         kept, key = places[hook.name]
         kept[key] = value
 
-    hooks = [(EMBEDDING_HOOK, start_here), *((name, capture) for name in places)]
-    with torch.enable_grad(), hooked(model, freeze.fwd_hooks + tc_hooks.fwd_hooks + hooks):
+    hooks = [
+        *freeze.fwd_hooks,
+        *tc_hooks.fwd_hooks,
+        (EMBEDDING_HOOK, start_here),
+        *((name, capture) for name in places),
+    ]
+    with torch.enable_grad(), hooked(model, hooks):
         model(tokens)
     ### END SOLUTION
     return FrozenRun(writes, reads)
@@ -102,14 +107,15 @@ def prepare_backward_batches(graph: GraphNodes, batch_size: int = 128) -> list[B
         `ctx_idx` (on the device of the reading vectors), and `layers` the nodes' `layer`.
     """
     ### BEGIN SOLUTION
-    batches = []
-    for layer, (start, end) in graph.node_range_dict.items():
-        n_targets = sum(node.node_type in (NodeType.LATENT, NodeType.LOGIT) for node in graph.nodes[start:end])
+    batches, ranges = [], graph.node_range_dict
+    for layer, (start, stop) in ranges.items():
+        n_targets = sum(node.node_type in (NodeType.LATENT, NodeType.LOGIT) for node in graph.nodes[start:stop])
         for first in range(start, start + n_targets, batch_size):
             last = min(first + batch_size, start + n_targets)
-            nodes = graph.nodes[first:last]
-            positions = torch.tensor([node.ctx_idx for node in nodes], device=graph.reading_vecs.device)
-            batches.append(BackwardBatch(first, nodes, graph.reading_vecs[first:last], positions, [layer] * len(nodes)))
+            targets = graph.nodes[first:last]
+            where = torch.tensor([target.ctx_idx for target in targets], device=graph.reading_vecs.device)
+            vectors = graph.reading_vecs[first:last]
+            batches.append(BackwardBatch(first, targets, vectors, where, [layer] * len(targets)))
     return batches
     ### END SOLUTION
 

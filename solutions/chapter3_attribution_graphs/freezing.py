@@ -189,10 +189,10 @@ class TranscoderReplacementHooks:
         ### BEGIN SOLUTION
         live = {}
 
-        def remember(x: Tensor, hook: HookPoint) -> None:
+        def remember(x, hook):
             live["x"] = x
 
-        def substitute(mlp_out: Tensor, hook: HookPoint) -> Tensor:
+        def substitute(mlp_out, hook):
             return replace(layer, live.pop("x"), mlp_out)
 
         return [(reading_hook(layer), remember), (mlp_out_hook(layer), substitute)]

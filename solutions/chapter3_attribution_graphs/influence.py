@@ -110,7 +110,7 @@ def prune_nodes(
     """Keep the smallest set of nodes, largest influence first, whose influence adds up to at least `threshold` of the total.
 
     Args:
-        adjacency_matrix, logit_weights, n_layers: see `compute_influence`.
+        adjacency_matrix, n_layers, logit_weights: see `compute_influence`.
         threshold: share of influence to keep, in [0, 1]; a higher one keeps more nodes. Nodes without influence are not kept
             even at 1.
         keep: nodes that are kept whatever their influence. Logits always are. They do not change what else is kept.
@@ -193,7 +193,7 @@ def prune_graph(
     never dead ends. With the embeddings in `keep` this gives the masks of circuit-tracer's `prune_graph` on the same matrix.
 
     Args:
-        adjacency_matrix, logit_weights, n_layers: see `compute_influence`.
+        adjacency_matrix, n_layers, logit_weights: see `compute_influence`.
         node_threshold, edge_threshold: shares to keep, in [0, 1]; higher ones keep more.
         keep, hidden: see `prune_nodes`.
 
@@ -233,11 +233,11 @@ def compute_graph_scores(
         "replacement": of the influence that starts at embeddings and errors, the share that starts at embeddings (paths that
         avoid errors). "completeness": the share of all nodes' inputs, weighted by their influence, that is not from errors.
     """
-    influence = compute_influence(adjacency_matrix, logit_weights, graph.n_layers)
-    embeddings, errors = graph.indices(NodeType.EMBEDDING), graph.indices(NodeType.MLP_ERROR)
-    from_embeddings, from_errors = float(influence[embeddings].sum()), float(influence[errors].sum())
-    through = influence + weights_of_all_nodes(adjacency_matrix, logit_weights)
-    not_from_errors = 1 - normalize_matrix(adjacency_matrix)[:, errors].sum(dim=1)
+    flow = compute_influence(adjacency_matrix, n_layers=graph.n_layers, logit_weights=logit_weights)
+    normalized, errors = normalize_matrix(adjacency_matrix), graph.indices(NodeType.MLP_ERROR)
+    from_embeddings, from_errors = float(flow[graph.indices(NodeType.EMBEDDING)].sum()), float(flow[errors].sum())
+    through = flow + weights_of_all_nodes(normalized, logit_weights)
+    not_from_errors = 1 - normalized[:, errors].sum(dim=1)
     total = float(through.sum())
     return {
         "replacement": from_embeddings / (from_embeddings + from_errors) if from_embeddings + from_errors else 0.0,

@@ -83,31 +83,42 @@ def attribute(
         # Set `graph`, `adjacency`, `bias`, `values`, `logit_weights` (a tensor like `adjacency`), `kept_indices` and
         # `pruned_matrix`. Hidden nodes (`graph.hidden`) are pruned; `graph.mask(NodeType.EMBEDDING)` finds the embeddings.
         ### BEGIN SOLUTION
-        freeze = FreezeHooks(model)
-        cache = freeze.cache_frozen_values(tokens)
-        tc_hooks = TranscoderReplacementHooks(model, transcoders, cache)
-        reading_vecs, output_tokens = compute_salient_logits(
+        frozen = FreezeHooks(model)
+        acts = frozen.cache_frozen_values(tokens)
+        replaced = TranscoderReplacementHooks(model, cache=acts, transcoders=transcoders)
+        logit_vecs, outputs = compute_salient_logits(
             model,
-            freeze.logits,
+            frozen.logits,
             n_output_nodes,
             probability_mass=probability_mass,
             max_output_nodes=max_output_nodes,
             token_ids=token_ids,
         )
         graph = build_graph_nodes(
-            model, transcoders, cache, tc_hooks, reading_vecs, output_tokens, tokens, start_posn, top_k
+            model=model,
+            transcoders=transcoders,
+            cache=acts,
+            tc_hooks=replaced,
+            reading_vecs_logit=logit_vecs,
+            top_token_info=outputs,
+            tokens=tokens,
+            start_posn=start_posn,
+            top_k=top_k,
         )
 
-        run = setup_attribution(model, tokens, freeze, tc_hooks)
-        batches = prepare_backward_batches(graph, batch_size)
-        adjacency = compute_adjacency_matrix(model, tokens, graph, freeze, tc_hooks, batches, run, progress)
-        bias = compute_bias(model, tokens, graph, freeze, tc_hooks)
-        values = compute_values(graph, run)
+        linear_model = {"model": model, "tokens": tokens, "freeze": frozen, "tc_hooks": replaced}
+        recorded = setup_attribution(**linear_model)
+        targets = prepare_backward_batches(graph=graph, batch_size=batch_size)
+        adjacency = compute_adjacency_matrix(
+            **linear_model, graph=graph, batches=targets, run=recorded, progress=progress
+        )
+        bias = compute_bias(**linear_model, graph=graph)
+        values = compute_values(graph, recorded)
 
-        logit_weights = torch.tensor([token.prob for token in output_tokens]).to(adjacency)
+        logit_weights = torch.tensor([output.prob for output in outputs]).to(adjacency)
         keep = graph.mask(NodeType.EMBEDDING) if keep_embeddings else None
         kept_indices, pruned_matrix = prune_graph(
-            adjacency, logit_weights, graph.n_layers, node_threshold, edge_threshold, keep, graph.hidden
+            adjacency, logit_weights, len(transcoders), node_threshold, edge_threshold, keep, graph.hidden
         )
         ### END SOLUTION
         if not bool(values.isfinite().all()):

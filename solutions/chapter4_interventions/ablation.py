@@ -90,14 +90,15 @@ def dose_response(
         (n_doses,) the answer's score at the last position less that on the unchanged prompt.
     """
     ### BEGIN SOLUTION
-    base = run_base(model, transcoders, tokens.repeat(len(doses), 1))
-    edits = [
+    copies = tokens.repeat(len(doses), 1)
+    base = run_base(model, transcoders, copies)
+    dosed = [
         Edit(node.layer, node.ctx_idx, node.feature, dose, "scale", row)
         for row, dose in enumerate(doses)
         for node in nodes
     ]
-    outcome = intervene(model, transcoders, base, edits, **frozen)
-    return answer_score(outcome.logits, answer) - answer_score(base.logits, answer)
+    edited = intervene(model, transcoders, base, dosed, **frozen)
+    return answer_score(edited.logits, answer) - answer_score(base.logits, answer)
     ### END SOLUTION
 
 
@@ -124,10 +125,11 @@ def ablate_each(
     effects = []
     for first in range(0, len(nodes), batch_size):
         part = nodes[first : first + batch_size]
-        base = run_base(model, transcoders, tokens.repeat(len(part), 1))
-        edits = [Edit(node.layer, node.ctx_idx, node.feature, 0.0, row=row) for row, node in enumerate(part)]
-        outcome = intervene(model, transcoders, base, edits, **frozen)
-        effects.append(answer_score(outcome.logits, answer) - answer_score(base.logits, answer))
+        copies = tokens.repeat(len(part), 1)
+        base = run_base(model, transcoders, copies)
+        silenced = [Edit(node.layer, node.ctx_idx, node.feature, 0.0, row=row) for row, node in enumerate(part)]
+        edited = intervene(model, transcoders, base, silenced, **frozen)
+        effects.append(answer_score(edited.logits, answer) - answer_score(base.logits, answer))
     return torch.cat(effects)
     ### END SOLUTION
 

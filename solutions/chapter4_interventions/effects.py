@@ -64,7 +64,7 @@ def total_effects(result: AttributionResult, source: int, factor: float) -> Floa
     ### BEGIN SOLUTION
     matrix = result.adjacency_matrix
     # 0 for all but latents
-    acts = torch.tensor([node.activation for node in result.graph.nodes], dtype=matrix.dtype, device=matrix.device)
+    acts = matrix.new_tensor([node.activation for node in result.graph.nodes])
     share = torch.zeros_like(acts)
     share[source] = factor - 1
     total = torch.zeros_like(acts)
@@ -100,6 +100,6 @@ def measured_effects(
     ### BEGIN SOLUTION
     node = result.graph.nodes[source]
     edit = Edit(node.layer, node.ctx_idx, node.feature, factor, "scale")
-    outcome = intervene(model, transcoders, base, [edit], **frozen)
-    return read_targets(result.graph, outcome.reads) - result.values
+    reads = intervene(model, transcoders, base, (edit,), **frozen).reads
+    return read_targets(result.graph, reads) - result.values
     ### END SOLUTION

@@ -64,17 +64,17 @@ def generate(
         The prompts, each followed by its new tokens.
     """
     ### BEGIN SOLUTION
-    prompt_len = tokens.shape[1]
+    text, prompt_len = tokens, tokens.shape[1]
     fixed = as_edits(resolve_edits(edits, run_base(model, transcoders, tokens).acts))
     generator = torch.Generator(tokens.device).manual_seed(seed)
     for _ in range(n_new):
-        base = run_base(model, transcoders, tokens)
-        here = extend_edits(fixed, prompt_len, tokens.shape[1])
+        base = run_base(model, transcoders, text)
+        here = extend_edits(fixed, prompt_len, text.shape[1])
         logits = intervene(model, transcoders, base, here, freeze_attention=False).logits[:, -1]
         if temperature == 0:
             new = logits.argmax(dim=-1, keepdim=True)
         else:
             new = torch.multinomial((logits / temperature).softmax(dim=-1), 1, generator=generator)
-        tokens = torch.cat([tokens, new], dim=1)
-    return tokens
+        text = torch.cat([text, new], dim=1)
+    return text
     ### END SOLUTION

@@ -103,9 +103,8 @@ class Outcome:
 
 def linear_part(transcoder: Transcoder, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
     """What a transcoder writes besides its latents: `b_dec`, and its skip where it has one."""
-    W_skip = getattr(transcoder, "W_skip", None)
-    b_dec = transcoder.b_dec.detach().to(x)
-    return b_dec.expand_as(x) if W_skip is None else b_dec + x @ W_skip.detach().to(x).T
+    skip, b_dec = getattr(transcoder, "W_skip", None), transcoder.b_dec.detach().to(x)
+    return b_dec.expand_as(x) if skip is None else b_dec + x @ skip.detach().to(x).T
 
 
 @torch.no_grad()
@@ -227,8 +226,7 @@ def intervene(
     """
     ### BEGIN SOLUTION
     resolved = resolve_edits(edits, base.acts)
-    acts: dict[int, Tensor] = {}
-    reads: dict[int | str, Tensor] = {}
+    acts, reads = {}, {}
 
     def read(x: Tensor, hook: HookPoint, place: int | str) -> None:
         reads[place] = x

@@ -21,6 +21,7 @@ from solutions.chapter5_cross_layer_transcoders.replacing import (
     per_layer_hooks,
     run_with_dictionary,
     strengths_of,
+    without_weak,
 )
 from solutions.chapter5_cross_layer_transcoders.small_mlp import (
     MlpGraph,
@@ -73,4 +74,5 @@ __all__ = [
     "sparsity_loss",
     "strengths_of",
     "train_cross_layer_transcoder",
+    "without_weak",
 ]

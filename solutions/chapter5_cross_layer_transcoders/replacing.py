@@ -1,11 +1,13 @@
 """The model with a cross-layer transcoder in the place of all its MLPs, and two dictionaries at the same sparsity."""
 
+from functools import partial
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 
+from solutions.chapter2_transcoders import transcoder_hooks
 from solutions.chapter5_cross_layer_transcoders.transcoder import CrossLayerTranscoder
 from utils.hooks import Hook, Transcoder, hooked, mlp_out_hook, reading_hook
 
@@ -32,18 +34,18 @@ def cross_layer_hooks(
     ### BEGIN SOLUTION
     acts: dict[int, Tensor] = {}
 
-    def hooks_of(layer: int) -> list[Hook]:
-        def read(x: Tensor, hook: HookPoint) -> None:
+    def hooks_at(layer: int) -> list[Hook]:
+        def read(x, hook):
             active = clt.encode(layer, x)
             acts[layer] = active * (active * norms[layer] > cutoff)
 
-        def write(y: Tensor, hook: HookPoint) -> Tensor:
+        def write(y, hook):
             output = clt.decode(layer, acts)
             return output if errors is None else output + errors[layer]
 
         return [(reading_hook(layer), read), (mlp_out_hook(layer), write)]
 
-    return [hook for layer in range(clt.n_layers) for hook in hooks_of(layer)]
+    return [hook for layer in range(clt.n_layers) for hook in hooks_at(layer)]
     ### END SOLUTION
 
 
@@ -66,24 +68,16 @@ def choose_cutoff(strengths: Float[Tensor, "token latent"], active: float) -> fl
     ### END SOLUTION
 
 
+def without_weak(transcoder: Transcoder, cutoff: float, x: Float[Tensor, "*batch d_model"]) -> Tensor:
+    """What one of SAELens' transcoders writes when its weak latents are silenced, with its skip where it has one."""
+    acts = transcoder.encode(x)
+    weak = acts * (acts * transcoder.W_dec.norm(dim=1) <= cutoff)
+    return transcoder(x) - weak @ transcoder.W_dec
+
+
 def per_layer_hooks(transcoders: dict[int, Transcoder], cutoff: float = 0.0) -> list[Hook]:
-    """The same for SAELens' per-layer transcoders, with their skip where they have one."""
-    inputs: dict[int, Tensor] = {}
-
-    def hooks_of(layer: int, transcoder: Transcoder) -> list[Hook]:
-        def read(x: Tensor, hook: HookPoint) -> None:
-            inputs[layer] = x
-
-        def write(y: Tensor, hook: HookPoint) -> Tensor:
-            x = inputs[layer]
-            acts = transcoder.encode(x)
-            kept = acts * (acts * transcoder.W_dec.norm(dim=1) > cutoff)
-            # the skip is what the transcoder adds besides its decoder
-            return transcoder(x) + (kept - acts) @ transcoder.W_dec
-
-        return [(reading_hook(layer), read), (mlp_out_hook(layer), write)]
-
-    return [hook for layer, transcoder in transcoders.items() for hook in hooks_of(layer, transcoder)]
+    """The same for per-layer transcoders: chapter 2's hooks, with weak latents silenced."""
+    return transcoder_hooks({layer: partial(without_weak, t, cutoff) for layer, t in transcoders.items()})
 
 
 @torch.no_grad()
@@ -116,6 +110,6 @@ def run_with_dictionary(
 ) -> Float[Tensor, "row position d_vocab"]:
     """The logits of the model with a dictionary in the place of its MLPs, without errors."""
     is_cross_layer = isinstance(dictionary, CrossLayerTranscoder)
-    hooks = cross_layer_hooks(dictionary, cutoff=cutoff) if is_cross_layer else per_layer_hooks(dictionary, cutoff)
-    with hooked(model, hooks):
+    added = cross_layer_hooks(dictionary, cutoff=cutoff) if is_cross_layer else per_layer_hooks(dictionary, cutoff)
+    with hooked(model, added):
         return model(tokens)

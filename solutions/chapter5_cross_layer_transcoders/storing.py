@@ -53,7 +53,7 @@ class ActivationStore:
         outputs: list[list[Tensor]] = [[] for _ in layers]
         # for each layer a list of parts, each (token, d_model): one part for each batch of rows
         names = {hook(layer) for hook in (reading_hook, mlp_out_hook) for layer in layers}
-        for first in tqdm(range(0, len(corpus), batch_size), desc="activations", leave=False, disable=None):
+        for first in tqdm(range(0, len(corpus), batch_size), disable=None, leave=False, desc="activations"):
             rows = corpus[first : first + batch_size]
             _, cache = model.run_with_cache(rows.tokens, names_filter=names.__contains__)
             ### BEGIN SOLUTION

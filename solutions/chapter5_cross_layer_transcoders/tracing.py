@@ -60,14 +60,12 @@ def latents_of_layer(
     graph: GraphNodes, layer: int
 ) -> tuple[Int[Tensor, " node"], Int[Tensor, " node"], Int[Tensor, " node"], Float[Tensor, " node"]]:
     """Of the latents of one layer in the graph: index of the node, position, number of the latent, activation."""
-    start, end = graph.node_range_dict[layer]
-    found = [i for i in range(start, end) if graph.nodes[i].node_type is NodeType.LATENT]
-    nodes = [graph.nodes[i] for i in found]
-    device = graph.writing_vecs.device
-    positions = torch.tensor([node.ctx_idx for node in nodes], dtype=torch.long, device=device)
-    latents = torch.tensor([node.feature for node in nodes], dtype=torch.long, device=device)
-    acts = torch.tensor([node.activation for node in nodes], dtype=torch.double, device=device).to(graph.writing_vecs)
-    return torch.tensor(found, dtype=torch.long, device=device), positions, latents, acts
+    nodes = {i: graph.nodes[i] for i in range(*graph.node_range_dict[layer])}
+    latents = {i: node for i, node in nodes.items() if node.node_type is NodeType.LATENT}
+    rows = [(i, node.ctx_idx, node.feature) for i, node in latents.items()]
+    places = torch.tensor(rows, dtype=torch.long, device=graph.writing_vecs.device).reshape(-1, 3)
+    strengths = torch.tensor([node.activation for node in latents.values()], dtype=torch.double)
+    return *places.unbind(1), strengths.to(graph.writing_vecs)
 
 
 def collect_sources(
@@ -129,9 +127,9 @@ def compute_cross_layer_edges(
     n_nodes, n_targets, n_done = len(graph), sum(len(batch.nodes) for batch in batches), 0
     adjacency = graph.writing_vecs.new_zeros(n_nodes, n_nodes)
     for batch in batches:
-        # Fill the rows of this batch's targets, `batch.global_start_idx` and the following. Chapter 3's
-        # `walk_back(run, batch.reading_vecs, batch.positions, batch.layers[0])` yields the places before the targets and the
-        # gradients there, (target, seq, d_model).
+        # Fill the rows of this batch's targets, `batch.global_start_idx` and the following. Chapter 3's `walk_back`, called
+        # with `run`, the batch's `reading_vecs` and `positions`, and the layer where all of them read (`layers[0]`), yields
+        # the places before the targets and the gradients there, (target, seq, d_model).
         ### BEGIN SOLUTION
         rows = adjacency[batch.global_start_idx : batch.global_start_idx + len(batch.nodes)]
         for place, grad in walk_back(run, batch.reading_vecs, batch.positions, batch.layers[0]):
@@ -176,36 +174,25 @@ def attribute_cross_layer(
         freeze = FreezeHooks(model)
         cache = freeze.cache_frozen_values(tokens)
         # as far as reading and freezing go, each layer's part is a transcoder like any other
-        layers = clt.weights().transcoders(name_of(model))
-        tc_hooks = TranscoderReplacementHooks(model, layers, cache)
+        parts = clt.weights().transcoders(name_of(model))
+        tc_hooks = TranscoderReplacementHooks(model, parts, cache)
         reading_vecs, output_tokens = compute_salient_logits(model, freeze.logits, n_output_nodes, token_ids=token_ids)
-        graph = build_graph_nodes(
-            model, layers, cache, tc_hooks, reading_vecs, output_tokens, tokens, start_posn, top_k
-        )
+        graph = build_graph_nodes(model, parts, cache, tc_hooks, reading_vecs, output_tokens, tokens, start_posn, top_k)
         sources = collect_sources(clt, graph, cache)
-        for layer in layers:
+        for layer in parts:
             errors = sources[layer].nodes[-graph.seq_len :]
             graph.writing_vecs[errors] = sources[layer].vectors[-graph.seq_len :].to(graph.writing_vecs)
 
+        batches = prepare_backward_batches(graph, batch_size)
         run = setup_attribution(model, tokens, freeze, tc_hooks)
-        adjacency = compute_cross_layer_edges(
-            graph, sources, prepare_backward_batches(graph, batch_size), run, progress
-        )
-        bias = compute_bias(model, tokens, graph, freeze, tc_hooks)
-        values = compute_values(graph, run)
-        logit_weights = torch.tensor([token.prob for token in output_tokens]).to(adjacency)
-        kept_indices, pruned_matrix = prune_graph(
-            adjacency,
-            logit_weights,
-            graph.n_layers,
-            node_threshold,
-            edge_threshold,
-            graph.mask(NodeType.EMBEDDING),
-            graph.hidden,
-        )
+        adjacency = compute_cross_layer_edges(graph, sources, batches, run, progress)
+        bias, values = compute_bias(model, tokens, graph, freeze, tc_hooks), compute_values(graph, run)
+        probs = torch.tensor([token.prob for token in output_tokens]).to(adjacency)
+        embeddings, thresholds = graph.mask(NodeType.EMBEDDING), (node_threshold, edge_threshold)
+        kept, pruned = prune_graph(adjacency, probs, graph.n_layers, *thresholds, embeddings, graph.hidden)
         if not bool(values.isfinite().all()):
             raise ValueError("The model's activations on this prompt are not finite; load the model in float32.")
-        scores = compute_graph_scores(adjacency, logit_weights, graph)
+        scores = compute_graph_scores(adjacency, probs, graph)
         scores["completeness_gap"] = float(completeness_gap(adjacency, bias, values).max())
 
     return AttributionResult(
@@ -213,9 +200,9 @@ def attribute_cross_layer(
         adjacency_matrix=adjacency,
         bias=bias,
         values=values,
-        influence=compute_influence(adjacency, logit_weights, graph.n_layers),
-        kept_indices=kept_indices,
-        pruned_matrix=pruned_matrix,
+        influence=compute_influence(adjacency, probs, graph.n_layers),
+        kept_indices=kept,
+        pruned_matrix=pruned,
         prompt=prompt,
         str_tokens=[node.str_token for node in graph.nodes[: graph.seq_len]],
         node_threshold=node_threshold,

@@ -70,7 +70,7 @@ class TrainingState:
         clt = CrossLayerTranscoder(n_layers, d_model, config.width, cross_layer=config.cross_layer).to(store.inputs)
         with torch.no_grad():
             clt.b_dec.copy_(store.outputs.mean(1))
-        optimizer = torch.optim.Adam(clt.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
+        optimizer = torch.optim.Adam(clt.parameters(), betas=(0.9, 0.99), lr=config.learning_rate)
         return cls(clt, optimizer, torch.zeros(n_layers, config.width).to(store.inputs), step=0, history=[])
 
     def save(self, path: Path, store: ActivationStore, config: TrainingConfig) -> None:
@@ -132,10 +132,10 @@ def train_cross_layer_transcoder(
     resume = checkpoint is not None and checkpoint.exists()
     state = TrainingState.load(checkpoint, store, config) if resume else TrainingState.start(store, config)
     clt, optimizer = state.clt, state.optimizer
-    steps = range(state.step, config.steps)
-    # gradients may be switched off outside
-    with torch.enable_grad():
-        for step in tqdm(steps, desc="transcoder", leave=False, disable=None, initial=state.step, total=config.steps):
+    left = range(state.step, config.steps)
+    steps = tqdm(left, "training", initial=state.step, total=config.steps, leave=False, disable=None)
+    with torch.enable_grad():  # gradients may be switched off outside
+        for step in steps:
             # Take the step, bring `state.silent` up to date, and append a row to `state.history`.
             ### BEGIN SOLUTION
             share = step / config.steps

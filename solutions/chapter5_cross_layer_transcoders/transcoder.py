@@ -47,9 +47,9 @@ class CrossLayerTranscoder(torch.nn.Module):
         self.log_threshold = torch.nn.Parameter(torch.full((n_layers, width), threshold).log())
         self.b_dec = torch.nn.Parameter(torch.zeros(n_layers, d_model))
         self.W_dec = torch.nn.ParameterList()
-        for layer in range(n_layers):
+        for layer, own in enumerate(own_layer):
             later = torch.zeros(n_layers - layer - 1, width, d_model)
-            self.W_dec.append(torch.nn.Parameter(torch.cat([own_layer[layer : layer + 1], later])))
+            self.W_dec.append(torch.nn.Parameter(torch.cat([own[None], later])))
         ### END SOLUTION
 
     @property
@@ -87,7 +87,7 @@ class CrossLayerTranscoder(torch.nn.Module):
         self, inputs: Float[Tensor, "layer *batch d_model"]
     ) -> tuple[Float[Tensor, "layer *batch d_model"], Float[Tensor, "layer *batch latent"]]:
         """The reconstructions of all MLPs, and the activations of all latents."""
-        acts = {layer: self.encode(layer, x) for layer, x in enumerate(inputs)}
+        acts = {layer: self.encode(layer, inputs[layer]) for layer in range(self.n_layers)}
         outputs = [self.decode(layer, acts) for layer in range(self.n_layers)]
         return torch.stack(outputs), torch.stack(list(acts.values()))
 
@@ -98,7 +98,7 @@ class CrossLayerTranscoder(torch.nn.Module):
         with: gradients pass through them.
         """
         ### BEGIN SOLUTION
-        n_targets = [self.n_layers - layer if self.cross_layer else 1 for layer in range(self.n_layers)]
+        n_targets = range(self.n_layers, 0, -1) if self.cross_layer else [1] * self.n_layers
         squares = [W[:n].pow(2).sum((0, 2)) for W, n in zip(self.W_dec, n_targets, strict=True)]
         # a tiny constant, because the slope of a root at 0 is infinite
         return (torch.stack(squares) + 1e-12).sqrt()

@@ -430,16 +430,16 @@ def prune_graph(
             "other_order",
             [
                 (
-                    "        bias = compute_bias(model, tokens, graph, freeze, tc_hooks)\n        values = compute_values(graph, run)\n",
+                    "        bias = compute_bias(**linear_model, graph=graph)\n        values = compute_values(graph, recorded)\n",
                     "",
                 ),
                 (
-                    "        batches = prepare_backward_batches(graph, batch_size)\n",
-                    "        bias, values = compute_bias(model, tokens, graph, freeze, tc_hooks), compute_values(graph, run)\n"
-                    "        batches = prepare_backward_batches(graph, batch_size=batch_size)\n",
+                    "        targets = prepare_backward_batches(graph=graph, batch_size=batch_size)\n",
+                    "        bias = compute_bias(model, tokens, graph, frozen, replaced)\n"
+                    "        values, targets = compute_values(graph, recorded), prepare_backward_batches(graph, batch_size)\n",
                 ),
                 (
-                    "logit_weights = torch.tensor([token.prob for token in output_tokens]).to(adjacency)",
+                    "logit_weights = torch.tensor([output.prob for output in outputs]).to(adjacency)",
                     "logits = graph.indices(NodeType.LOGIT)\n"
                     "        logit_weights = adjacency.new_tensor([graph.nodes[i].token_prob for i in logits])",
                 ),
@@ -452,10 +452,7 @@ def prune_graph(
         Alternate(
             "matrix_makes_its_own_run",
             [
-                (
-                    "compute_adjacency_matrix(model, tokens, graph, freeze, tc_hooks, batches, run, progress)",
-                    "compute_adjacency_matrix(model, tokens, graph, freeze, tc_hooks, batches, progress=progress)",
-                ),
+                ("batches=targets, run=recorded,", "batches=targets,"),
             ],
         ),
     ],

@@ -419,7 +419,7 @@ BUILD_LOGIT_NODES = [
     ),
 ]
 
-RUN = "with torch.enable_grad(), hooked(model, freeze.fwd_hooks + tc_hooks.fwd_hooks + hooks):\n        model(tokens)"
+RUN = "with torch.enable_grad(), hooked(model, hooks):\n        model(tokens)"
 START = 'writes["E"] = embedding.detach().requires_grad_()'
 
 SETUP_ATTRIBUTION = [
@@ -441,12 +441,12 @@ SETUP_ATTRIBUTION = [
     Mistake(
         "not_frozen",
         "You leave out the hooks of `freeze`, so gradients also pass through attention patterns and scales.",
-        [("freeze.fwd_hooks + tc_hooks.fwd_hooks + hooks", "tc_hooks.fwd_hooks + hooks")],
+        [("        *freeze.fwd_hooks,\n", "")],
     ),
     Mistake(
         "real_mlps",
         "You leave out the hooks of `tc_hooks`, so gradients pass through the real MLPs, which are not linear.",
-        [("freeze.fwd_hooks + tc_hooks.fwd_hooks + hooks", "freeze.fwd_hooks + hooks")],
+        [("        *tc_hooks.fwd_hooks,\n", "")],
     ),
     Mistake(
         "grad_mode_as_found",
@@ -465,7 +465,7 @@ SETUP_ATTRIBUTION = [
         [
             (
                 RUN,
-                "for name, function in freeze.fwd_hooks + tc_hooks.fwd_hooks + hooks:\n"
+                "for name, function in hooks:\n"
                 "        model.hook_dict[name].add_hook(function)\n"
                 "    with torch.enable_grad():\n"
                 "        model(tokens)",
@@ -478,12 +478,11 @@ SETUP_ATTRIBUTION = [
         [
             (
                 RUN,
-                "added = freeze.fwd_hooks + tc_hooks.fwd_hooks + hooks\n"
-                "    for name, function in added:\n"
+                "for name, function in hooks:\n"
                 "        model.hook_dict[name].add_hook(function)\n"
                 "    with torch.enable_grad():\n"
                 "        model(tokens)\n"
-                "    for name, _ in added:\n"
+                "    for name, _ in hooks:\n"
                 "        model.hook_dict[name].remove_hooks()",
             )
         ],
@@ -522,7 +521,7 @@ SETUP_ATTRIBUTION = [
     ),
 ]
 
-TARGETS = "n_targets = sum(node.node_type in (NodeType.LATENT, NodeType.LOGIT) for node in graph.nodes[start:end])"
+TARGETS = "n_targets = sum(node.node_type in (NodeType.LATENT, NodeType.LOGIT) for node in graph.nodes[start:stop])"
 
 PREPARE_BACKWARD_BATCHES = [
     Mistake(
@@ -590,20 +589,20 @@ def prepare_backward_batches(graph, batch_size=128):
     Mistake(
         "local_index",
         "You count `global_start_idx` from the beginning of the layer: count from the beginning of the graph.",
-        [("BackwardBatch(first, nodes", "BackwardBatch(first - start, nodes")],
+        [("BackwardBatch(first, targets", "BackwardBatch(first - start, targets")],
     ),
     Mistake(
         "index_as_position",
         "You give the nodes' indices as positions: a position is a place in the prompt, `ctx_idx`.",
-        [("[node.ctx_idx for node in nodes]", "list(range(first, last))")],
+        [("[target.ctx_idx for target in targets]", "list(range(first, last))")],
     ),
     Mistake(
         "list_of_positions",
         "You give `positions` as a list: it must be a tensor.",
         [
             (
-                "torch.tensor([node.ctx_idx for node in nodes], device=graph.reading_vecs.device)",
-                "[node.ctx_idx for node in nodes]",
+                "torch.tensor([target.ctx_idx for target in targets], device=graph.reading_vecs.device)",
+                "[target.ctx_idx for target in targets]",
             )
         ],
     ),
@@ -1252,20 +1251,20 @@ PRUNE_GRAPH = [
 ]
 
 KEEP = "keep = graph.mask(NodeType.EMBEDDING) if keep_embeddings else None"
-PRUNED = "adjacency, logit_weights, graph.n_layers, node_threshold, edge_threshold, keep, graph.hidden"
-WEIGHTS = "logit_weights = torch.tensor([token.prob for token in output_tokens]).to(adjacency)"
-SETUP = "run = setup_attribution(model, tokens, freeze, tc_hooks)"
+PRUNED = "adjacency, logit_weights, len(transcoders), node_threshold, edge_threshold, keep, graph.hidden"
+WEIGHTS = "logit_weights = torch.tensor([output.prob for output in outputs]).to(adjacency)"
+SETUP = "recorded = setup_attribution(**linear_model)"
 
 ATTRIBUTE = [
     Mistake(
         "start_posn_ignored",
         "You do not hand `start_posn` to `build_graph_nodes`: positions before it must be hidden and have no latents.",
-        [("output_tokens, tokens, start_posn, top_k", "output_tokens, tokens, 0, top_k")],
+        [("start_posn=start_posn,", "start_posn=0,")],
     ),
     Mistake(
         "top_k_ignored",
         "You do not hand `top_k` to `build_graph_nodes`.",
-        [("output_tokens, tokens, start_posn, top_k", "output_tokens, tokens, start_posn")],
+        [("            top_k=top_k,\n", "")],
     ),
     Mistake(
         "hidden_not_pruned",
@@ -1300,7 +1299,7 @@ ATTRIBUTE = [
     Mistake(
         "equal_weights",
         "You give all logits the same weight: their weights are the tokens' probabilities.",
-        [(WEIGHTS, "logit_weights = torch.ones(len(output_tokens)).to(adjacency)")],
+        [(WEIGHTS, "logit_weights = torch.ones(len(outputs)).to(adjacency)")],
     ),
     Mistake(
         "weights_rescaled",
@@ -1320,14 +1319,14 @@ ATTRIBUTE = [
     Mistake(
         "no_number_of_tokens",
         "You ignore `n_output_nodes`: hand it to `compute_salient_logits`.",
-        [("            freeze.logits,\n            n_output_nodes,\n", "            freeze.logits,\n")],
+        [("            frozen.logits,\n            n_output_nodes,\n", "            frozen.logits,\n")],
     ),
     Mistake(
         "no_bias",
         "You leave the biases zero: compute them with `compute_bias`, or edges and biases do not add up.",
         [
             (
-                "bias = compute_bias(model, tokens, graph, freeze, tc_hooks)",
+                "bias = compute_bias(**linear_model, graph=graph)",
                 "bias = torch.zeros(len(graph)).to(adjacency)",
             )
         ],
@@ -1337,7 +1336,7 @@ ATTRIBUTE = [
         "You take activations and probabilities for the values: a value is what a target reads, from `compute_values`.",
         [
             (
-                "values = compute_values(graph, run)",
+                "values = compute_values(graph, recorded)",
                 "values = torch.tensor([node.activation + node.token_prob for node in graph.nodes]).to(adjacency)",
             )
         ],
@@ -1345,17 +1344,17 @@ ATTRIBUTE = [
     Mistake(
         "batch_size_ignored",
         "You do not hand `batch_size` to `prepare_backward_batches`.",
-        [("prepare_backward_batches(graph, batch_size)", "prepare_backward_batches(graph)")],
+        [("(graph=graph, batch_size=batch_size)", "(graph)")],
     ),
     Mistake(
         "no_progress",
         "You do not hand `progress` to `compute_adjacency_matrix`.",
-        [("batches, run, progress)", "batches, run)")],
+        [(", run=recorded, progress=progress", ", run=recorded")],
     ),
     Mistake(
         "hooks_stay",
         "You install hooks and never remove them, so the model stays changed after tracing.",
-        [(SETUP, "tc_hooks.install()\n        " + SETUP)],
+        [(SETUP, "replaced.install()\n        " + SETUP)],
     ),
 ]
 

@@ -387,7 +387,7 @@ MISTAKES = {
         Mistake(
             "frozen_ignored",
             "You do not pass on what is to be frozen.",
-            [("[edit], **frozen)", "[edit])")],
+            [("(edit,), **frozen)", "[edit])")],
         ),
         Mistake(
             "not_a_change",
@@ -399,8 +399,8 @@ MISTAKES = {
             "You subtract the wrong way round: the change is after minus before.",
             [
                 (
-                    "read_targets(result.graph, outcome.reads) - result.values",
-                    "result.values - read_targets(result.graph, outcome.reads)",
+                    "read_targets(result.graph, reads) - result.values",
+                    "result.values - read_targets(result.graph, reads)",
                 )
             ],
         ),
@@ -486,30 +486,30 @@ MISTAKES = {
             "You compare bare logits: the score is the answer's logit less the mean logit, which `answer_score` gives.",
             [
                 (
-                    "answer_score(outcome.logits, answer) - answer_score(base.logits, answer)",
-                    "outcome.logits[:, -1, answer] - base.logits[:, -1, answer]",
+                    "answer_score(edited.logits, answer) - answer_score(base.logits, answer)",
+                    "edited.logits[:, -1, answer] - base.logits[:, -1, answer]",
                 )
             ],
         ),
         Mistake(
             "frozen_ignored",
             "You do not pass on what is to be frozen.",
-            [("edits, **frozen)", "edits)")],
+            [("dosed, **frozen)", "dosed)")],
         ),
         Mistake(
             "reversed",
             "You subtract the wrong way round: the change is after minus before.",
             [
                 (
-                    "answer_score(outcome.logits, answer) - answer_score(base.logits, answer)",
-                    "answer_score(base.logits, answer) - answer_score(outcome.logits, answer)",
+                    "answer_score(edited.logits, answer) - answer_score(base.logits, answer)",
+                    "answer_score(base.logits, answer) - answer_score(edited.logits, answer)",
                 )
             ],
         ),
         Mistake(
             "first_dose",
             "You compare with the first dose: compare with the unchanged prompt, `base.logits`.",
-            [("- answer_score(base.logits, answer)", "- answer_score(outcome.logits, answer)[0]")],
+            [("- answer_score(base.logits, answer)", "- answer_score(edited.logits, answer)[0]")],
         ),
     ],
     "ablate_each": [
@@ -533,8 +533,8 @@ MISTAKES = {
             "You subtract the wrong way round: after minus before, so that a latent that helped has a negative effect.",
             [
                 (
-                    "answer_score(outcome.logits, answer) - answer_score(base.logits, answer)",
-                    "answer_score(base.logits, answer) - answer_score(outcome.logits, answer)",
+                    "answer_score(edited.logits, answer) - answer_score(base.logits, answer)",
+                    "answer_score(base.logits, answer) - answer_score(edited.logits, answer)",
                 )
             ],
         ),
@@ -556,7 +556,7 @@ MISTAKES = {
         Mistake(
             "frozen_ignored",
             "You do not pass on what is to be frozen.",
-            [("edits, **frozen)", "edits)")],
+            [("silenced, **frozen)", "silenced)")],
         ),
         Mistake(
             "not_a_change",
@@ -568,8 +568,8 @@ MISTAKES = {
             "You compare bare logits: the score is the answer's logit less the mean logit, which `answer_score` gives.",
             [
                 (
-                    "answer_score(outcome.logits, answer) - answer_score(base.logits, answer)",
-                    "outcome.logits[:, -1, answer] - base.logits[:, -1, answer]",
+                    "answer_score(edited.logits, answer) - answer_score(base.logits, answer)",
+                    "edited.logits[:, -1, answer] - base.logits[:, -1, answer]",
                 )
             ],
         ),
@@ -1146,7 +1146,7 @@ def rank_correlation(predicted, measured):
         Mistake(
             "not_extended",
             "Your edits end with the prompt: use `extend_edits` on the text as it grows.",
-            [("extend_edits(fixed, prompt_len, tokens.shape[1])", "fixed")],
+            [("extend_edits(fixed, prompt_len, text.shape[1])", "fixed")],
         ),
         Mistake(
             "multiples_of_new_activations",
@@ -1203,7 +1203,7 @@ def rank_correlation(predicted, measured):
         Mistake(
             "new_tokens_only",
             "You return the new tokens alone: return the prompts together with their continuations.",
-            [("return tokens\n", "return tokens[:, prompt_len:]\n")],
+            [("return text\n", "return text[:, prompt_len:]\n")],
         ),
         Mistake(
             "global_generator",

@@ -48,9 +48,9 @@ ALTERNATES = {
                 ),
                 (
                     "            later = torch.zeros(n_layers - layer - 1, width, d_model)\n"
-                    "            self.W_dec.append(torch.nn.Parameter(torch.cat([own_layer[layer : layer + 1], later])))\n",
+                    "            self.W_dec.append(torch.nn.Parameter(torch.cat([own[None], later])))\n",
                     "            rows = torch.zeros(n_layers - layer, width, d_model)\n"
-                    "            rows[0] = own_layer[layer]\n"
+                    "            rows[0] = own\n"
                     "            self.W_dec.append(torch.nn.Parameter(rows))\n",
                 ),
             ],

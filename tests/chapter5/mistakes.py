@@ -269,7 +269,10 @@ MISTAKES = {
             "You ignore `cross_layer=False`: `sources_of(target)` says whose latents write into a layer.",
             [
                 ("for source in self.sources_of(target))", "for source in range(target + 1))"),
-                ("self.n_layers - layer if self.cross_layer else 1", "self.n_layers - layer"),
+                (
+                    "range(self.n_layers, 0, -1) if self.cross_layer else [1] * self.n_layers",
+                    "range(self.n_layers, 0, -1)",
+                ),
             ],
         ),
         Mistake(
@@ -369,7 +372,12 @@ MISTAKES = {
         Mistake(
             "norms_of_unused_decoders",
             "Your decoder norms count decoders that are left out of the sum: with `cross_layer=False` only `W_dec[l][0]` counts.",
-            [("self.n_layers - layer if self.cross_layer else 1", "self.n_layers - layer")],
+            [
+                (
+                    "range(self.n_layers, 0, -1) if self.cross_layer else [1] * self.n_layers",
+                    "range(self.n_layers, 0, -1)",
+                )
+            ],
         ),
         Mistake(
             "bias_is_a_tensor",

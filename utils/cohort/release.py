@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from nbformat import NotebookNode
@@ -16,7 +15,7 @@ from utils.grading.course import chapters as course
 from utils.notebooks.address import ADDRESS, badge, repository
 from utils.notebooks.building import SETUP, build_notebook
 from utils.notebooks.course import as_text, write
-from utils.notebooks.reading import Chapter, Code, Exercise, Expected, Given, Markdown
+from utils.notebooks.reading import Chapter
 
 RUN = 40  # so many characters in a row are no accident
 
@@ -44,14 +43,15 @@ def release(
     secret = {} if solutions else secrets([chapter.page for chapter in course(root)])
     texts, entries = {}, []
     for chapter in tqdm(chapters, desc="Building", leave=False):
-        name, page = f"{chapter.path.stem}.ipynb", without_telling_hints(chapter.page, secret)
-        notebook = build_notebook(page, hints=hints, solutions=solutions)
+        name = f"{chapter.path.stem}.ipynb"
+        notebook = build_notebook(chapter.page, hints=hints, solutions=solutions)
         point_at(notebook, address, f"{folder}/{name}")
         refuse_secrets(name, notebook, secret)
         texts[name] = text = as_text(notebook)
         digest = hashlib.sha256(text.encode()).hexdigest()
-        entry = {"chapter": chapter.number, "notebook": name, "sha256": digest, "tests": digest_of_tests(chapter)}
-        entries.append(entry | {"hints_left_out": n_hints(chapter.page) - n_hints(page)})
+        entries.append(
+            {"chapter": chapter.number, "notebook": name, "sha256": digest, "tests": digest_of_tests(chapter)}
+        )
     manifest = {"repository": address, "hints": hints, "solutions": solutions, "chapters": entries}
     texts["manifest.json"] = json.dumps(manifest, indent=1) + "\n"
     for name, text in texts.items():
@@ -67,39 +67,8 @@ def point_at(notebook: NotebookNode, address: str, place: str) -> None:
 
 
 def secrets(pages: Sequence[Chapter]) -> dict[str, str]:
-    """All runs of solutions, each with its exercise, that the pages do not show on purpose in text, code or stubs."""
-    runs = {run: exercise for page in pages for exercise, body in bodies(page) for run in runs_of(body)}
-    shown = {run for page in pages for text in shown_by(page) for run in runs_of(text)}
-    return {run: exercise for run, exercise in runs.items() if run not in shown}
-
-
-def shown_by(page: Chapter) -> Iterator[str]:
-    """What a page gives to everyone: all but hints and solutions. Some of it looks like lines of a solution."""
-    for cell in page.cells:
-        if isinstance(cell, Markdown | Code | Expected):
-            yield cell.text
-        elif isinstance(cell, Given):
-            yield from (page.source(name).text for name in cell.names)
-        elif isinstance(cell, Exercise):
-            yield cell.statement
-            yield page.source(cell.name).stub()
-
-
-def without_telling_hints(page: Chapter, secret: dict[str, str]) -> Chapter:
-    """The page without hints that hold a run of a solution."""
-
-    def cleaned(cell: object) -> object:
-        if not isinstance(cell, Exercise):
-            return cell
-        kept = (hint for hint in cell.hints if not secret.keys() & {*runs_of(hint.title), *runs_of(hint.text)})
-        return replace(cell, hints=tuple(kept))
-
-    return replace(page, cells=tuple(map(cleaned, page.cells)))
-
-
-def n_hints(page: Chapter) -> int:
-    """How many hints a page has."""
-    return sum(len(exercise.hints) for exercise in page.exercises)
+    """All runs of all solutions, each with its exercise."""
+    return {run: exercise for page in pages for exercise, body in bodies(page) for run in runs_of(body)}
 
 
 def refuse_secrets(name: str, notebook: NotebookNode, secret: dict[str, str]) -> None:
@@ -107,7 +76,9 @@ def refuse_secrets(name: str, notebook: NotebookNode, secret: dict[str, str]) ->
     for text in texts_in(notebook):
         for run in runs_of(text):
             if run in secret:
-                raise NoRelease(f"{name} would give a part of {secret[run]} away: {run!r}.")
+                raise NoRelease(
+                    f"{name} would give a part of {secret[run]} away: {run!r}. Write it in other words, on the page or in the solution."
+                )
 
 
 def bodies(page: Chapter) -> Iterator[tuple[str, str]]:
