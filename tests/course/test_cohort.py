@@ -18,6 +18,7 @@ from tests.course.damaged.cases import HEALTHY, MEAN, RUNNING_MEAN, WRONG_MEAN, 
 from utils.cohort import __main__ as command
 from utils.cohort import sandbox
 from utils.cohort.batch import GRADED, Result, chapter_of, digest_of_tests, read_file
+from utils.cohort.hidden import folder_of_tests
 from utils.cohort.judge import Judge, Verdict, read_sent, why_not
 from utils.cohort.likeness import is_like
 from utils.cohort.page import as_page
@@ -266,14 +267,14 @@ def test_another_structure_is_no_copy():
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("Ada Lovelace_123_assignsubmission_file_", ("Ada Lovelace", "123")),
-        ("Ada Lovelace_123_assignsubmission_file", ("Ada Lovelace", "123")),
-        ("lovelaceada_LATE_77_881_chapter1", ("lovelaceada", "77")),
-        ("lovelaceada_77_881_chapter1-2", ("lovelaceada", "77")),
-        ("lovelaceada_77_text", ("lovelaceada", "77")),
-        ("LATE_anon_1aB2c_881_chapter1", ("anon", "1aB2c")),
-        ("ada_lovelace", ("ada_lovelace", "")),
-        ("chapter3 (1)", ("chapter3 (1)", "")),
+        ("Ada Lovelace_123_assignsubmission_file_", ("Ada Lovelace", "123", False)),
+        ("Ada Lovelace_123_assignsubmission_file", ("Ada Lovelace", "123", False)),
+        ("lovelaceada_LATE_77_881_chapter1", ("lovelaceada", "77", True)),
+        ("lovelaceada_77_881_chapter1-2", ("lovelaceada", "77", False)),
+        ("lovelaceada_77_text", ("lovelaceada", "77", False)),
+        ("LATE_anon_1aB2c_881_chapter1", ("anon", "1aB2c", True)),
+        ("ada_lovelace", ("ada_lovelace", "", False)),
+        ("chapter3 (1)", ("chapter3 (1)", "", False)),
     ],
 )
 def test_names_of_students(name, expected):
@@ -761,6 +762,32 @@ def test_the_system_itself_refuses(tmp_path):
 def test_what_a_system_lacks_is_said(monkeypatch):
     monkeypatch.setattr(sandbox.sys, "platform", "other")
     assert len(sandbox.missing.__wrapped__()) == 2
+
+
+@pytest.mark.parametrize(
+    ("written", "sentence"),
+    [
+        (HIDDEN_TEST.replace("(mean)", "(maen)"), "takes no exercise of chapter 9 as an argument. It takes maen."),
+        (HIDDEN_TEST.replace("(mean)", "()"), "takes no exercise of chapter 9 as an argument. It takes nothing."),
+        (HIDDEN_TEST.replace("(mean)", "(mean"), "cannot be read: "),
+    ],
+)
+def test_a_hidden_test_that_tests_nothing_is_refused(course, tmp_path, monkeypatch, capsys, written, sentence):
+    hidden = tmp_path / "mine"
+    hidden.mkdir()
+    (hidden / "test_hidden.py").write_text(written)
+    monkeypatch.chdir(course)
+    for arguments in (["grade", "instructions", "--out", "out"], ["gradescope", "--chapter", "9", "--out", "out"]):
+        assert command.main([*arguments, "--hidden", str(hidden)]) == 2
+        assert sentence in capsys.readouterr().err.strip() and not (course / "out").exists()
+
+
+def test_a_hidden_test_may_take_its_exercise_through_a_fixture(course, tmp_path):
+    (tmp_path / "test_hidden.py").write_text(
+        "import pytest\n@pytest.fixture\ndef three(mean):\n    return mean([3.0])\n"
+        "def test_three(three):\n    assert three == 3\n"
+    )
+    assert folder_of_tests(tmp_path, chapters(course)) == tmp_path.resolve()
 
 
 def test_a_hidden_test_that_the_reference_fails_is_refused(course, tmp_path, monkeypatch, capsys):

@@ -12,6 +12,7 @@ import torch
 from utils.cohort import sandbox
 from utils.cohort.batch import Options, grade_all
 from utils.cohort.gradescope import pack_autograder
+from utils.cohort.hidden import folder_of_tests
 from utils.cohort.page import as_page
 from utils.cohort.release import NoRelease, release
 from utils.cohort.reports import as_classroom, as_gradescope, as_markdown, file_names
@@ -128,7 +129,7 @@ def run_grade(options: argparse.Namespace, course: list[Outline]) -> None:
     torch.set_num_threads(1)
     for sentence in sandbox.missing():
         print(sentence)
-    hidden = folder_of_tests(options.hidden)
+    hidden = options.hidden and folder_of_tests(options.hidden, course)
     if options.out.resolve().is_relative_to(options.submissions.resolve()):
         raise NoSubmissions(f"{options.out} is in {options.submissions}, whose folders are students': name another.")
     students = find_students(options.submissions)
@@ -155,19 +156,12 @@ def left_out(submissions: Path) -> list[str]:
     return [f"No notebook, and nobody's by its name: {', '.join(found[:20])}."] if found else []
 
 
-def folder_of_tests(folder: Path | None) -> Path | None:
-    """The whole path of an instructor's own tests. Raises NoSubmissions if there are none."""
-    if folder is not None and not list(folder.glob("test_*.py")):
-        raise NoSubmissions(f"{folder} has no tests (test_*.py).")
-    return folder and folder.resolve()
-
-
 def run_gradescope(options: argparse.Namespace, course: list[Outline]) -> None:
     if len(course) != 1:
         raise NoRelease("An autograder is for one chapter.")
     if options.out.is_dir():
         raise NoRelease(f"{options.out} is a folder: name the zip file to write.")
-    hidden = folder_of_tests(options.hidden)
+    hidden = options.hidden and folder_of_tests(options.hidden, course)
     try:
         pack_autograder(course[0], options.out, hidden)
     except OSError as error:

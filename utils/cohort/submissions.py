@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from utils.cohort.values import writable
 
@@ -36,6 +37,14 @@ class File:
             return file.read(self.path)
 
 
+class Owner(NamedTuple):
+    """What the name of a file says about who handed it in."""
+
+    name: str
+    number: str = ""
+    is_late: bool = False
+
+
 @dataclass
 class Student:
     """One student and the notebooks that came from there."""
@@ -59,8 +68,8 @@ def find_students(place: Path) -> list[Student]:
     students: dict[tuple[str, str], Student] = {}
 
     def student(text: str) -> Student:
-        name, number = whose(writable(text))
-        return students.setdefault((name, number), Student(name, number))
+        owner = whose(writable(text))
+        return students.setdefault((owner.name, owner.number), Student(owner.name, owner.number))
 
     for folder in folders:
         student(folder)
@@ -71,29 +80,26 @@ def find_students(place: Path) -> list[Student]:
         found = student(top)
         found.files += [file] if is_notebook(path) else []
         found.others += [] if is_notebook(path) else [writable(file.path)]
-        found.late += [writable(file.path)] if is_late(top) else []
+        found.late += [writable(file.path)] if whose(top).is_late else []
     if not students:
         raise NoSubmissions(f"{place} has no notebooks (.ipynb).")
     return sorted(students.values(), key=lambda student: (student.name, student.number))
 
 
-def whose(name: str) -> tuple[str, str]:
-    """A student's name and number from the name of a folder or file."""
+def whose(name: str) -> Owner:
+    """Who is named by a folder or file, as Moodle or Canvas writes it; otherwise its name is the student's."""
     found = MOODLE.fullmatch(name) or CANVAS.fullmatch(name) or ANONYMOUS.fullmatch(name)
-    return (found["name"].strip(), found["id"]) if found else (name, "")
-
-
-def is_late(name: str) -> bool:
-    """Whether the name of a file says so, as Canvas writes it."""
-    found = CANVAS.fullmatch(name) or ANONYMOUS.fullmatch(name)
-    return bool(found and found["late"])
+    if not found:
+        return Owner(name)
+    parts = found.groupdict()
+    return Owner(parts["name"].strip(), parts["id"], bool(parts.get("late")))
 
 
 def contents(place: Path) -> tuple[list[tuple[PurePosixPath, File]], list[str]]:
     """All files with their paths as seen from the top, in order, and the names of the folders there. Raises NoSubmissions."""
     entries = sorted((pair for pair in _entries(place) if is_seen(pair[0])), key=lambda pair: str(pair[0]))
     tops = {path.parts[0] for path, _ in entries}
-    if not place.is_dir() and len(tops) == 1 and not whose(min(tops))[1]:
+    if not place.is_dir() and len(tops) == 1 and not whose(min(tops)).number:
         inner = [(path.relative_to(min(tops)), file) for path, file in entries if len(path.parts) > 1]
         entries = inner or entries
     folders = {path.parts[0] for path, file in entries if file is None or len(path.parts) > 1}
@@ -102,7 +108,7 @@ def contents(place: Path) -> tuple[list[tuple[PurePosixPath, File]], list[str]]:
 
 def is_stray(path: PurePosixPath) -> bool:
     """Whether a file hands nothing in: it is no notebook, and nothing says whose it is. A list of names, say."""
-    return len(path.parts) == 1 and not is_notebook(path) and not whose(path.stem)[1]
+    return len(path.parts) == 1 and not is_notebook(path) and not whose(path.stem).number
 
 
 def strays(place: Path) -> list[str]:
