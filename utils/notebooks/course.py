@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
 from nbformat import NotebookNode
@@ -38,8 +39,9 @@ def build(root: Path, number: int | None = None) -> list[Path]:
     texts = {}
     for chapter in chosen_chapters(root, number):
         printed = read_printed(chapter.answers)
-        if answers_stale(chapter):
-            answers = keep_outputs(chapter) or build_answers(chapter)
+        state = state_of_answers(chapter)
+        if state.reason:
+            answers = keep_outputs(chapter) if state.outputs_hold else build_answers(chapter)
             texts[chapter.answers], printed = as_text(answers), printed_in(answers)
         check_outputs(chapter, printed)
         texts[chapter.notebook] = as_text(build_notebook(chapter, printed=printed))
@@ -57,7 +59,7 @@ def find_stale(root: Path, number: int | None = None) -> list[Stale]:
     for chapter in chapters:
         if read(chapter.notebook) != as_text(build_notebook(chapter)):
             found.append(Stale(chapter.notebook, "is not what its page and its solutions give now."))
-        if reason := answers_stale(chapter):
+        if reason := state_of_answers(chapter).reason:
             found.append(Stale(chapter.answers, reason))
         else:
             check_outputs(chapter, read_printed(chapter.answers))
@@ -90,23 +92,11 @@ def build_answers(chapter: Chapter) -> NotebookNode:
     return notebook
 
 
-def keep_outputs(chapter: Chapter) -> NotebookNode | None:
-    """The answer notebook with the outputs that are there, if only text or the address is new; else nothing."""
-    notebook = build_notebook(chapter, answers=True)
-    try:
-        there = nbformat.reads(read(chapter.answers), as_version=4)
-        notebook.metadata.course |= {key: there.metadata.course[key] for key in ("made_from", "outputs")}
-    except (ValueError, AttributeError, KeyError):
-        return None
-    made = [cell for cell in there.cells if cell.cell_type == "code"]
-    wanted = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    is_same = [(cell.id, cell.id == "setup" or cell.source) for cell in made] == [
-        (cell.id, cell.id == "setup" or cell.source) for cell in wanted
-    ]
-    is_untouched = hash_of_outputs(there) == notebook.metadata.course["outputs"]
-    if not (is_same and is_untouched and fingerprints(chapter, notebook) == notebook.metadata.course["made_from"]):
-        return None
-    for cell, old in zip(wanted, made, strict=True):
+def keep_outputs(chapter: Chapter) -> NotebookNode:
+    """The answer notebook with the outputs that are there, for one in which only text or the address is new."""
+    notebook, there = build_notebook(chapter, answers=True), nbformat.reads(read(chapter.answers), as_version=4)
+    notebook.metadata.course |= {key: there.metadata.course[key] for key in ("made_from", "outputs")}
+    for cell, old in zip(code_cells(notebook), code_cells(there), strict=True):
         cell.outputs, cell.execution_count = old.outputs, old.execution_count
     return notebook
 
@@ -136,28 +126,42 @@ def check_outputs(chapter: Chapter, printed: dict[str, str]) -> None:
         raise CourseErrors(problems)
 
 
-def answers_stale(chapter: Chapter) -> str:
-    """Why the answer notebook has to be built again, or nothing if it need not."""
+class State(NamedTuple):
+    """Why an answer notebook has to be built again, or nothing if it need not; and whether its outputs may stay."""
+
+    reason: str
+    outputs_hold: bool
+
+
+def state_of_answers(chapter: Chapter) -> State:
+    """What is to be done about the answer notebook."""
     text = read(chapter.answers)
     if not text:
-        return "is missing."
+        return State("is missing.", False)
     wanted = build_notebook(chapter, answers=True)
     try:
         there = nbformat.reads(text, as_version=4)
         made_from, outputs = there.metadata.course.pop("made_from"), there.metadata.course.pop("outputs")
     except (ValueError, AttributeError, KeyError):
-        return "is not an answer notebook."
-    is_touched = hash_of_outputs(there) != outputs
-    for cell in there.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    if is_touched:
-        return "has outputs that the build did not make."
-    if there != wanted:
-        return "is not what its page and its solutions give now."
+        return State("is not an answer notebook.", False)
+    if hash_of_outputs(there) != outputs:
+        return State("has outputs that the build did not make.", False)
     now = fingerprints(chapter, wanted)
     changed = sorted(name for name in {*now, *made_from} if now.get(name) != made_from.get(name))
-    return f"was executed before a change of {', '.join(changed)}." if changed else ""
+    for cell in code_cells(there):
+        cell.outputs, cell.execution_count = [], None
+    if there != wanted:
+        return State("is not what its page and its solutions give now.", not changed and runs(there) == runs(wanted))
+    return State(f"was executed before a change of {', '.join(changed)}." if changed else "", not changed)
+
+
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def runs(notebook: NotebookNode) -> list[tuple[str, str]]:
+    """What is executed, cell by cell. The setup cell holds the address, which no output depends on."""
+    return [(cell.id, "" if cell.id == "setup" else cell.source) for cell in code_cells(notebook)]
 
 
 def texts_with_links(root: Path) -> dict[Path, str]:
