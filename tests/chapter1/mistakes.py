@@ -42,6 +42,21 @@ MISTAKES = {
             "Your values say that a latent is active but not how much: take the activations themselves.",
             [("(dense[indices.unbind(-1)],", "((dense != 0).to(dense)[indices.unbind(-1)],")],
         ),
+        Mistake(
+            "plain_tuple",
+            "You return a plain tuple: return a `SparseLatents`, whose parts have names.",
+            [
+                (
+                    "return SparseLatents(dense[indices.unbind(-1)], indices, tuple(dense.shape))",
+                    "return dense[indices.unbind(-1)], indices, tuple(dense.shape)",
+                )
+            ],
+        ),
+        Mistake(
+            "shape_is_a_list",
+            "Your shape is a list: give a tuple, `tuple(dense.shape)`.",
+            [("tuple(dense.shape)", "list(dense.shape)")],
+        ),
     ],
     "to_dense": [
         Mistake(
@@ -131,6 +146,21 @@ MISTAKES = {
             "Your first result has all later latents: give the active ones only, and the dense tensor second.",
             [("return to_sparse(acts).values, acts", "return acts.flatten(), acts")],
         ),
+        Mistake(
+            "put_too_late",
+            "You put the residual stream one layer too late: put it where `sae_from` stands.",
+            [
+                (
+                    "resume(model, tokens, place_of(sae_from), residual",
+                    'resume(model, tokens, "blocks.%d.hook_out" % (int(place_of(sae_from).split(".")[1]) + 1), residual',
+                )
+            ],
+        ),
+        Mistake(
+            "relu",
+            "You take a ReLU, where the SAE has a threshold of its own for each latent: use sae_to.encode.",
+            [("sae_to.encode(later)", "torch.relu(later @ sae_to.W_enc + sae_to.b_enc)")],
+        ),
     ],
     "latent_to_latent_gradients": [
         Mistake(
@@ -177,6 +207,21 @@ MISTAKES = {
             "error_turned_round",
             "Your error has the wrong sign: it is the residual stream minus what the SAE decodes.",
             [("residual - sae_from.decode(acts) if", "sae_from.decode(acts) - residual if")],
+        ),
+        Mistake(
+            "without_aux",
+            "You differentiate the second result as well: with has_aux=True, jacrev hands it back as it is.",
+            [(", has_aux=True)", ")")],
+        ),
+        Mistake(
+            "plain_tuple",
+            "You return a plain tuple: return a `LatentGradients`, whose parts have names.",
+            [
+                (
+                    "return LatentGradients(jacobian, acts_from, to_sparse(acts_to))",
+                    "return jacobian, acts_from, to_sparse(acts_to)",
+                )
+            ],
         ),
     ],
     "token_to_latent_gradients": [
@@ -230,6 +275,11 @@ MISTAKES = {
                 ),
             ],
         ),
+        Mistake(
+            "at_scales_of_zero",
+            "You take the gradients at scales of 0, where there are no words: at scales of 1 the model is the real one.",
+            [("embedding.new_ones(len(embedding))", "embedding.new_zeros(len(embedding))")],
+        ),
     ],
     "latent_to_logit_gradients": [
         Mistake(
@@ -282,6 +332,31 @@ MISTAKES = {
             "times_activation",
             "You multiply the slopes by the activations: the Jacobian is the slope alone.",
             [("LogitGradients(jacobian,", "LogitGradients(jacobian * acts_from.values,")],
+        ),
+        Mistake(
+            "slopes_of_log_probabilities",
+            "You differentiate log-probabilities and return demeaned logits: differentiate the demeaned logits.",
+            [("return logits[token_ids], (token_ids", "return logits.log_softmax(-1)[token_ids], (token_ids")],
+        ),
+        Mistake(
+            "order_of_ids",
+            "Your tokens come in the order of their numbers: the most probable comes first.",
+            [("logits.topk(k).indices", "logits.topk(k).indices.sort().values")],
+        ),
+        Mistake(
+            "tokens_of_another_run",
+            "You choose the tokens by a run of the unchanged model: choose them by the logits of the run that you differentiate.",
+            [("logits.topk(k).indices", "model(tokens)[0, -1].topk(k).indices")],
+        ),
+        Mistake(
+            "plain_tuple",
+            "You return a plain tuple: return a `LogitGradients`, whose parts have names.",
+            [
+                (
+                    "return LogitGradients(jacobian, token_ids, logits, acts_from)",
+                    "return jacobian, token_ids, logits, acts_from",
+                )
+            ],
         ),
     ],
     "ablation_effects": [
@@ -355,6 +430,26 @@ MISTAKES = {
                 )
             ],
         ),
+        Mistake(
+            "last_position",
+            "You take every latent away at the last position: take each away at its own.",
+            [("changed[torch.arange(len(values)), positions]", "changed[torch.arange(len(values)), -1]")],
+        ),
+        Mistake(
+            "mean_of_the_chosen",
+            "You subtract the mean of the chosen logits: subtract the mean over the whole vocabulary, before you choose.",
+            [
+                (
+                    "(logits - logits.mean(-1, keepdim=True))[:, token_ids]",
+                    "logits[:, token_ids] - logits[:, token_ids].mean(-1, keepdim=True)",
+                )
+            ],
+        ),
+        Mistake(
+            "divided_by_step",
+            "You divide by the step: give the change itself.",
+            [("(demeaned[:-1] - demeaned[-1]).T", "(demeaned[:-1] - demeaned[-1]).T / step")],
+        ),
     ],
     "through_attention": [
         Mistake(
@@ -396,6 +491,14 @@ MISTAKES = {
             "no_pattern",
             "Every position of yours reads only itself: the pattern has to bring what the other positions have.",
             [('"hqk,...kd,hde->...qe", frozen.pattern, vectors', '"...kd,hde->...ke", vectors')],
+        ),
+        Mistake(
+            "write_before_the_heads",
+            "You multiply with `write` before the heads: it belongs to the norm behind the block.",
+            [
+                ("vectors * frozen.read", "vectors * frozen.read * frozen.write"),
+                ("return heads * frozen.write", "return heads"),
+            ],
         ),
     ],
     "direct_gradients": [
@@ -451,6 +554,26 @@ MISTAKES = {
             "blocks_one_too_early",
             "You go through the blocks from the earlier SAE's own to the one before the later SAE's: an SAE reads after its block, so begin and end one later.",
             [("range(layer_of(sae_from) + 1, layer_of(sae_to) + 1)", "range(layer_of(sae_from), layer_of(sae_to))")],
+        ),
+        Mistake(
+            "read_at_the_end",
+            "You read all later latents at the last position: read each at its own.",
+            [("vectors[:, position_to]", "vectors[:, torch.full_like(position_to, -1)]")],
+        ),
+        Mistake(
+            "written_at_the_end",
+            "You let all earlier latents write at the last position: each writes at its own.",
+            [("vectors[torch.arange(len(latent_from)), position_from]", "vectors[torch.arange(len(latent_from)), -1]")],
+        ),
+        Mistake(
+            "last_block_first",
+            "You go through the blocks from the last to the first: go forwards, as the vectors do.",
+            [
+                (
+                    "range(layer_of(sae_from) + 1, layer_of(sae_to) + 1)",
+                    "range(layer_of(sae_to), layer_of(sae_from), -1)",
+                )
+            ],
         ),
     ],
     "effects_by_head": [
@@ -516,6 +639,37 @@ MISTAKES = {
                 ),
             ],
         ),
+        Mistake(
+            "decoder_reads",
+            "You let the later latent read with its row of W_dec: it reads with its column of W_enc.",
+            [("sae_to.W_enc[:, latent_to].T", "sae_to.W_dec[latent_to]")],
+        ),
+        Mistake(
+            "read_at_the_end",
+            "You take `read` at the last position: take it where the earlier latent is.",
+            [("frozen.read[position_from]", "frozen.read[-1]")],
+        ),
+        Mistake(
+            "write_at_the_end",
+            "You take `write` at the last position: take it where the later latent is.",
+            [("frozen.write[position_to]", "frozen.write[-1]")],
+        ),
+        Mistake(
+            "transposed",
+            "Your matrices lie on their side: in each head's, rows are the later latents, columns the earlier ones.",
+            [("return weights * torch", "return weights.mT * torch"), ('"sd,hde,te->hts"', '"sd,hde,te->hst"')],
+        ),
+        Mistake(
+            "staying_path",
+            "You add what stays at its position, past all heads: give only what the heads bring.",
+            [
+                (
+                    "return weights * torch",
+                    'stays = torch.einsum("sd,dt->ts", acts_from.values[:, None] * sae_from.W_dec[latent_from], sae_to.W_enc[:, latent_to])\n'
+                    "    return stays * (position_to[:, None] == position_from) + weights * torch",
+                )
+            ],
+        ),
     ],
     "ablate_head": [
         Mistake(
@@ -540,7 +694,7 @@ MISTAKES = {
         ),
         Mistake(
             "hook_left",
-            "Your hook stays on the model: add it with `with hooked(...)`, which removes it again.",
+            "Your hook stays on the model: add it with `with hooked(...)`, which removes it again. If you have run this version outside of the check, load the model anew.",
             [
                 (
                     'with hooked(model, [(f"blocks.{layer}.attn.hook_z", silence)]):\n        return model(tokens)[0]',
@@ -562,6 +716,16 @@ MISTAKES = {
             "in_place",
             "Your hook writes zeros into the model's own tensor: change a copy (z.clone()), since others may hold the original.",
             [("        z = z.clone()\n", "")],
+        ),
+        Mistake(
+            "dimension_for_head",
+            "You silence one dimension of every head: heads are the third dimension of z, the last one is inside a head.",
+            [("z[:, :, head] = 0.0", "z[..., head] = 0.0")],
+        ),
+        Mistake(
+            "demeaned",
+            "You subtract the mean of the logits: return them as the model gives them.",
+            [("return model(tokens)[0]", "return model(tokens)[0] - model(tokens)[0].mean(-1, keepdim=True)")],
         ),
     ],
 }

@@ -27,8 +27,8 @@ def test_logit_gradients_agree_with_finite_differences(latent_to_logit_gradients
     logits = demeaned_logits(x, decoded(x, LAYER, values[None], positions, latents, error))[0]
     top = logits.topk(k)
     how = "With the error" if with_error else "Without the error"
+    expect_close(found.logits, top.values, f"{how}: the demeaned logits of the top tokens")
     expect_equal(found.token_ids, top.indices, f"{how}: the top tokens")
-    expect_close(found.logits, top.values, f"{how}: their demeaned logits")
     expected = slopes(
         lambda v: demeaned_logits(x, decoded(x, LAYER, v, positions, latents, error))[:, top.indices], values, 1e-5
     )

@@ -14,9 +14,13 @@ def example() -> torch.Tensor:
 
 
 def check(found, values, indices, shape, what):
-    expect(isinstance(found, tuple) and len(found) == 3, f"{what}: give values, indices and shape.", type(found))
+    names = getattr(found, "_fields", ())
+    expect(
+        names == ("values", "indices", "shape"), f"{what}: give a SparseLatents(values, indices, shape).", type(found)
+    )
     expect_equal(found[1], torch.tensor(indices).reshape(-1, len(shape)), f"{what}: the indices")
     expect_close(found[0], torch.tensor(values, dtype=torch.float64), f"{what}: the values")
+    expect(isinstance(found[2], tuple), f"{what}: the shape is a tuple.", type(found[2]))
     expect_equal(found[2], shape, f"{what}: the shape")
 
 

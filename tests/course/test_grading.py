@@ -198,6 +198,15 @@ def test_the_wrong_number_of_results_is_explained(value, says):
     assert says in sentence(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("value", "says"), [("(1, 2, 3)", "takes 2 things apart, and gets "), ("None", "gets one, of type NoneType")]
+)
+def test_an_unpacking_inside_an_answer_is_told_as_that(kernel, value, says):
+    kernel.run(f"def mean(values):\n    first, second = {value}\n    return first")
+    said = kernel.run("check(mean)")
+    assert "first, second = " in said and says in said and "must return" not in said
+
+
 def test_check_grades_each_exercise_on_its_own(kernel):
     """With a wrong mean, a right smooth that calls it is right."""
     kernel.run("def mean(values):\n    return -1.0")

@@ -24,7 +24,7 @@ def sentence(error: BaseException) -> str:
         return f"A part is not written yet{': ' if where else ''}{where}."
     if isinstance(error, AssertionError) and not where:
         return _first_lines(str(error)) or "A check in the test failed."
-    advice = _advice(str(error)) if isinstance(error, TypeError | ValueError | RuntimeError) else ""
+    advice = _advice(str(error), bool(where)) if isinstance(error, TypeError | ValueError | RuntimeError) else ""
     if advice and not where:
         return advice
     what = f"{type(error).__name__}: {_first_lines(str(error))}" if str(error) else type(error).__name__
@@ -33,19 +33,26 @@ def sentence(error: BaseException) -> str:
     return f"The test, given your answer, raised {what}"
 
 
-def _advice(text: str) -> str:
-    """What an error of calling or of unpacking means for the student; empty if nothing is known."""
+def _advice(text: str, is_inside: bool) -> str:
+    """What an error of calling or of unpacking means for the student; empty if nothing is known.
+
+    `is_inside`: the student's own code raised it; otherwise a test did, with what that code returned.
+    """
     if "'hook'" in text and "argument" in text:
         return f"A hook is called as f(value, hook=…), but yours is not made for that: {text}."
     found = re.match(r"(not enough|too many) values to unpack \(expected (\d+)(?:, got (\d+))?", text)
     if found:
         got = f"{found[3]}" if found[3] else "more"
+        if is_inside:
+            return f"This line takes {found[2]} things apart, and gets {got}."
         return f"Your code must return {found[2]} things; yours returns {got}."
     found = re.search(r"not implemented for '(Bool|Long|Int|Half|BFloat16)'", text)
     if found:
         return f"PyTorch cannot do this with tensors of type {found[1]}: convert them with .float() first."
     if text.startswith("cannot unpack non-iterable"):
         kind = text.removeprefix("cannot unpack non-iterable ").removesuffix(" object")
+        if is_inside:
+            return f"This line takes several things apart, and gets one, of type {kind}."
         return f"Your code must return several things; yours returns one, of type {kind}."
     return ""
 
