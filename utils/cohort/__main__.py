@@ -8,16 +8,18 @@ import sys
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from utils.cohort import sandbox
 from utils.cohort.batch import Options, grade_all
 from utils.cohort.gradescope import pack_autograder
 from utils.cohort.hidden import folder_of_tests
+from utils.cohort.judge import Judge
 from utils.cohort.page import as_page
 from utils.cohort.release import NoRelease, release
 from utils.cohort.reports import as_classroom, as_gradescope, as_markdown, file_names
 from utils.cohort.submissions import NoSubmissions, find_students, strays
-from utils.cohort.table import as_csv, rows_of, statuses
+from utils.cohort.table import as_csv, in_number, rows_of, statuses
 from utils.cohort.workers import WorkerLost
 from utils.grading.course import Outline, chapters, root_above
 from utils.grading.session import CollectionError
@@ -146,7 +148,7 @@ def run_grade(options: argparse.Namespace, course: list[Outline]) -> None:
         write(options.out / "results" / f"{name}.json", json.dumps(as_gradescope(row, course), indent=1))
     for sentence in nobodys:
         print(sentence)
-    print(f"{len(rows)} students: {', '.join(f'{count} {status}' for status, count in statuses(rows))}.")
+    print(f"{in_number(len(rows), 'student')}: {', '.join(f'{count} {status}' for status, count in statuses(rows))}.")
     print(f"Look at {options.out / 'cohort.html'} first.")
 
 
@@ -162,11 +164,24 @@ def run_gradescope(options: argparse.Namespace, course: list[Outline]) -> None:
     if options.out.is_dir():
         raise NoRelease(f"{options.out} is a folder: name the zip file to write.")
     hidden = options.hidden and folder_of_tests(options.hidden, course)
+    if hidden:
+        check_hidden(course[0], hidden)
     try:
         pack_autograder(course[0], options.out, hidden)
     except OSError as error:
         raise NoRelease(f"{options.out} cannot be written: {error.strerror}.") from error
-    print(f"wrote {options.out}")
+    points = sum(course[0].points.values())
+    print(f"wrote {options.out}: an autograder for {points} points")
+
+
+def check_hidden(chapter: Outline, hidden: Path) -> None:
+    """See that the reference answers pass an instructor's tests. Raises CollectionError."""
+    with tqdm(chapter.points, desc=f"Trying the tests on the answers of chapter {chapter.number}", leave=False) as bar:
+        judge = Judge(chapter, hidden, lambda name: bar.update())
+    try:
+        judge.refuse_unfair()
+    finally:
+        judge.close()
 
 
 def run_classroom(options: argparse.Namespace, course: list[Outline]) -> None:

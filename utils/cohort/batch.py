@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import lzma
 import queue
 import re
 import shutil
@@ -22,7 +23,6 @@ from utils.cohort.worker import Settings
 from utils.cohort.workers import Reply, Worker, WorkerLost
 from utils.grading.course import Outline
 from utils.grading.notebook_file import Cell, UnreadableNotebook, read_cells
-from utils.grading.session import CollectionError
 from utils.notebooks.course import write
 from utils.notebooks.materials import data_files, find_modules, imported_files
 from utils.notebooks.reading import ROOT
@@ -147,7 +147,7 @@ def read_file(file: File, chapters: list[Outline]) -> Result | tuple[Outline, li
         except UnreadableNotebook as error:
             sentence = str(error).replace(str(path), "The file").replace(path.name, "The file")
             return Result(next(status for words, status in REFUSALS if words in sentence), sentence)
-        except (OSError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        except (OSError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
             return Result(UNREADABLE, f"The file cannot be read: {error}.")
     chapter = chapter_of(cells, Path(file.path).name, chapters)
     if chapter is None:
@@ -188,8 +188,7 @@ def grade_chapter(chapter: Outline, tasks: list[_Task], options: Options) -> Ite
     try:
         with tqdm(chapter.points, desc=f"Making chapter {chapter.number} ready", leave=False) as bar:
             judge = Judge(chapter, options.hidden, lambda name: bar.update())
-        if unfair := judge.wrong_references():
-            raise CollectionError(f"The reference answers of chapter {chapter.number} do not pass {unfair[0]}")
+        judge.refuse_unfair()
         for line in lines:
             line.start()
         for _ in tasks:

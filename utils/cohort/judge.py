@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from utils.cohort import tripwires
 from utils.cohort.recording import Record, read_record, record
-from utils.cohort.values import Malformed, unpack, writable
+from utils.cohort.values import unpack, writable
 from utils.cohort.workers import Reply
 from utils.grading.course import Outline
 from utils.grading.diagnosis import diagnose
@@ -17,7 +18,7 @@ from utils.grading.expectations import Unexpected
 from utils.grading.grader import in_words
 from utils.grading.planted import Mistake, build
 from utils.grading.results import DONE, FAILING, NOT_STARTED, Answer, CaseResult, ExerciseResult
-from utils.grading.session import TestSession
+from utils.grading.session import CollectionError, TestSession
 
 TIMED_OUT, OUT_OF_MEMORY, CRASHED, ENDED_EARLY = "timed out", "out of memory", "crashed", "ended early"
 TOO_MUCH, FORBIDDEN, TAMPERED, CONTESTED = "too much output", "forbidden", "tampered", "contested"
@@ -26,7 +27,7 @@ SENTENCES = {
     OUT_OF_MEMORY: "Your code needs more memory than there is.",
     CRASHED: "Your code crashed Python.",
     ENDED_EARLY: "Your code ended the program before the tests were over.",
-    TOO_MUCH: "Your code gave back more than can be looked at.",
+    TOO_MUCH: "Your code gave back more than can be looked at, or wrote more than there is room for.",
     TAMPERED: "Your code changes the tools that compare answers, so nothing could be judged.",
     CONTESTED: "The values that came back are not those of a right answer, though the test passed where your code ran.",
 }
@@ -104,14 +105,14 @@ class Judge:
         """End shared fixtures."""
         self._session.close()
 
-    def wrong_references(self) -> list[str]:
-        """Tests that the reference does not pass; a sentence each. They would be unfair."""
-        return [
-            f"{item.name}: {expected.failure}"
-            for name, items in self._items.items()
-            for item, expected in zip(items, self._expected[name])
-            if expected.ending and not expected.is_skipped
-        ]
+    def refuse_unfair(self) -> None:
+        """See that the reference answers pass all tests. Raises CollectionError."""
+        for name, items in self._items.items():
+            for item, expected in zip(items, self._expected[name]):
+                if expected.ending and not expected.is_skipped:
+                    raise CollectionError(
+                        f"The reference answers of chapter {self.chapter.number} do not pass {item.name}: {expected.failure}"
+                    )
 
     def _run(self, name: str, index: int, answer: Answer) -> Record:
         return read_record(*record(self._session.grader, self._items[name][index], answer, with_expected=True))
@@ -119,12 +120,16 @@ class Judge:
     # -----------------------------------------------------------------------------------------------------------------
 
     def judge(self, reply: Reply) -> Verdict:
-        """The verdict on one exercise."""
-        name, points = reply.exercise, self.chapter.points[reply.exercise]
+        """The verdict on one exercise, whatever came back."""
         try:
-            sent = read_sent(reply.data, len(self._items[name]))
-        except Malformed:
-            sent = Sent(problem=SENTENCES[CONTESTED], is_over=True)
+            return self._judge(reply)
+        except Exception:  # Malformed, or values that cannot even be looked at
+            points, status = self.chapter.points[reply.exercise], ENDS.get(reply.end, CONTESTED)
+            return Verdict(reply.exercise, points, status, 0.0, problem=SENTENCES[status])
+
+    def _judge(self, reply: Reply) -> Verdict:
+        name, points = reply.exercise, self.chapter.points[reply.exercise]
+        sent = read_sent(reply.data, len(self._items[name]))
         if not sent.is_started and sent.is_over and reply.end == "over":
             return Verdict(name, points, NOT_STARTED, 0.0, remarks=sent.remarks)
         end = ENDS.get(reply.end, "" if sent.is_over else ENDED_EARLY)
@@ -258,8 +263,8 @@ def read_sent(data: bytes, n_tests: int) -> Sent:
             remarks = message.get("remarks")
             sent.remarks = [_text(remark) for remark in remarks][:MOST_REMARKS] if isinstance(remarks, list) else []
         elif "noticed" in message:
-            reason = _text(message["noticed"])
-            if reason not in sent.noticed and len(sent.noticed) < MOST_REMARKS:
+            reason = message["noticed"]
+            if isinstance(reason, str) and reason in tripwires.REASONS and reason not in sent.noticed:
                 sent.noticed.append(reason)
         elif "case" in message:
             index = message["case"]

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from utils.cohort.table import Misconception, Row, misconceptions, pass_rates, statuses, unexplained
+from utils.cohort.table import Misconception, Row, in_number, misconceptions, pass_rates, statuses, unexplained
 from utils.grading.course import Outline
 
 STYLE = """
@@ -26,7 +26,7 @@ def as_page(rows: Sequence[Row], chapters: Sequence[Outline], notes: Sequence[st
     """The page. All text that comes from students is escaped, and no script is allowed to run."""
     points = sum(sum(chapter.points.values()) for chapter in chapters)
     parts = [
-        f"<h1>{len(rows)} students</h1>",
+        f"<h1>{in_number(len(rows), 'student')}</h1>",
         f"<h2>Points (of {points})</h2>",
         _bars("points", _distribution(rows, points), len(rows)),
         "<h2>What happened</h2>",
@@ -41,8 +41,12 @@ def as_page(rows: Sequence[Row], chapters: Sequence[Outline], notes: Sequence[st
     parts += ["<h2>Failures that no planted mistake explains</h2>"]
     parts.append("<p>Grouped by the values they give. A large group is worth a planted mistake of its own.</p>")
     parts.append(_groups(unexplained(rows), "the first test that fails"))
-    looks = [(row.student.name, " ".join(row.remarks)) for row in rows if row.remarks]
+    looks = [(row.label, " ".join(row.remarks)) for row in rows if row.remarks]
     parts += ["<h2>For a person to look at</h2>", _table(("student", "remarks"), looks)]
+    alike = sorted((row for row in rows if row.copies), key=lambda row: -len(row.copies))
+    parts += ["<h2>Same as the reference up to names</h2>"]
+    parts += ["<p>Short answers are alike by nature. Many of them, or long ones, are worth a talk.</p>"]
+    parts.append(_table(("student", "exercises"), [(row.label, ", ".join(row.copies)) for row in alike]))
     parts += [f"<p>{escape(note)}</p>" for note in notes]
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
     head += f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'

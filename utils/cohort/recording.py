@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from utils.cohort.values import Malformed, decode, encode, writable
+from utils.cohort.values import Malformed, decode, encode, size_of_tensors, writable
 from utils.grading.expectations import Check, listening
 from utils.grading.fingerprint import Fingerprint, sketch, without_addresses
 from utils.grading.grader import OUTCOME, Grader, case_result
@@ -70,12 +70,14 @@ def _encoded(value: object, block: bytearray) -> object:
 def read_record(message: dict, block: bytes) -> Record:
     """What `record` took down. Raises Malformed."""
     try:
+        if sum(map(size_of_tensors, message["checks"])) > len(block):
+            raise Malformed("the same numbers are sent more than once")
         checks = [_read_check(made, block) for made in message["checks"]]
         texts = [message[name] for name in ("ending", "failure", "printed")]
         if not all(isinstance(text, str) for text in texts) or type(message["is_skipped"]) is not bool:
             raise Malformed("a text is no text")
         return Record(checks, *(writable(text[:LONGEST]) for text in texts), message["is_skipped"])
-    except (KeyError, TypeError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise Malformed(f"{type(error).__name__}: {error}") from error
 
 

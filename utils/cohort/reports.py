@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 from utils.cohort.judge import Verdict
@@ -12,6 +13,7 @@ from utils.grading.results import DONE, NOT_STARTED
 
 HIDDEN = "A hidden test"
 LONGEST = 600
+LONGEST_NAME = 180  # bytes; most systems allow 255
 
 
 def as_markdown(row: Row, chapters: Sequence[Outline]) -> str:
@@ -93,14 +95,20 @@ def as_classroom(result: dict) -> list[str]:
 
 def file_names(rows: Sequence[Row]) -> list[str]:
     """A file name for each row, without ending: safe everywhere, and no two the same."""
-    taken: set[str] = set()
+    bases = [_as_file_name(f"{row.student.name} {row.student.number}") for row in rows]
+    alone = Counter(map(str.casefold, bases))
+    taken = {base.casefold() for base in bases}
     names = []
-    for row in rows:
-        text = f"{row.student.name} {row.student.number}".strip()
-        base = re.sub(r"[^\w .-]", "_", text).strip(". ")[:100] or "student"
+    for base in bases:
         name, number = base, 2
-        while name.casefold() in taken:
+        while alone[base.casefold()] > 1 and name.casefold() in taken:
             name, number = f"{base} ({number})", number + 1
         taken.add(name.casefold())
         names.append(name)
     return names
+
+
+def _as_file_name(text: str) -> str:
+    """Of so many bytes that an ending still fits."""
+    safe = re.sub(r"[^\w .-]", "_", text).strip(". ")
+    return safe.encode()[:LONGEST_NAME].decode(errors="ignore").strip(". ") or "student"

@@ -20,6 +20,9 @@ CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446  # of Landlock, on every
 READ_FILES, READ_FILES_AND_FOLDERS = 1 | 4, 1 | 4 | 8
 ALL_RIGHTS = {1: 2**13 - 1, 2: 2**14 - 1, 3: 2**15 - 1}  # by version of Landlock
 
+# Commands by which a file or a device is told to send a signal to a process when there is something to read.
+SIGNALS_BY_FILES, SIGNALS_BY_DEVICES = [8, 10, 15], [0x8901, 0x8902]
+
 # System calls by architecture: its number in filters, those that are refused, and those that are looked at more closely.
 CALLS = {
     "x86_64": {
@@ -27,17 +30,22 @@ CALLS = {
         # sockets, new programs, other processes and their memory, mounts, the kernel, owners and modes of files
         "refused": [41, 42, 49, 57, 58, 59, 101, 272, 308, 310, 311, 322, 165, 166, 161, 155, 29, 68, 64]
         + [200, 129, 297, 248, 249, 250, 298, 321, 323, 424, 425, 434, 438]
-        + [90, 91, 268, 452, 92, 93, 94, 260, 132, 235, 261, 280, 188, 189, 190],
+        + [90, 91, 268, 452, 92, 93, 94, 260, 132, 235, 261, 280, 188, 189, 190]
+        # where and how urgently other processes run, and memory that no limit counts
+        + [141, 142, 144, 203, 251, 314, 319, 447],
         "clone": 56,
         "own": [62, 234, 302],  # kill, tgkill, prlimit64: only of itself
+        "commands": {72: SIGNALS_BY_FILES, 16: SIGNALS_BY_DEVICES},  # fcntl, ioctl
     },
     "aarch64": {
         "audit": 0xC00000B7,
         "refused": [198, 203, 200, 221, 117, 97, 268, 270, 271, 281, 40, 39, 51, 41, 194, 186, 190]
         + [130, 138, 240, 217, 218, 219, 241, 280, 282, 424, 425, 434, 438]
-        + [52, 53, 452, 54, 55, 88, 5, 6, 7],
+        + [52, 53, 452, 54, 55, 88, 5, 6, 7]
+        + [140, 118, 119, 122, 30, 274, 279, 447],
         "clone": 220,
         "own": [129, 131, 261],
+        "commands": {25: SIGNALS_BY_FILES, 29: SIGNALS_BY_DEVICES},
     },
 }
 CLONE3 = 435
@@ -160,7 +168,7 @@ def _filter_calls(library: ctypes.CDLL) -> bool:
     if calls is None:
         return False
     load, equal, has_bits, end = 0x20, 0x15, 0x45, 0x06
-    number, architecture, first_argument = 0, 4, 16
+    number, architecture, first_argument, second_argument = 0, 4, 16, 24
     lines = [(load, 0, 0, architecture), (equal, 1, 0, calls["audit"]), (end, 0, 0, REFUSE), (load, 0, 0, number)]
     if platform.machine() == "x86_64":
         lines += [(0x35, 0, 1, 0x40000000), (end, 0, 0, REFUSE)]  # the calls of the x32 variant
@@ -174,6 +182,10 @@ def _filter_calls(library: ctypes.CDLL) -> bool:
         if call == calls["own"][0]:
             itself[2] = (equal, 0, 0, 0)  # kill(0) is for a whole group
         lines += [(equal, 0, len(itself) + 1, call), *itself, (end, 0, 0, ALLOW)]
+    for call, commands in calls["commands"].items():
+        refused = [line for command in commands for line in ((equal, 0, 1, command), (end, 0, 0, REFUSE))]
+        closer = [(load, 0, 0, second_argument), *refused, (end, 0, 0, ALLOW)]
+        lines += [(equal, 0, len(closer), call), *closer]
     lines.append((end, 0, 0, ALLOW))
     program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in lines))
     pointer = struct.pack("@HP", len(lines), ctypes.addressof(program))

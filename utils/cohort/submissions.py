@@ -60,7 +60,7 @@ def find_students(place: Path) -> list[Student]:
     """Everyone who has handed something in, or has a folder, by name. Raises NoSubmissions.
 
     A file at the top belongs to the student it is named after, all files of a folder to the student the folder is named after.
-    In a zip that holds all in one folder, the top is that folder. `late` are the files that Canvas marks so.
+    Where all lies in one folder, the top is that folder: in a zip, and where it holds nothing but folders. `late` are the files that Canvas marks so.
     """
     if not place.exists():
         raise NoSubmissions(f"There is no {place}.")
@@ -99,9 +99,10 @@ def contents(place: Path) -> tuple[list[tuple[PurePosixPath, File]], list[str]]:
     """All files with their paths as seen from the top, in order, and the names of the folders there. Raises NoSubmissions."""
     entries = sorted((pair for pair in _entries(place) if is_seen(pair[0])), key=lambda pair: str(pair[0]))
     tops = {path.parts[0] for path, _ in entries}
-    if not place.is_dir() and len(tops) == 1 and not whose(min(tops)).number:
+    if len(tops) == 1 and not whose(min(tops)).number:
         inner = [(path.relative_to(min(tops)), file) for path, file in entries if len(path.parts) > 1]
-        entries = inner or entries
+        is_wrapper = all(file is None or len(path.parts) > 1 for path, file in inner)
+        entries = inner if inner and (is_wrapper or not place.is_dir()) else entries
     folders = {path.parts[0] for path, file in entries if file is None or len(path.parts) > 1}
     return [(path, file) for path, file in entries if file is not None], sorted(folders)
 
@@ -112,12 +113,18 @@ def is_stray(path: PurePosixPath) -> bool:
 
 
 def strays(place: Path) -> list[str]:
-    """The files that are nobody's."""
-    return [writable(file.path) for path, file in contents(place)[0] if is_stray(path)]
+    """The files that are nobody's, and notebooks with names that hide them or lead out of the folder."""
+    odd = [writable(str(path)) for path, _ in _entries(place) if is_notebook(path) and is_odd(path)]
+    return odd + [writable(file.path) for path, file in contents(place)[0] if is_stray(path)]
 
 
 def is_notebook(path: PurePosixPath) -> bool:
     return path.suffix.lower() == ".ipynb"
+
+
+def is_odd(path: PurePosixPath) -> bool:
+    """Whether it is not seen, and no tool has left it behind."""
+    return not is_seen(path) and not SKIPPED & {*path.parts} and not path.name.startswith("._")
 
 
 def is_seen(path: PurePosixPath) -> bool:

@@ -22,7 +22,8 @@ from utils.cohort.submissions import Student
 from utils.cohort.values import writable
 from utils.grading.course import Outline
 
-# What a person should look at first.
+# What became of an answer besides right and wrong; and all that a person should look at, the weightiest first.
+STOPPED = (ENDED_EARLY, CRASHED, OUT_OF_MEMORY, TOO_MUCH, TIMED_OUT, TAMPERED, CONTESTED)
 BY_WEIGHT = (TAMPERED, CONTESTED, FORBIDDEN, ENDED_EARLY, CRASHED, OUT_OF_MEMORY, TOO_MUCH, TIMED_OUT)
 
 
@@ -43,6 +44,16 @@ class Row:
     @property
     def verdicts(self) -> list[Verdict]:
         return [verdict for _, result in self.counted.values() for verdict in result.exercises]
+
+    @property
+    def label(self) -> str:
+        """The student's name, with the number that tells two of the same name apart."""
+        return f"{self.student.name} ({self.student.number})" if self.student.number else self.student.name
+
+    @property
+    def copies(self) -> list[str]:
+        """Exercises whose answer is the reference up to names."""
+        return [verdict.name for verdict in self.verdicts if verdict.is_copy]
 
     @property
     def earned(self) -> float:
@@ -91,10 +102,9 @@ def _remarks(student: Student, row: Row, results: dict[str, Result]):
         yield f"No notebook among {', '.join(sorted(student.others)[:5])}." if student.others else "No file."
     if student.late:
         yield f"Late, says Canvas: {', '.join(student.late[:5])}."
-    copies = [verdict.name for verdict in row.verdicts if verdict.is_copy]
-    if copies:
-        yield f"Same as the reference up to names: {', '.join(copies)}."
     for verdict in row.verdicts:
+        if verdict.status in STOPPED:
+            yield f"{verdict.name}: {verdict.status}."
         for reason in verdict.noticed:
             yield f"{verdict.name} {reason}."
 
@@ -107,10 +117,14 @@ def as_csv(rows: Sequence[Row], chapters: Sequence[Outline]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["student", "number", "status", "total", "of", *names, "remarks"])
     for row in rows:
+        alike = [f"Same as the reference up to names: {', '.join(row.copies)}."] if row.copies else []
         earned = {verdict.name: f"{verdict.earned:g}" for verdict in row.verdicts}
         cells = [row.student.name, row.student.number, row.status, f"{row.earned:g}", points]
         writer.writerow(
-            [_harmless(cell) for cell in [*cells, *(earned.get(n, "") for n in names), " ".join(row.remarks)]]
+            [
+                _harmless(cell)
+                for cell in [*cells, *(earned.get(n, "") for n in names), " ".join([*row.remarks, *alike])]
+            ]
         )
     return "\ufeff" + text.getvalue()
 
@@ -152,7 +166,7 @@ def _grouped(rows: Sequence[Row], key) -> list[Misconception]:
     for row in rows:
         for verdict in row.verdicts:
             if key(verdict):
-                found.setdefault((verdict.name, key(verdict)), []).append(row.student.name)
+                found.setdefault((verdict.name, key(verdict)), []).append(row.label)
     groups = [Misconception(exercise, title, tuple(names)) for (exercise, title), names in found.items()]
     return sorted(groups, key=lambda group: (-len(group.students), group.exercise, group.title))
 
@@ -165,6 +179,10 @@ def pass_rates(rows: Sequence[Row], chapter: Outline) -> list[tuple[str, int, in
         passed = sum(verdict.earned == verdict.points for verdict in verdicts)
         rates.append((name, passed, sum(verdict.status != "not started" for verdict in verdicts), len(verdicts)))
     return rates
+
+
+def in_number(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def statuses(rows: Sequence[Row]) -> list[tuple[str, int]]:

@@ -21,6 +21,8 @@ TRACING = "traces or changes how Python runs"
 MACHINE = "calls the system past Python"
 OTHER_FILES = "reads files that are not its own"
 FOREIGN_WRITES = "writes or deletes files that are not its own"
+REFERENCE = "uses the reference answer itself"
+REASONS = {PROCESSES, SIGNALS, NETWORK, STACK, MEMORY, TRACING, MACHINE, OTHER_FILES, FOREIGN_WRITES, REFERENCE}
 
 ALWAYS = dict.fromkeys(("os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system", "os.spawn"), PROCESSES)
 ALWAYS |= {"subprocess.Popen": PROCESSES, "pty.spawn": PROCESSES, "os.kill": SIGNALS, "os.killpg": SIGNALS}
@@ -28,12 +30,15 @@ ALWAYS |= dict.fromkeys(("socket.__new__", "socket.connect", "socket.getaddrinfo
 ALWAYS |= {"sys.addaudithook": TRACING}
 BY_STUDENTS = dict.fromkeys(("sys._getframe", "sys._current_frames", "sys._current_exceptions"), STACK)
 BY_STUDENTS |= dict.fromkeys(("gc.get_objects", "gc.get_referrers", "gc.get_referents"), MEMORY)
-BY_STUDENTS |= dict.fromkeys(("sys.settrace", "sys.setprofile", "code.__new__"), TRACING)
+BY_STUDENTS |= dict.fromkeys(("sys.settrace", "sys.setprofile", "code.__new__", "marshal.loads"), TRACING)
 BY_STUDENTS |= dict.fromkeys(("ctypes.dlopen", "ctypes.dlsym", "ctypes.cdata", "ctypes.string_at"), MACHINE)
 FRAMES = {"tb_frame", "gi_frame", "cr_frame", "ag_frame", "f_code"}
 PATHS = {"os.remove": 1, "os.rmdir": 1, "os.rename": 2, "os.truncate": 1, "os.chmod": 1, "os.mkdir": 1}
 PATHS |= {"os.symlink": 2, "os.link": 2, "shutil.rmtree": 1, "os.listdir": 1, "os.scandir": 1}
-LOOKS_FOR_OTHERS = {"inspect", "traceback", "ctypes"}
+# Modules that look where they are asked to; of these functions of theirs comes no more than a text, or no frame.
+LOOKS_FOR_OTHERS = {"inspect", "traceback", "ctypes", "logging"}
+GIVES_TEXT = {"print_exc", "print_exception", "format_exc", "format_exception", "print_last", "format_exception_only"}
+GIVES_FRAMES = {"currentframe", "<lambda>"}  # by version of Python
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -79,6 +84,9 @@ def _reason(event: str, arguments: tuple, places: _Places) -> str:
         return BY_STUDENTS[event] if _is_by_student() else ""
     if event == "object.__getattr__":
         return STACK if arguments[1] in FRAMES and _is_by_student() else ""
+    if event == "compile":  # code that says it stands in a file
+        name = arguments[1] if isinstance(arguments[1], str) else os.fsdecode(arguments[1] or b"")
+        return TRACING if _stands_in_a_file(name) and _is_by_student() else ""
     if event == "object.__setattr__":
         return TRACING if arguments[1] == "__code__" and _is_by_student() else ""
     if event == "open":
@@ -119,10 +127,14 @@ def _caller() -> FrameType:
 
 def _is_by_student() -> bool:
     """Whether what is going on was asked for by code that stands in no file: a cell, or made by one."""
-    frame = _caller()
+    frame, module, function = _caller(), "", ""
     while frame and frame.f_globals.get("__name__") in LOOKS_FOR_OTHERS and os.path.exists(frame.f_code.co_filename):
-        frame = frame.f_back
-    return frame is not None and not _stands_in_a_file(frame.f_code.co_filename)
+        module, function, frame = frame.f_globals["__name__"], frame.f_code.co_name, frame.f_back
+    if frame is None or _stands_in_a_file(frame.f_code.co_filename):
+        return False
+    if module == "logging":
+        return function in GIVES_FRAMES
+    return not (module == "traceback" and function in GIVES_TEXT)
 
 
 def _is_for_a_traceback() -> bool:

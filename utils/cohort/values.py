@@ -19,6 +19,7 @@ from utils.grading.fingerprint import without_addresses
 LENGTHS = struct.Struct(">II")
 DEEPEST = 30
 LONGEST = 500
+LONGEST_TEXT = 16 << 20  # of a frame: read, it takes about thirty times as much memory
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype for dtype in (torch.float64, torch.float32, torch.int64, torch.int32)
 }
@@ -96,8 +97,8 @@ def _encode_tensor(tensor: Tensor, block: bytearray) -> dict:
 
 
 def writable(text: str) -> str:
-    """A text that can be written to a file: without halves of characters."""
-    return text.encode("utf-8", "replace").decode()
+    """A text that can be written to a file: halves of characters, and bytes that are no text, by their numbers."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -114,6 +115,8 @@ def unpack(data: bytes) -> Iterator[tuple[dict, bytes]]:
         place = start + text_size + block_size
         if place > len(data):
             return
+        if text_size > LONGEST_TEXT:
+            raise Malformed("a frame has too long a text")
         try:
             message = json.loads(data[start : start + text_size])
         except (ValueError, RecursionError) as error:
@@ -126,14 +129,16 @@ def unpack(data: bytes) -> Iterator[tuple[dict, bytes]]:
 def decode(value: object, block: bytes) -> object:
     """What was encoded. Raises Malformed."""
     try:
-        return _decode(value, block)
+        return _decode(value, block, 0)
     except (ValueError, TypeError, LookupError, AttributeError, RuntimeError, OverflowError) as error:
         raise Malformed(f"{type(error).__name__}: {error}") from error
 
 
-def _decode(value: object, block: bytes) -> object:
+def _decode(value: object, block: bytes, depth: int) -> object:
     if value is None or type(value) in (bool, str):
         return value
+    if depth > DEEPEST:
+        raise Malformed("values lie too deep in each other")
     if "tensor" in value:
         return _decode_tensor(value, block)
     ((name, content),) = value.items()
@@ -147,10 +152,19 @@ def _decode(value: object, block: bytes) -> object:
         kind, text = content
         return Other(str(kind), str(text))
     if name == "dict":
-        return {_decode(key, block): _decode(element, block) for key, element in content}
+        return {_decode(key, block, depth + 1): _decode(element, block, depth + 1) for key, element in content}
     if name not in ("tuple", "set", "list"):
         raise Malformed(f"no kind of value is called {name!r}")
-    return {"tuple": tuple, "set": set, "list": list}[name](_decode(element, block) for element in content)
+    return {"tuple": tuple, "set": set, "list": list}[name](_decode(element, block, depth + 1) for element in content)
+
+
+def size_of_tensors(value: object) -> int:
+    """How many bytes the tensors in something encoded have."""
+    if isinstance(value, dict):
+        if "tensor" in value:
+            return math.prod(value["shape"]) * torch.empty(0, dtype=DTYPES[value["tensor"]]).element_size()
+        return sum(map(size_of_tensors, value.values()))
+    return sum(map(size_of_tensors, value)) if isinstance(value, list) else 0
 
 
 def _decode_tensor(value: dict, block: bytes) -> Tensor:

@@ -26,11 +26,11 @@ import numpy as np
 import pytest
 import torch
 
-from utils.cohort import sandbox, tripwires
+from utils.cohort import recording, sandbox, tripwires, values
 from utils.cohort.likeness import is_like
 from utils.cohort.recording import record
 from utils.cohort.values import LENGTHS, pack
-from utils.grading import expect, expect_close, expect_equal
+from utils.grading import expect, expect_close, expect_equal, expectations, fingerprint
 from utils.grading.answers import NotebookAnswers
 from utils.grading.cell_code import Statement
 from utils.grading.course import Outline, chapters
@@ -42,6 +42,9 @@ from utils.notebooks.sources import Source
 
 MOST_BYTES = 128 << 20
 SECONDS_FOR_READING = 120
+LOOK_EVERY = 0.5  # seconds, at what a silent process has written
+TOOLS = (expectations, expectations.Check, fingerprint, recording, values, torch)
+TORCH = ("isclose", "allclose", "equal", "tensor")  # of so large a module, what tests compare by
 PATIENCE = 10  # times the processor time that it may use: the machine may be busy, and code may sleep
 
 
@@ -102,20 +105,20 @@ def run_and_leave(work) -> None:
 
 def read(stream: int) -> dict | None:
     """One frame's message; None at the end."""
-    head = _read_exactly(stream, LENGTHS.size)
+    head = read_exactly(stream, LENGTHS.size)
     if head is None:
         return None
-    return json.loads(_read_exactly(stream, sum(LENGTHS.unpack(head))))
+    return json.loads(read_exactly(stream, sum(LENGTHS.unpack(head))))
 
 
-def _read_exactly(stream: int, size: int) -> bytes | None:
-    parts = b""
-    while len(parts) < size:
-        part = os.read(stream, size - len(parts))
+def read_exactly(stream: int, size: int) -> bytes | None:
+    whole = bytearray()
+    while len(whole) < size:
+        part = os.read(stream, size - len(whole))
         if not part:
             return None
-        parts += part
-    return parts
+        whole += part
+    return bytes(whole)
 
 
 def write(stream: int, data: bytes) -> None:
@@ -159,19 +162,23 @@ def run_apart(
         run_and_leave(lambda: Student(chapter, session, settings, answers, name, home, sink).run())
     os.close(sink)
     try:
-        return listen(pid, source, settings.seconds)
+        return listen(pid, source, settings, home)
     finally:
         os.close(source)
+        for folder, _, _ in os.walk(home):
+            os.chmod(folder, 0o700)
         shutil.rmtree(home, ignore_errors=True)
 
 
-def listen(pid: int, source: int, seconds: float) -> tuple[str, bytes]:
-    """Take in what a process sends until it ends, is out of time, or sends too much; then see that it has ended."""
-    parts, size, deadline, end = [], 0, time.monotonic() + PATIENCE * seconds, ""
+def listen(pid: int, source: int, settings: Settings, home: Path) -> tuple[str, bytes]:
+    """Take in what a process sends until it ends, is out of time, or sends or writes too much; then see that it has ended."""
+    parts, size, deadline, end = [], 0, time.monotonic() + PATIENCE * settings.seconds, ""
     while not end:
         left = deadline - time.monotonic()
-        if left <= 0 or not select.select([source], [], [], left)[0]:
+        if left <= 0:
             end = "timed out"
+        elif not select.select([source], [], [], min(left, LOOK_EVERY))[0]:
+            end = "too much" if size_of(home) > settings.megabytes << 20 else ""
         elif part := os.read(source, 1 << 20):
             parts.append(part)
             size += len(part)
@@ -188,7 +195,17 @@ def listen(pid: int, source: int, seconds: float) -> tuple[str, bytes]:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-    return end or _how_it_ended(ended[1], ended[2], seconds), b"".join(parts)
+    return end or _how_it_ended(ended[1], ended[2], settings.seconds), b"".join(parts)
+
+
+def size_of(folder: Path) -> int:
+    """The bytes of all files in a folder."""
+    files = (os.path.join(place, name) for place, _, names in os.walk(folder) for name in names)
+    size = 0
+    for file in files:
+        with contextlib.suppress(OSError):
+            size += os.lstat(file).st_blocks * 512
+    return size
 
 
 def _how_it_ended(status: int, used: resource.struct_rusage, seconds: float) -> str:
@@ -225,21 +242,38 @@ class Student:
         self.name = name
         self.home = home
         self.sink = sink
+        self.noticed: list[str] = []
 
     def run(self) -> None:
         """Send the answer's remarks, each test's record, and whether the tools are still what they were."""
         items = self.session.items(self.name)
+        own = self._codes_of_reference()
         self._close_in()
+        tools, is_whole = Tools(), True
         answer = self.answers.answer(self.name)
+        if uses(answer.value, own):
+            self._notice(tripwires.REFERENCE)
         self._send({"is_started": answer.is_started, "problem": answer.problem, "remarks": answer.remarks})
         if answer.is_started and not answer.problem:
             for index, item in enumerate(items):
                 message, block = record(self.session.grader, item, answer, with_expected=False)
                 self._send({"case": index, **message}, block)
-        self._send({"tools": tools_work()})
+                is_whole = is_whole and tools.are_whole()
+        for reason in self.noticed:  # once more, if they got lost on the way
+            self._send({"noticed": reason})
+        self._send({"tools": is_whole and tools_work()})
 
     def _send(self, message: dict, block: bytes = b"") -> None:
         write(self.sink, pack(message, block))
+
+    def _codes_of_reference(self) -> set[int]:
+        """Those of a class: it stays, since tests may need it. A function's code is gone when answers run."""
+        reference = self.chapter.reference(self.name)
+        return codes_in(reference) if isinstance(reference, type) else set()
+
+    def _notice(self, reason: str) -> None:
+        self.noticed.append(reason)
+        self._send({"noticed": reason})
 
     def _close_in(self) -> None:
         """From here on there is no way out, and the reference answer to this exercise is not here."""
@@ -252,8 +286,11 @@ class Student:
         gc.freeze()  # what is here already cannot be found by searching
         readable = readable_places()
         self.session._config._tmp_path_factory._basetemp = self.home
+        tempfile.tempdir = str(self.home)
+        # what Python's packages say of themselves is looked up in all folders of the path, and this one is closed
+        sys.path[:] = [place for place in sys.path if Path(place).resolve() != Path(self.settings.root).resolve()]
         sandbox.enter(self.home, readable, self.settings.seconds, self.settings.megabytes)
-        tripwires.lay(self.home, readable, Path(self.settings.root), lambda reason: self._send({"noticed": reason}))
+        tripwires.lay(self.home, readable, Path(self.settings.root), self._notice)
 
 
 def readable_places() -> list[Path]:
@@ -302,6 +339,39 @@ def take_out_tests(chapter: Outline, settings: Settings) -> None:
             del sys.modules[name]
             parent, _, last = name.rpartition(".")
             vars(sys.modules.get(parent, module)).pop(last, None)
+
+
+def codes_in(kind: type) -> set[int]:
+    """The functions that stand in a class itself, by their code objects."""
+    functions = [getattr(part, "fget", None) or getattr(part, "__func__", part) for part in vars(kind).values()]
+    return {id(part.__code__) for part in functions if isinstance(part, FunctionType)}
+
+
+def uses(answer: object, codes: set[int]) -> bool:
+    """Whether a class, or one that it is made from, has some of this code."""
+    return any(codes & codes_in(kind) for kind in getattr(answer, "__mro__", ()))
+
+
+class Tools:
+    """The functions and classes by which tests compare, as they are now."""
+
+    def __init__(self):
+        self._kept = [(home, name, value, self._code(value)) for home in TOOLS for name, value in self._in(home)]
+
+    def are_whole(self) -> bool:
+        """Whether they are what they were. A change that is taken back before is not seen."""
+        return all(
+            vars(home).get(name) is value and self._code(value) is code for home, name, value, code in self._kept
+        )
+
+    @staticmethod
+    def _in(home: object) -> list[tuple[str, object]]:
+        names = TORCH if home is torch else vars(home)
+        return [(name, vars(home)[name]) for name in names if callable(vars(home)[name])]
+
+    @staticmethod
+    def _code(value: object) -> object:
+        return getattr(value, "__code__", None)
 
 
 def tools_work() -> bool:

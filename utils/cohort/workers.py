@@ -2,13 +2,14 @@
 
 import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass, field
 
 from utils.cohort.values import LENGTHS, Malformed, pack, unpack
-from utils.cohort.worker import Settings
+from utils.cohort.worker import PATIENCE, SECONDS_FOR_READING, Settings, read_exactly, write
 from utils.grading.notebook_file import Cell
 from utils.notebooks.reading import ROOT
 
@@ -47,12 +48,14 @@ class Worker:
             env=environment,
             cwd=settings.folder,
             start_new_session=True,
+            bufsize=0,  # so that waiting can have an end
         )
+        self._patience = 2 * PATIENCE * settings.seconds + SECONDS_FOR_READING
 
     def wait(self) -> None:
         """Until it is ready. Raises WorkerLost, with what it said last."""
         try:
-            self._read()
+            self._read(patience=None)
         except WorkerLost:
             self._said.seek(0)
             said = self._said.read().decode(errors="replace").strip().splitlines()
@@ -62,22 +65,24 @@ class Worker:
         """A reply for each exercise; None if the notebook could not even be read. Raises WorkerLost."""
         request = {"cells": [(cell.kind, cell.source, cell.number) for cell in cells]}
         try:
-            self._process.stdin.write(pack(request))
-            self._process.stdin.flush()
+            write(self._process.stdin.fileno(), pack(request))
         except BrokenPipeError:
             raise WorkerLost("A worker has ended.") from None
         replies = []
         while True:
-            message, block = self._read()
+            message, block = self._read(self._patience)
             if "over" in message:
                 return replies if message["over"] else None
             replies.append(Reply(message["exercise"], message["end"], message["is_copy"], block))
 
-    def _read(self) -> tuple[dict, bytes]:
-        head = self._process.stdout.read(LENGTHS.size)
-        if len(head) < LENGTHS.size:
+    def _read(self, patience: float | None) -> tuple[dict, bytes]:
+        stream = self._process.stdout.fileno()
+        if not select.select([stream], [], [], patience)[0]:
+            raise WorkerLost("A worker does not answer.")
+        head = read_exactly(stream, LENGTHS.size)
+        rest = head and read_exactly(stream, sum(LENGTHS.unpack(head)))
+        if rest is None:
             raise WorkerLost("A worker has ended.")
-        rest = self._process.stdout.read(sum(LENGTHS.unpack(head)))
         try:
             ((message, block),) = unpack(head + rest)
         except (Malformed, ValueError):

@@ -9,7 +9,7 @@ import __future__
 import ast
 import linecache
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cached_property
 from pathlib import Path
@@ -105,6 +105,10 @@ class NotebookAnswers:
         if name in missing:
             return Answer(name, problem=f"`{name}` could not be defined: {missing[name]}", remarks=remarks)
         remarks += [f"`{helper}`, which `{name}` needs, could not be defined: {why}" for helper, why in missing.items()]
+        remarks += [
+            f"`{helper}`, which `{name}` needs, means something else from cell {cell} on: that counts."
+            for helper, cell in rebound(chosen, name)
+        ]
         if not callable(vars(module)[name]):
             return Answer(name, problem=f"`{name}` is no function or class.", remarks=remarks)
         return Answer(name, vars(module)[name], remarks=remarks)
@@ -114,6 +118,7 @@ class NotebookAnswers:
         module = ModuleType(f"answer_{self.chapter.path.stem}_{name}")
         sys.modules[module.__name__] = module
         vars(module).update(self._imports)
+        vars(module)["display"] = lambda *values, **options: None  # notebooks have it
         return module
 
     @cached_property
@@ -211,16 +216,33 @@ def is_untouched(part: Statement | BrokenPart, stub: str) -> bool:
 
 
 def needed_for(name: str, statements: list[Statement], protected: set[str]) -> list[Statement]:
-    """The statements that bind a name, those that bind what these need, and so on; in order."""
+    """The statements that bind or change a name, those that bind or change what these need, and so on; in order.
+
+    What an imported module is told, such as `torch.manual_seed(0)`, changes nothing that an answer needs.
+    """
+    imported = {
+        name for part in statements if isinstance(part.node, ast.Import | ast.ImportFrom) for name in part.binds
+    }
     chosen: set[int] = set()
     wanted, size = {name, "*"}, -1
     while len(chosen) > size:
         size = len(chosen)
         for index, part in enumerate(statements):
-            if part.binds & wanted - protected:
+            if (part.binds | (part.touches - imported)) & wanted - protected:
                 chosen.add(index)
                 wanted |= part.needs
     return [statements[index] for index in sorted(chosen)]
+
+
+def rebound(statements: list[Statement], name: str) -> Iterator[tuple[str, int]]:
+    """Helpers that are bound anew in another cell than the one that defines them, each with that cell."""
+    defined: dict[str, int] = {}
+    for part in statements:
+        for helper in sorted(part.binds - {name, "*"}):
+            if part.is_definition:
+                defined.setdefault(helper, part.cell)
+            if defined.get(helper, part.cell) != part.cell and helper not in part.needs:
+                yield helper, part.cell
 
 
 def _listed(cells: list[int]) -> str:

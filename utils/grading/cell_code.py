@@ -3,6 +3,7 @@
 import ast
 import re
 import symtable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 # Cell magics whose cell is Python all the same.
@@ -15,12 +16,19 @@ TOP_LEVEL = re.compile(r"[^\s#)\]}]")
 
 @dataclass(frozen=True)
 class Statement:
-    """One top-level statement of a cell, with the names that it binds and those it needs from elsewhere."""
+    """One top-level statement of a cell.
+
+    Attributes:
+        binds: names that it binds, or whose elements or attributes it sets.
+        needs: names that it uses from elsewhere.
+        touches: names on which it calls a method for its effect alone.
+    """
 
     node: ast.stmt
     cell: int
     binds: frozenset[str]
     needs: frozenset[str]
+    touches: frozenset[str]
 
     @property
     def is_definition(self) -> bool:
@@ -126,38 +134,63 @@ def _broken(error: SyntaxError, part: str, start: int, number: int, lines: list[
 
 
 def _statements(tree: ast.Module, number: int) -> list[Statement | BrokenPart]:
-    return [Statement(node, number, *_names(node)) for node in tree.body]
+    return [Statement(node, number, *_names(node), frozenset(_called_on(node))) for node in tree.body]
 
 
 def _names(node: ast.stmt) -> tuple[frozenset[str], frozenset[str]]:
     """The names that a statement binds (or changes, as in `table["a"] = 1`), and those it uses but does not bind inside."""
     try:
         table = symtable.symtable(ast.unparse(node), "cell", "exec")
-    except (SyntaxError, ValueError, RecursionError):  # parses, but cannot be compiled, such as a `return` outside
+    except RecursionError:  # too deep to be written down again, such as a sum of many terms
+        names = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+        return frozenset(filter(None, [getattr(node, "name", "")])), frozenset(names)
+    except (SyntaxError, ValueError):  # parses, but cannot be compiled, such as a `return` outside
         return frozenset(), frozenset()
     symbols = table.get_symbols()
     binds = {s.get_name() for s in symbols if s.is_assigned() or s.is_imported() or s.is_namespace()}
     needs = {s.get_name() for s in symbols if s.is_referenced()}
     if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
         binds.add("*")
-    return frozenset(binds | _changed(node)), frozenset(needs | _used_inside(table))
+    changed = _changed(node)
+    return frozenset(binds | changed), frozenset(needs | changed | _used_inside(table))
 
 
 def _used_inside(table: symtable.SymbolTable) -> set[str]:
-    """Global names that functions and classes use, however deep."""
+    """Global names that functions and classes use or set, however deep."""
     used: set[str] = set()
     for child in table.get_children():
-        used |= {s.get_name() for s in child.get_symbols() if s.is_global() and s.is_referenced()}
+        used |= {s.get_name() for s in child.get_symbols() if s.is_global()}
         used |= _used_inside(child)
     return used
 
 
+def _inside(node: ast.stmt) -> Iterator[ast.stmt]:
+    """A statement, and those in its blocks. Functions and classes are not looked into."""
+    yield node
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return
+    for part in ast.iter_child_nodes(node):
+        inner = part.body if isinstance(part, ast.ExceptHandler | ast.match_case) else [part]
+        for statement in inner:
+            if isinstance(statement, ast.stmt):
+                yield from _inside(statement)
+
+
 def _changed(node: ast.stmt) -> set[str]:
-    """Names whose attributes or elements a statement sets."""
-    changed = set()
-    for target in getattr(node, "targets", [getattr(node, "target", None)]):
-        while isinstance(target, ast.Attribute | ast.Subscript):
-            target = target.value
-            if isinstance(target, ast.Name):
-                changed.add(target.id)
-    return changed
+    """Names whose attributes or elements a statement sets, also in its blocks."""
+    targets = [t for part in _inside(node) for t in getattr(part, "targets", [getattr(part, "target", None)])]
+    parts = [part for target in targets for part in getattr(target, "elts", [target])]
+    return {_root(part) for part in parts if isinstance(part, ast.Attribute | ast.Subscript)} - {""}
+
+
+def _called_on(node: ast.stmt) -> set[str]:
+    """Names on which a statement, or one in its blocks, calls a method for its effect alone, as `order.sort()` does."""
+    calls = [part.value for part in _inside(node) if isinstance(part, ast.Expr) and isinstance(part.value, ast.Call)]
+    return {_root(call.func) for call in calls if isinstance(call.func, ast.Attribute)} - {""}
+
+
+def _root(node: ast.expr) -> str:
+    """The name at the beginning of `name.part[0].part`; empty for other things."""
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""

@@ -95,7 +95,7 @@ def _sketch(value: object, numbers: list[float]) -> str:
         numbers += _some_numbers(value)
         return f"tensor{tuple(value.shape)}"
     if isinstance(value, Number) and not isinstance(value, complex):
-        numbers.append(float(value))
+        numbers.append(_as_float(value))
         return "number"
     if isinstance(value, Mapping):
         return _sketch(list(value.items()), numbers)
@@ -104,6 +104,13 @@ def _sketch(value: object, numbers: list[float]) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(_sketch(element, numbers) for element in value[:SAMPLED])}]"
     return f"{type(value).__name__} {without_addresses(repr(value))[:LONGEST]}"
+
+
+def _as_float(number: Number) -> float:
+    try:
+        return float(number)
+    except OverflowError:  # an integer of more than 300 digits
+        return float("inf") if number > 0 else float("-inf")
 
 
 def _some_numbers(tensor: Tensor) -> list[float]:

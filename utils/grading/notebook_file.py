@@ -44,7 +44,7 @@ def _load(path: Path) -> object:
         raise UnreadableNotebook(f"{path} is empty: restore it from a copy, or build it again.")
     try:
         return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
         raise UnreadableNotebook(_why_not_json(path, text, error)) from None
 
 

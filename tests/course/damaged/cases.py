@@ -152,6 +152,33 @@ READABLE = [
         "split",
         changed(MEAN, "def total(xs):\n    return sum(xs, start=ZERO)", "ZERO = 0.0", MEAN.replace("sum(", "total(")),
     ),
+    Case(
+        "table_filled_in_a_loop",
+        changed(
+            MEAN,
+            "ONE = {}",
+            "for n in range(1, 9):\n    ONE[n] = 1 / n",
+            MEAN.replace("/ len(values)", "* ONE[len(values)]"),
+        ),
+    ),
+    Case(
+        "list_sorted_below",
+        changed(
+            MEAN, "ONE = [2, 1]", "if ONE:\n    ONE.sort()", MEAN.replace("/ len(values)", "/ len(values) * ONE[0]")
+        ),
+    ),
+    Case(
+        "calls_counted",
+        changed(MEAN, "CALLS = 0", MEAN.replace("    if not", "    global CALLS\n    CALLS += 1\n    if not")),
+    ),
+    Case("shown_in_the_notebook", changed(MEAN, MEAN.replace("    if not", "    display(values)\n    if not"))),
+    Case("many_terms", changed(MEAN, MEAN.replace("sum(values)", "(sum(values)" + " + 0" * 400 + ")"))),
+    Case(
+        "helper_bound_again",
+        changed(MEAN, "def total(xs):\n    return sum(xs)", MEAN.replace("sum(", "total("), "total = mean([1.0])"),
+        {"mean": "failing"},
+        {"mean": "`total`, which `mean` needs, means something else from cell 6 on"},
+    ),
     Case("reversed", saved(notebook(CELLS[::-1]))),
     Case("default_defined_below", changed(MEAN, MEAN.replace("float])", "float], zero=ZERO)"), "ZERO = 0.0")),
     Case("merged", saved(notebook([("code", "\n".join(source for _, source in ONLY_CODE))]))),
@@ -231,5 +258,6 @@ REFUSED = [
     Case("cells_no_list", b'{"cells": 5}', refused="has no cells"),
     Case("zip", b"PK\x03\x04\x80\x81\xff", refused="is not text"),
     Case("utf_16", HEALTHY.decode().encode("utf-16"), refused="is not text"),
+    Case("digits_without_end", HEALTHY.replace(b"null", b"1" * 5000, 1), refused="is damaged in line"),
     Case("deep", b"[" * 100_000, refused="is not JSON"),
 ]

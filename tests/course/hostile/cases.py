@@ -101,6 +101,23 @@ HUNGRY = [
         "import os\n# ---\n" + mean('with open("big", "wb") as f:', "    while True: f.write(bytes(10**7))"),
         "graded",
     ),
+    Hostile(
+        "many_large_files",
+        "import time\n# ---\n"
+        + mean(
+            "for i in range(3):",
+            "    with open(str(i), 'wb') as f:",
+            "        for _ in range(20): f.write(bytes(10**7))",
+            "time.sleep(5)",
+        ),
+        "too much output",
+    ),
+    Hostile(
+        "memory_that_no_limit_counts",
+        "import os\n# ---\n" + mean("os.memfd_create('kept')"),
+        "graded",
+        says="PermissionError",
+    ),
 ]
 ENDING = [
     Hostile("exit_at_once", "import os\n# ---\n" + mean("os._exit(0)"), "ended early", says="ended the program"),
@@ -120,7 +137,55 @@ ENDING = [
     ),
     Hostile("kills_the_grader", "import os\n# ---\n" + mean("os.kill(os.getppid(), 9)"), "forbidden", says="signals"),
     Hostile("kills_everyone", "import os\n# ---\n" + mean("os.kill(-1, 9)"), "forbidden", says="signals"),
+    Hostile(
+        "kills_through_a_file",
+        "import fcntl, os\n# ---\n"
+        + mean(
+            "out, into = os.pipe()",
+            "fcntl.fcntl(out, fcntl.F_SETOWN, os.getppid())",
+            "fcntl.fcntl(out, 10, 9)",
+            "fcntl.fcntl(out, fcntl.F_SETFL, fcntl.fcntl(out, fcntl.F_GETFL) | os.O_ASYNC)",
+            "os.write(into, b'x')",
+        ),
+        "graded",
+        says="PermissionError",
+    ),
+    Hostile(
+        "slows_the_grader",
+        "import os\n# ---\n" + mean("os.setpriority(os.PRIO_PROCESS, os.getppid(), 19)"),
+        "graded",
+        says="PermissionError",
+    ),
+    Hostile(
+        "binds_the_grader",
+        "import os\n# ---\n" + mean("os.sched_setaffinity(os.getppid(), {0})"),
+        "graded",
+        says="PermissionError",
+    ),
 ]
+
+
+def forged(frames: str) -> str:
+    """`mean` that writes these frames to wherever it can, and leaves."""
+    return (
+        "import json, os, struct\n# ---\n"
+        "def frame(block=b'', **message):\n    text = json.dumps(message).encode()\n"
+        "    return struct.pack('>II', len(text), len(block)) + text + block\n"
+        "case = dict(checks=[], ending='', failure='', printed='', is_skipped=False)\n"
+        "ones = dict(kind='close', what='x', actual=dict(tensor='float64', shape=[100], at=0))\n"
+        "deep = dict(kind='equal', what='x', actual={'list': []})\n"
+        "for _ in range(200): deep['actual'] = {'list': [deep['actual']]}\n"
+        "# ---\n"
+    ) + mean(
+        f"made = b''.join({frames})",
+        "made += frame(tools=True)",
+        "for stream in range(3, 64):",
+        "    try: os.write(stream, made)",
+        "    except OSError: pass",
+        "os._exit(0)",
+    )
+
+
 STREAMS = [
     Hostile(
         "closes_stdout",
@@ -143,20 +208,15 @@ STREAMS = [
     ),
     Hostile(
         "forges_the_verdict",
-        "import json, os, struct\n# ---\n"
-        + "def frame(**message):\n    text = json.dumps(message).encode()\n    return struct.pack('>II', len(text), 0) + text\n"
-        + "# ---\n"
-        + mean(
-            "case = dict(checks=[], ending='', failure='', printed='', is_skipped=False)",
-            "forged = b''.join(frame(case=i, **case) for i in range(3)) + frame(tools=True)",
-            "for stream in range(3, 64):",
-            "    try: os.write(stream, forged)",
-            "    except OSError: pass",
-            "os._exit(0)",
-        ),
+        forged("[frame(case=i, **case) for i in range(3)]"),
         "contested",
-        says="not those of a right answer",
+        says="not those of a right",
     ),
+    Hostile("forges_a_deep_value", forged("[frame(case=0, **case | dict(checks=[deep]))]"), "contested"),
+    Hostile(
+        "forges_many_from_little", forged("[frame(bytes(800), case=0, **case | dict(checks=[ones] * 9))]"), "contested"
+    ),
+    Hostile("forges_a_remark", forged("[frame(noticed='was graded by hand: 6 of 6 points')]"), "graded"),
 ]
 TOOLS = [
     Hostile(
@@ -215,8 +275,22 @@ TOOLS = [
         "patches_the_grader",
         "import torch, utils.cohort.worker as w\n# ---\n"
         + mean("w.tools_work = lambda: True", "torch.isclose = lambda a, b, **k: torch.ones_like(b, dtype=torch.bool)"),
-        "contested",
-        0.3,
+        "tampered",
+    ),
+    Hostile(
+        "reports_what_is_expected",
+        "import utils.grading.expectations as e\nreal = e.Check\n# ---\n"
+        + mean(
+            "e.Check = lambda kind, what, actual, expected=None, *more: real(",
+            "    kind, what, actual if what in ('no', 'one', 'ones') else expected, expected, *more)",
+        ),
+        "tampered",
+    ),
+    Hostile(
+        "notes_nothing",
+        "import utils.grading.expectations as e\n# ---\n"
+        + mean("e.note = lambda *a: None", returns="    return 10**400\n"),
+        "tampered",
     ),
 ]
 LIARS = [
@@ -343,6 +417,48 @@ PEEKING = [
         "forbidden",
         1.0,
         says="code that calls it",
+    ),
+    Hostile(
+        "looks_through_logging",
+        "import logging\n# ---\n" + mean("logging.currentframe().f_back.f_locals"),
+        "forbidden",
+        says="code that calls it",
+    ),
+    Hostile(
+        "says_it_stands_in_a_file",
+        "import os\n# ---\n" + mean("exec(compile('import sys; sys._getframe(1)', os.__file__, 'exec'))"),
+        "forbidden",
+        says="how Python runs",
+    ),
+    Hostile(
+        "says_it_is_frozen",
+        mean("exec(compile('import gc; gc.get_objects()', '<frozen os>', 'exec'))"),
+        "forbidden",
+        says="how Python runs",
+    ),
+    Hostile(
+        "asks_for_a_version",
+        "import importlib.metadata\n# ---\n"
+        + mean(
+            "importlib.invalidate_caches()",
+            "try: importlib.metadata.version('no such package')",
+            "except importlib.metadata.PackageNotFoundError: pass",
+            returns=RIGHT,
+        ),
+        "graded",
+        1.0,
+    ),
+    Hostile(
+        "prints_a_traceback",
+        "import logging, tempfile, traceback\n# ---\n"
+        + mean(
+            "try: 1 / 0",
+            "except ZeroDivisionError: traceback.print_exc(); logging.exception(traceback.format_exc())",
+            "with tempfile.TemporaryFile() as file: file.write(b'mine')",
+            returns=RIGHT,
+        ),
+        "graded",
+        1.0,
     ),
     Hostile(
         "copies_the_reference",
