@@ -1,6 +1,7 @@
 """The cohort tools besides running student code: who handed in what, values, verdicts, hand-outs, autograders."""
 
 import hashlib
+import inspect
 import json
 import os
 import shutil
@@ -28,10 +29,11 @@ from utils.cohort.reports import as_classroom, as_gradescope, as_markdown, file_
 from utils.cohort.submissions import NoSubmissions, Student, find_students, strays, whose
 from utils.cohort.table import Row, as_csv, misconceptions, pass_rates, rows_of, unexplained
 from utils.cohort.values import LENGTHS, Malformed, Other, decode, encode, pack, unpack
+from utils.cohort.worker import codes_in, uses
 from utils.grading.course import chapters
 from utils.grading.expectations import Check
 from utils.grading.notebook_file import Cell
-from utils.grading.planted import build
+from utils.grading.planted import Alternate, build
 from utils.grading.results import Answer
 from utils.notebooks.building import build_notebook
 
@@ -257,6 +259,24 @@ def test_another_structure_is_no_copy():
         and not like("mean = sum")
         and not is_like(None, MEAN)
     )
+
+
+CLASSES = [
+    pytest.param(chapter, name, id=name)
+    for chapter in chapters(ROOT)
+    for name in chapter.points
+    if isinstance(chapter.reference(name), type)
+]
+
+
+@pytest.mark.parametrize(("chapter", "name"), CLASSES)
+def test_the_reference_class_is_known_by_its_code(chapter, name):
+    """It, and what is derived from it; but not a class that a student has written in the same words."""
+    reference = chapter.reference(name)
+    codes = codes_in(reference, inspect.getfile(reference))
+    written = build(Alternate("same", source=chapter.page.source(name).text), reference)
+    assert codes and uses(reference, codes) and uses(type("Mine", (reference,), {}), codes)
+    assert not uses(written, codes) and not uses(lambda: 0, codes)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -269,7 +269,7 @@ class Student:
     def _codes_of_reference(self) -> set[int]:
         """Those of a class: it stays, since tests may need it. A function's code is gone when answers run."""
         reference = self.chapter.reference(self.name)
-        return codes_in(reference) if isinstance(reference, type) else set()
+        return codes_in(reference, inspect.getfile(reference)) if isinstance(reference, type) else set()
 
     def _notice(self, reason: str) -> None:
         self.noticed.append(reason)
@@ -341,10 +341,14 @@ def take_out_tests(chapter: Outline, settings: Settings) -> None:
             vars(sys.modules.get(parent, module)).pop(last, None)
 
 
-def codes_in(kind: type) -> set[int]:
-    """The functions that stand in a class itself, by their code objects."""
-    functions = [getattr(part, "fget", None) or getattr(part, "__func__", part) for part in vars(kind).values()]
-    return {id(part.__code__) for part in functions if isinstance(part, FunctionType)}
+def codes_in(kind: type, file: str | None = None) -> set[int]:
+    """The functions that stand in a class itself, by their code objects; only those of a file, if it is given.
+
+    Decorators such as `torch.no_grad()` put code of their own, the same everywhere, around a method.
+    """
+    parts = [getattr(part, "fget", None) or getattr(part, "__func__", part) for part in vars(kind).values()]
+    codes = [inspect.unwrap(part).__code__ for part in parts if isinstance(part, FunctionType)]
+    return {id(code) for code in codes if file is None or code.co_filename == file}
 
 
 def uses(answer: object, codes: set[int]) -> bool:
