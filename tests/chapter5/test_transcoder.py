@@ -1,5 +1,7 @@
 """The cross-layer transcoder: its start, what it reads, where it writes, and how scales are folded in."""
 
+from functools import cache
+
 import pytest
 import torch
 
@@ -85,10 +87,15 @@ def test_each_mlp_is_written_by_all_layers_up_to_it(CrossLayerTranscoder):
 @pytest.mark.parametrize("cross_layer", [True, False])
 def test_every_weight_learns(CrossLayerTranscoder, cross_layer):
     """The gradients of reconstructions and of decoder norms reach all weights that they are made of."""
-    kinds = (CrossLayerTranscoder, chapter5.CrossLayerTranscoder)
-    found, expected = (gradients(with_random_weights(kind, cross_layer=cross_layer)) for kind in kinds)
-    for name, gradient in expected.items():
+    found = gradients(with_random_weights(CrossLayerTranscoder, cross_layer=cross_layer))
+    for name, gradient in expected_gradients(cross_layer).items():
         expect_close(found.get(name), gradient, f"The gradient of {name}", rtol=1e-5, atol=1e-9)
+
+
+@cache
+def expected_gradients(cross_layer):
+    """Those of the reference, computed once: where answers are graded, it is taken away before they run."""
+    return gradients(with_random_weights(chapter5.CrossLayerTranscoder, cross_layer=cross_layer))
 
 
 def gradients(clt):
@@ -128,14 +135,20 @@ def test_scales_are_folded_into_the_weights(CrossLayerTranscoder):
     input_scale = torch.tensor([0.5, 3.0, 7.0], dtype=torch.float64)
     output_scale = torch.tensor([2.0, 0.25, 11.0], dtype=torch.float64)
     folded = clt.fold_scales(input_scale, output_scale)
-    x = torch.randn(N_LAYERS, 4, D_MODEL, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
-    reference = with_random_weights(chapter5.CrossLayerTranscoder)
-    outputs, acts = reference(x)
+    x, outputs, acts = expected_run()
     raw_outputs, raw_acts = folded(x * input_scale[:, None, None])
     expect_close(raw_acts, acts, "The activations on raw inputs", rtol=1e-6, atol=1e-9)
     expect_close(raw_outputs, outputs * output_scale[:, None, None], "The raw outputs", rtol=1e-6, atol=1e-9)
     for name, weight in clt.state_dict().items():
         expect_close(weight, kept[name], f"{name} of the transcoder itself")
+
+
+@cache
+def expected_run():
+    """Inputs, and what the reference makes of them; computed once, as `expected_gradients`."""
+    x = torch.randn(N_LAYERS, 4, D_MODEL, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    with torch.no_grad():
+        return x, *with_random_weights(chapter5.CrossLayerTranscoder)(x)
 
 
 @pytest.mark.parametrize("cross_layer", [True, False])

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from tests.course.damaged.cases import HEALTHY, MEAN, READABLE, REFUSED, STATUSES, WRONG_MEAN, notebook, saved
 from tests.course.hostile.cases import CASES, with_huge_output
+from utils.grading.course import chapters
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMITS = ["--timeout", "2", "--memory", "500"]
@@ -53,6 +55,21 @@ def write_all(folder: Path, files: dict[str, bytes]) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     return folder
+
+
+@pytest.mark.parametrize("chapter", chapters(ROOT), ids=lambda chapter: f"chapter {chapter.number}")
+def test_the_courses_own_answers_get_all_points(chapter, tmp_path):
+    """The answer notebook of each chapter: full marks, and nothing noticed but that it is like the reference."""
+    folder, out = tmp_path / "handed_in", tmp_path / "graded"
+    folder.mkdir()
+    (notebook_of_answers,) = (ROOT / "solutions").glob(f"chapter{chapter.number}_*.ipynb")
+    shutil.copy(notebook_of_answers, folder / "reference.ipynb")
+    done = run(ROOT, "grade", folder, "--out", out)
+    assert done.returncode == 0, done.stderr
+    row = rows(out)["reference"]
+    report = (out / "report" / "reference.md").read_text()
+    assert (row["status"], float(row["total"])) == ("graded", sum(chapter.points.values())), report
+    assert re.fullmatch(r"Same as the reference up to names: [\w, ]+\.", row["remarks"])
 
 
 @pytest.fixture(scope="module")
