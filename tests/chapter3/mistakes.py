@@ -546,7 +546,7 @@ def prepare_backward_batches(graph, batch_size=128):
         [
             (
                 TARGETS,
-                'n_targets = (end - start) * (layer != "E")',
+                'n_targets = (stop - start) * (layer != "E")',
             )
         ],
     ),
