@@ -22,9 +22,9 @@ from utils.cohort.submissions import Student
 from utils.cohort.values import writable
 from utils.grading.course import Outline
 
-# What became of an answer besides right and wrong; and all that a person should look at, the weightiest first.
-STOPPED = (ENDED_EARLY, CRASHED, OUT_OF_MEMORY, TOO_MUCH, TIMED_OUT, TAMPERED, CONTESTED)
+# What a person should look at first, and of it what no other remark tells: of the forbidden it is said what they tried.
 BY_WEIGHT = (TAMPERED, CONTESTED, FORBIDDEN, ENDED_EARLY, CRASHED, OUT_OF_MEMORY, TOO_MUCH, TIMED_OUT)
+STOPPED = {*BY_WEIGHT} - {FORBIDDEN}
 
 
 @dataclass
