@@ -31,8 +31,8 @@ from solutions.chapter3_attribution_graphs import (
     compute_salient_logits,
     prepare_backward_batches,
 )
-from utils.graph import GraphNodes, NodeType
-from utils.hooks import EMBEDDING_HOOK, FINAL_HOOK, Transcoder, hooked, reading_hook, writing_hook
+from utils.engine.graph import GraphNodes, NodeType
+from utils.engine.hooks import EMBEDDING_HOOK, FINAL_HOOK, Transcoder, hooked, reading_hook, writing_hook
 
 PROMPT = "The capital of the state containing Dallas is"
 STAND_IN = "stand-in"

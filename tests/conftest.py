@@ -8,8 +8,8 @@ import torch
 
 from tests.tiny import PROMPT, tiny_model, tiny_transcoders
 from tests.tracing import Traced, trace
-from utils import models
-from utils.grading.restore import watch, watch_data
+from utils.grading.run.process_state import watch, watch_data
+from utils.models import LoadedModel, load, registry
 
 pytest_plugins = ["utils.grading.plugin"]
 
@@ -60,15 +60,15 @@ def traced(tiny: Callable) -> Callable[..., Traced]:
 
 
 @pytest.fixture(scope="session")
-def atlas() -> models.LoadedModel:
+def atlas() -> LoadedModel:
     """The bundled model and its transcoders."""
-    if not (models.ATLAS_FOLDER / "config.json").exists() and not any(models.ATLAS_FOLDER.glob("*/config.json")):
+    if not (registry.ATLAS_FOLDER / "config.json").exists() and not any(registry.ATLAS_FOLDER.glob("*/config.json")):
         pytest.skip("the bundled model is not there yet (utils/atlas/weights)")
     return load_and_watch("atlas")
 
 
 @pytest.fixture(scope="session")
-def chosen(request: pytest.FixtureRequest) -> models.LoadedModel:
+def chosen(request: pytest.FixtureRequest) -> LoadedModel:
     """The model that `--model` names (atlas if it names none) and its transcoders."""
     name = request.config.getoption("model")
     if name == "atlas":
@@ -79,8 +79,8 @@ def chosen(request: pytest.FixtureRequest) -> models.LoadedModel:
         pytest.skip(str(error))
 
 
-def load_and_watch(name: str) -> models.LoadedModel:
+def load_and_watch(name: str) -> LoadedModel:
     """A model and its transcoders, which graded answers cannot spoil for the tests that follow."""
-    loaded = models.load(name)
+    loaded = load(name)
     watch(loaded.model, *loaded.transcoders.values())
     return loaded

@@ -10,8 +10,8 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from solutions import chapter3_attribution_graphs as chapter3
 from tests.tiny import PROMPT
-from utils.graph import GraphNodes
-from utils.hooks import Hook, hooked
+from utils.engine.graph import GraphNodes
+from utils.engine.hooks import Hook, hooked
 
 
 @dataclass

@@ -16,7 +16,7 @@ from solutions.chapter1_latent_gradients.runs import (
     layer_of,
     place_of,
 )
-from utils.hooks import hooked
+from utils.engine.hooks import hooked
 
 
 def through_attention(

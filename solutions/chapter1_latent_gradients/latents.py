@@ -15,7 +15,7 @@ from solutions.chapter1_latent_gradients.runs import (
     place_of,
     resume,
 )
-from utils.hooks import EMBEDDING_HOOK, Hook
+from utils.engine.hooks import EMBEDDING_HOOK, Hook
 
 
 def to_sparse(dense: Float[Tensor, "*shape"]) -> SparseLatents:

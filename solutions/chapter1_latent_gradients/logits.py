@@ -11,7 +11,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from solutions.chapter1_latent_gradients.latents import to_dense, to_sparse
 from solutions.chapter1_latent_gradients.runs import LOGITS_HOOK, SparseLatents, activations_at, place_of, resume
-from utils.hooks import Hook
+from utils.engine.hooks import Hook
 
 
 class LogitGradients(NamedTuple):

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 
-from utils.hooks import Hook, hooked, mlp_out_hook
+from utils.engine.hooks import Hook, hooked, mlp_out_hook
 
 LOGITS_HOOK = "unembed.hook_out"
 

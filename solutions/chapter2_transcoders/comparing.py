@@ -8,7 +8,7 @@ from jaxtyping import Float
 from sae_lens import SAE
 from torch import Tensor
 
-from utils.hooks import Transcoder
+from utils.engine.hooks import Transcoder
 
 
 class DictionaryScore(NamedTuple):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from utils.transcoder_data import Case, Fact
+from utils.atlas.case import Case, Fact
 
 
 class Example(NamedTuple):

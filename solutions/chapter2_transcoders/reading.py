@@ -5,8 +5,8 @@ from jaxtyping import Float
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from utils.hooks import Transcoder
-from utils.transcoder_data import is_centred, mlp_output, norm_weight
+from utils.engine.hooks import Transcoder
+from utils.engine.mlp import is_centred, mlp_output, norm_weight
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from transformer_lens.model_bridge import TransformerBridge
 
 from solutions.chapter2_transcoders.comparing import split_mlp_output
-from utils.hooks import Hook, Transcoder, hooked, mlp_out_hook, reading_hook
+from utils.engine.hooks import Hook, Transcoder, hooked, mlp_out_hook, reading_hook
 
 
 class ReplacementScores(NamedTuple):

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from solutions.chapter2_transcoders.skipping import fit_linear
-from utils.hooks import mlp_out_hook, reading_hook
+from utils.engine.hooks import mlp_out_hook, reading_hook
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 
 from solutions.chapter3_attribution_graphs.freezing import FreezeHooks, TranscoderReplacementHooks
-from utils.graph import GraphNodes, NodeInfo, NodeType
-from utils.hooks import EMBEDDING_HOOK, FINAL_HOOK, hooked, reading_hook, writing_hook
+from utils.engine.graph import GraphNodes, NodeInfo, NodeType
+from utils.engine.hooks import EMBEDDING_HOOK, FINAL_HOOK, hooked, reading_hook, writing_hook
 
 
 @dataclass

@@ -15,7 +15,7 @@ from transformer_lens import ActivationCache
 from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 
-from utils.hooks import (
+from utils.engine.hooks import (
     EMBEDDING_HOOK,
     FINAL_HOOK,
     Hook,

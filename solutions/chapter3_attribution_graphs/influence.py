@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from utils.arguments import check_threshold
-from utils.graph import GraphNodes, NodeType
+from utils.engine.arguments import check_threshold
+from utils.engine.graph import GraphNodes, NodeType
 
 # Relative differences below this are rounding: on a chain of single edges all scores are the same number.
 ROUNDING = 1e-6

@@ -19,9 +19,9 @@ from transformer_lens import ActivationCache
 from transformer_lens.model_bridge import TransformerBridge
 
 from solutions.chapter3_attribution_graphs.freezing import TranscoderReplacementHooks
-from utils.arguments import check_output_choice
-from utils.graph import GraphNodes, NodeInfo, NodeType, at_least_float32
-from utils.hooks import EMBEDDING_HOOK, Transcoder, mlp_out_hook, reading_hook
+from utils.engine.arguments import check_output_choice
+from utils.engine.graph import GraphNodes, NodeInfo, NodeType, at_least_float32
+from utils.engine.hooks import EMBEDDING_HOOK, Transcoder, mlp_out_hook, reading_hook
 
 
 class OutputToken(NamedTuple):

@@ -16,7 +16,7 @@ from solutions.chapter3_attribution_graphs.edges import (
 from solutions.chapter3_attribution_graphs.freezing import FreezeHooks, TranscoderReplacementHooks
 from solutions.chapter3_attribution_graphs.influence import compute_graph_scores, compute_influence, prune_graph
 from solutions.chapter3_attribution_graphs.nodes import build_graph_nodes, compute_salient_logits
-from utils.arguments import (
+from utils.engine.arguments import (
     check_tracing_arguments,
     evaluating,
     first_visible_position,
@@ -24,8 +24,8 @@ from utils.arguments import (
     token_id,
     tokenize_prompt,
 )
-from utils.graph import AttributionResult, NodeType
-from utils.hooks import Transcoder, check_transcoders
+from utils.engine.graph import AttributionResult, NodeType
+from utils.engine.hooks import Transcoder, check_transcoders
 
 
 def attribute(

@@ -12,8 +12,8 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from solutions.chapter4_interventions.interventions import Edit, intervene, run_base
-from utils.graph import NodeInfo
-from utils.hooks import Transcoder
+from utils.engine.graph import NodeInfo
+from utils.engine.hooks import Transcoder
 
 
 def answer_score(

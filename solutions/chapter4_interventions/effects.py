@@ -11,8 +11,8 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from solutions.chapter3_attribution_graphs import read_targets
 from solutions.chapter4_interventions.interventions import BaseRun, Edit, intervene
-from utils.graph import AttributionResult
-from utils.hooks import Transcoder
+from utils.engine.graph import AttributionResult
+from utils.engine.hooks import Transcoder
 
 # What answers to an edit, one thing more on every step. The first is the edge; on the last nothing is frozen.
 FREEZE_LEVELS: dict[str, dict] = {

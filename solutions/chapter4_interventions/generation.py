@@ -8,7 +8,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from solutions.chapter4_interventions.interventions import Edit, LayerEdits, intervene, resolve_edits, run_base
-from utils.hooks import Transcoder
+from utils.engine.hooks import Transcoder
 
 
 def as_edits(resolved: dict[int, LayerEdits]) -> list[Edit]:

@@ -18,7 +18,7 @@ from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 
 from solutions.chapter3_attribution_graphs import FreezeHooks
-from utils.hooks import FINAL_HOOK, Transcoder, hooked, mlp_out_hook, reading_hook
+from utils.engine.hooks import FINAL_HOOK, Transcoder, hooked, mlp_out_hook, reading_hook
 
 
 class Edit(NamedTuple):

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from solutions.chapter3_attribution_graphs import compute_graph_scores
-from utils.graph import AttributionResult, GraphNodes, NodeInfo, NodeType
+from utils.engine.graph import AttributionResult, GraphNodes, NodeInfo, NodeType
 
 
 def fold_into_errors(

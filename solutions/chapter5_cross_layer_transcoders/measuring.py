@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from solutions.chapter3_attribution_graphs import normalize_matrix, weights_of_all_nodes
-from utils.graph import AttributionResult, NodeType
+from utils.engine.graph import AttributionResult, NodeType
 
 
 def path_lengths(

@@ -9,7 +9,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from solutions.chapter2_transcoders import transcoder_hooks
 from solutions.chapter5_cross_layer_transcoders.transcoder import CrossLayerTranscoder
-from utils.hooks import Hook, Transcoder, hooked, mlp_out_hook, reading_hook
+from utils.engine.hooks import Hook, Transcoder, hooked, mlp_out_hook, reading_hook
 
 
 def cross_layer_hooks(

@@ -9,8 +9,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformer_lens.model_bridge import TransformerBridge
 
-from utils.hooks import mlp_out_hook, reading_hook
-from utils.transcoder_data import Corpus
+from utils.engine.hooks import mlp_out_hook, reading_hook
+from utils.latents.scan import Corpus
 
 
 class ActivationStore:

@@ -30,7 +30,7 @@ from solutions.chapter3_attribution_graphs import (
     walk_back,
 )
 from solutions.chapter5_cross_layer_transcoders.transcoder import CrossLayerTranscoder
-from utils.arguments import (
+from utils.engine.arguments import (
     check_tracing_arguments,
     evaluating,
     first_visible_position,
@@ -38,8 +38,8 @@ from utils.arguments import (
     token_id,
     tokenize_prompt,
 )
-from utils.graph import AttributionResult, GraphNodes, NodeType, at_least_float32
-from utils.hooks import mlp_out_hook
+from utils.engine.graph import AttributionResult, GraphNodes, NodeType, at_least_float32
+from utils.engine.hooks import mlp_out_hook
 
 
 class PlaceSources(NamedTuple):

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from solutions.chapter5_cross_layer_transcoders.jumping import JumpReLU
-from utils.cross_layer import CrossLayerWeights
+from utils.engine.cross_layer import CrossLayerWeights
 
 
 class CrossLayerTranscoder(torch.nn.Module):

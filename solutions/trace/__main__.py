@@ -13,9 +13,9 @@ if TYPE_CHECKING:  # importing these takes seconds, which --help and a mistyped 
     from transformer_lens.model_bridge import TransformerBridge
 
     from solutions.trace.paths import Path as GraphPath
-    from utils.cross_layer import CrossLayerWeights
-    from utils.graph import AttributionResult
-    from utils.hooks import Transcoder
+    from utils.engine.cross_layer import CrossLayerWeights
+    from utils.engine.graph import AttributionResult
+    from utils.engine.hooks import Transcoder
 
 N_TOP_TOKENS = 5
 N_PATHS = 6
@@ -122,8 +122,9 @@ def _trace_into(temporary: Path, folder: Path, arguments: argparse.Namespace) ->
         from solutions.trace.output import CIRCUIT_TRACER, GRAPH, PAGE, RESULT
         from solutions.trace.summary import summarize
         from utils.dashboard import build_graph, write_for_circuit_tracer, write_graph, write_page
-        from utils.latent_examples import bundle_key, describe_latents, is_bundled, kept_latents
-        from utils.models import labels, load, load_clt
+        from utils.latents.examples import bundle_key, describe_latents, is_bundled, kept_latents
+        from utils.latents.labels import labels
+        from utils.models import load, load_clt
 
         kind = arguments.dictionary
         clt = load_clt(arguments.model, device=arguments.device) if kind == "clt" else None
@@ -190,7 +191,7 @@ def _attribute(
 def _paths(result: AttributionResult, names: dict[tuple[int, int], str]) -> list[GraphPath]:
     """Strong paths from different tokens, through latents that stand for a concept if there are any such."""
     from solutions.trace.paths import strongest_paths
-    from utils.models import FIRES_ON
+    from utils.latents.labels import FIRES_ON
 
     concepts = {latent for latent, label in names.items() if not label.startswith(FIRES_ON)}
     named = strongest_paths(

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from itertools import chain
 from typing import NamedTuple
 
-from utils.graph import AttributionResult, NodeInfo, NodeType
+from utils.engine.graph import AttributionResult, NodeInfo, NodeType
 
 
 class Path(NamedTuple):

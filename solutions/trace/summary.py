@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path as FilePath
 
 from solutions.trace.paths import Path
-from utils.graph import AttributionResult, NodeInfo, NodeType
+from utils.engine.graph import AttributionResult, NodeInfo, NodeType
 
 Labels = Mapping[tuple[int, int], str]
 

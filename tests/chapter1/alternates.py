@@ -57,7 +57,7 @@ def latents_to_later_latents(values, indices, shape, sae_from, sae_to, model, to
         model(tokens)
     dense = sae_to.encode(seen[0])
     return dense[dense > 0], dense
-""".replace("with hooked", "from utils.hooks import hooked\n\n    with hooked"),
+""".replace("with hooked", "from utils.engine.hooks import hooked\n\n    with hooked"),
         ),
     ],
     "latent_to_latent_gradients": [

@@ -9,8 +9,8 @@ from sae_lens import JumpReLUSAE, JumpReLUSAEConfig
 from torch import Tensor
 
 from tests.tiny import D_MODEL
-from utils.hooks import mlp_out_hook, reading_hook
-from utils.transcoder_data import blind_case
+from utils.atlas.case import blind_case
+from utils.engine.hooks import mlp_out_hook, reading_hook
 
 N_SAE = 29
 

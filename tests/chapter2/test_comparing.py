@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from tests.tiny import D_LATENTS
+from utils.engine.mlp import mlp_function
 from utils.grading import expect, expect_close
-from utils.transcoder_data import mlp_function
 
 
 def data(seed: int = 0, n: int = 13, d: int = 5):

@@ -8,18 +8,12 @@ import torch
 
 from tests.chapter2.conftest import random_tokens
 from tests.tiny import ARCHITECTURES
-from utils.hooks import mlp_out_hook, reading_hook
-from utils.transcoder_data import (
-    CASE_SHARES,
-    Scan,
-    best_place_f1,
-    is_centred,
-    mlp_function,
-    mlp_output,
-    norm_weight,
-    quick_sae,
-    read_corpus,
-)
+from utils.atlas.case import CASE_SHARES, best_place_f1
+from utils.atlas.quick_sae import quick_sae
+from utils.atlas.sample import read_corpus
+from utils.engine.hooks import mlp_out_hook, reading_hook
+from utils.engine.mlp import is_centred, mlp_function, mlp_output, norm_weight
+from utils.latents.scan import Scan
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -3,8 +3,8 @@
 import torch
 
 from solutions import chapter2_transcoders as chapter2
+from utils.atlas.case import Case
 from utils.grading import expect, expect_close, expect_equal
-from utils.transcoder_data import Case
 
 GOOD = 0.6
 

@@ -5,9 +5,9 @@ import torch
 
 from tests.chapter2.conftest import random_tokens
 from tests.tiny import ARCHITECTURES, D_MODEL
+from utils.engine.hooks import FINAL_HOOK, hooked, mlp_out_hook, reading_hook, writing_hook
+from utils.engine.mlp import is_centred, norm_weight
 from utils.grading import expect, expect_close, expect_equal
-from utils.hooks import FINAL_HOOK, hooked, mlp_out_hook, reading_hook, writing_hook
-from utils.transcoder_data import is_centred, norm_weight
 
 SCALE = 1.7
 

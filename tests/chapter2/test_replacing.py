@@ -7,8 +7,8 @@ import torch
 
 from tests.chapter2.conftest import random_tokens
 from tests.tiny import ARCHITECTURES
+from utils.engine.hooks import hooked, mlp_out_hook, reading_hook
 from utils.grading import expect, expect_close
-from utils.hooks import hooked, mlp_out_hook, reading_hook
 
 
 @torch.no_grad()

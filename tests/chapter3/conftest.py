@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.tracing import Traced, trace
-from utils.grading.restore import watch_data
+from utils.grading.run.process_state import watch_data
 
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 0.1}
 QUESTION = "The capital of the state containing Dallas is"

@@ -8,8 +8,8 @@ from tests.chapter3.conftest import QUESTION, TOLERANCE
 from tests.chapter3.test_edges import expect_unchanged
 from tests.tiny import ARCHITECTURES, PROMPT
 from tests.tracing import state_of
+from utils.engine.graph import AttributionResult, NodeType
 from utils.grading import expect, expect_close, expect_equal
-from utils.graph import AttributionResult, NodeType
 
 
 def logit_tokens(result: AttributionResult) -> list[int]:

@@ -12,8 +12,8 @@ from solutions.chapter3_attribution_graphs import prepare_backward_batches as ba
 from tests.chapter3.conftest import TOLERANCE
 from tests.tiny import ARCHITECTURES, D_MODEL
 from tests.tracing import Traced, changes_by, readings_after, state_of
+from utils.engine.graph import GraphNodes, NodeInfo, NodeType
 from utils.grading import expect, expect_close, expect_equal
-from utils.graph import GraphNodes, NodeInfo, NodeType
 
 MUST_STAY = {
     "hooks": "No hook may stay behind on the model.",

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from tests.tiny import ARCHITECTURES, D_MODEL
 from tests.tracing import Traced, linear_hooks
+from utils.engine.hooks import FINAL_HOOK, hooked, mlp_out_hook, reading_hook
 from utils.grading import expect, expect_close, expect_equal
-from utils.hooks import FINAL_HOOK, hooked, mlp_out_hook, reading_hook
 
 NORMS = {
     "gemma3": ("ln1", "ln1_post", "ln2", "ln2_post", "attn.q_norm", "attn.k_norm"),

@@ -12,8 +12,8 @@ from tests.chapter3.dags import (
     random_dag,
 )
 from tests.tiny import ARCHITECTURES
+from utils.engine.graph import NodeType
 from utils.grading import expect, expect_close, expect_equal
-from utils.graph import NodeType
 
 SEEDS = range(12)
 THRESHOLDS = (0.3, 0.6, 0.85, 1.0)

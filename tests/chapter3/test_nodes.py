@@ -7,8 +7,8 @@ import torch
 
 from solutions.chapter3_attribution_graphs import OutputToken, select_latents
 from tests.tiny import ARCHITECTURES, D_MODEL
+from utils.engine.graph import NodeType
 from utils.grading import expect, expect_close, expect_equal
-from utils.graph import NodeType
 
 FIELDS = ("node_type", "layer", "ctx_idx", "feature", "str_token")
 VOCABULARY = "zero one two three four five six seven eight nine ten".split()

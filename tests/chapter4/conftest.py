@@ -11,8 +11,8 @@ from transformer_lens.model_bridge import TransformerBridge
 from solutions.chapter3_attribution_graphs import attribute
 from solutions.chapter4_interventions import BaseRun, run_base
 from tests.tiny import PROMPT
+from utils.engine.graph import AttributionResult, GraphNodes, NodeInfo, NodeType
 from utils.grading import expect
-from utils.graph import AttributionResult, GraphNodes, NodeInfo, NodeType
 
 
 @dataclass

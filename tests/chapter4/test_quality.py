@@ -5,8 +5,8 @@ import pytest
 from solutions.chapter3_attribution_graphs import attribute
 from tests.chapter4.conftest import chain
 from tests.tiny import PROMPT
+from utils.engine.graph import NodeType
 from utils.grading import expect_close, expect_equal
-from utils.graph import NodeType
 
 
 @pytest.mark.parametrize("top_k", [0, 2])

@@ -19,8 +19,8 @@ from solutions.chapter3_attribution_graphs import (
 )
 from solutions.chapter5_cross_layer_transcoders import CrossLayerTranscoder
 from tests.tiny import D_LATENTS, D_MODEL, PROMPT
-from utils.grading.restore import watch
-from utils.graph import GraphNodes
+from utils.engine.graph import GraphNodes
+from utils.grading.run.process_state import watch
 
 N_LAYERS = 3
 

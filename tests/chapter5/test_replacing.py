@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from utils.engine.hooks import hooked
 from utils.grading import expect_close
-from utils.hooks import hooked
 
 ARCHITECTURES = ("gemma3", "gpt2")
 

@@ -5,7 +5,7 @@ import torch
 
 from tests.tiny import D_MODEL
 from utils.grading import expect, expect_close, expect_equal
-from utils.transcoder_data import Corpus
+from utils.latents.scan import Corpus
 
 SHAPE = (3, 11, 4)
 

@@ -13,9 +13,9 @@ from solutions.chapter3_attribution_graphs import (
 )
 from tests.chapter5.conftest import random_clt
 from tests.tiny import D_MODEL, PROMPT
+from utils.engine.graph import NodeType
+from utils.engine.hooks import hooked
 from utils.grading import expect, expect_close, expect_equal
-from utils.graph import NodeType
-from utils.hooks import hooked
 
 CASES = [("gemma3", None), ("gpt2", None), ("gemma3", 2)]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from utils.grading.course import Outline, chapters
-from utils.grading.session import TestSession
+from utils.grading.chapters import Chapter, chapters
+from utils.grading.run.session import TestSession
 
 collect_ignore = ["toy"]
 
@@ -18,7 +18,7 @@ def toy_course(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def toy_session(toy_course) -> tuple[TestSession, Outline]:
+def toy_session(toy_course) -> tuple[TestSession, Chapter]:
     """The tests of the toy chapter, ready to be run, and the chapter."""
     chapter = chapters(toy_course)[0]
     session = TestSession(chapter)

@@ -2,7 +2,7 @@
 
 import torch
 
-from utils.graph import AttributionResult, GraphNodes, NodeInfo, NodeType
+from utils.engine.graph import AttributionResult, GraphNodes, NodeInfo, NodeType
 
 HOSTILE = [
     "<script>document.title='hacked'</script>",

@@ -31,7 +31,7 @@ from utils.atlas.naming import names_for
 from utils.atlas.tokenizer import EOS_ID
 from utils.atlas.train import ATLAS, FULL, MINIATURE, collect_for_dictionaries, training_rows
 from utils.atlas.world import HELD_OUT_SHARE, load_world
-from utils.models import ATLAS_FOLDER
+from utils.models.registry import ATLAS_FOLDER
 
 TEXTS = [
     "The capital of the state containing Dallas is",

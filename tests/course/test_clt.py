@@ -11,8 +11,10 @@ from utils.atlas.card import clt_lines
 from utils.atlas.clt import CltConfig, clt_hooks, clt_quality, fit, refit_writes, train_clt
 from utils.atlas.dictionaries import Activations
 from utils.atlas.tokenizer import BOS_ID
-from utils.cross_layer import CrossLayerWeights
-from utils.models import ATLAS_FOLDER, dictionary_name, labels, load_clt
+from utils.engine.cross_layer import CrossLayerWeights
+from utils.latents.labels import labels
+from utils.models import dictionary_name, load_clt
+from utils.models.registry import ATLAS_FOLDER
 
 SMALL = CltConfig(width=24, steps=300, batch_size=128, save_every=40, sparsity=0.01)
 needs_clt = pytest.mark.skipif(

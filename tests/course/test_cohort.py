@@ -17,25 +17,25 @@ import yaml
 
 from tests.course.damaged.cases import HEALTHY, MEAN, RUNNING_MEAN, WRONG_MEAN, notebook, saved
 from utils.cohort import __main__ as command
-from utils.cohort import sandbox
 from utils.cohort.batch import GRADED, Result, chapter_of, digest_of_tests, read_file
-from utils.cohort.hidden import folder_of_tests
-from utils.cohort.judge import Judge, Verdict, read_sent, why_not
-from utils.cohort.likeness import is_like
-from utils.cohort.page import as_page
-from utils.cohort.recording import Record, read_record, record
-from utils.cohort.release import RUN, NoRelease, bodies, refuse_secrets, release, runs_of, secrets, texts_in
-from utils.cohort.reports import as_classroom, as_gradescope, as_markdown, file_names, plain
-from utils.cohort.submissions import NoSubmissions, Student, find_students, strays, whose
-from utils.cohort.table import Row, as_csv, misconceptions, pass_rates, rows_of, unexplained
-from utils.cohort.values import LENGTHS, Malformed, Other, decode, encode, pack, unpack
-from utils.cohort.worker import codes_in, uses
-from utils.grading.course import chapters
-from utils.grading.expectations import Check
-from utils.grading.notebook_file import Cell
-from utils.grading.planted import Alternate, build
+from utils.cohort.collect.submissions import NoSubmissions, Student, find_students, strays, whose
+from utils.cohort.isolate import sandbox
+from utils.cohort.isolate.student_process import codes_in, uses
+from utils.cohort.isolate.values import LENGTHS, Malformed, Other, decode, encode, pack, unpack
+from utils.cohort.judge.hidden_tests import folder_of_tests
+from utils.cohort.judge.judge import Judge, Verdict, read_sent, why_not
+from utils.cohort.judge.likeness import is_like
+from utils.cohort.judge.records import Record, read_record, record
+from utils.cohort.release.handout import RUN, NoRelease, bodies, refuse_secrets, release, runs_of, secrets, texts_in
+from utils.cohort.report.cohort_html import as_page
+from utils.cohort.report.student_files import as_classroom, as_gradescope, as_markdown, file_names, plain
+from utils.cohort.report.table import StudentRow, as_csv, misconceptions, pass_rates, rows_of, unexplained
+from utils.grading.chapters import chapters
+from utils.grading.compare.expectations import Check
+from utils.grading.diagnose.variants import Alternate, build
+from utils.grading.find.cells import Cell
 from utils.grading.results import Answer
-from utils.notebooks.building import build_notebook
+from utils.notebooks.make_cells import build_notebook
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -186,7 +186,7 @@ def judge(chapter):
 
 def judged(judge, toy_session, name: str, answer: object) -> Verdict:
     """The verdict on an answer that is run here, as a student's process would run it."""
-    from utils.cohort.workers import Reply
+    from utils.cohort.isolate.processes import Reply
 
     session, _ = toy_session
     data = pack({"is_started": True, "problem": "", "remarks": []})
@@ -452,8 +452,8 @@ def verdict(name="mean", status="done", earned=1.0, **changes) -> Verdict:
     return Verdict(name, points, status, earned, **changes)
 
 
-def row_of(name: str, *verdicts: Verdict) -> Row:
-    return Row(Student(name), {9: (f"{name}.ipynb", Result(GRADED, "", 9, list(verdicts)))})
+def row_of(name: str, *verdicts: Verdict) -> StudentRow:
+    return StudentRow(Student(name), {9: (f"{name}.ipynb", Result(GRADED, "", 9, list(verdicts)))})
 
 
 def test_misconceptions_are_counted_and_the_rest_is_grouped():
@@ -731,7 +731,7 @@ def test_gradescope_in_a_clean_folder(course, tmp_path):
 
 def test_the_workflow_for_classroom(course, tmp_path):
     """The template's own script grades a student's repository; it has the names and the notices that Classroom wants."""
-    template = yaml.safe_load((ROOT / "utils" / "cohort" / "templates" / "classroom.yml").read_text())
+    template = yaml.safe_load((ROOT / "utils" / "cohort" / "release" / "templates" / "classroom.yml").read_text())
     (job,) = template["jobs"]
     assert (template["name"], job) == ("Autograding Tests", "run-autograding-tests")
     steps = template["jobs"][job]["steps"]
@@ -754,7 +754,7 @@ TRIES = """
 import json, os, resource, socket, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from utils.cohort import sandbox
+from utils.cohort.isolate import sandbox
 
 home, secret, inside = Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[1]
 

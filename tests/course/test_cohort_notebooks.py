@@ -14,7 +14,7 @@ import pytest
 
 from tests.course.damaged.cases import HEALTHY, MEAN, READABLE, REFUSED, STATUSES, WRONG_MEAN, notebook, saved
 from tests.course.hostile.cases import CASES, with_huge_output
-from utils.grading.course import chapters
+from utils.grading.chapters import chapters
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMITS = ["--timeout", "2", "--memory", "500"]

@@ -3,9 +3,9 @@
 import pytest
 
 from tests.course.damaged.cases import READABLE, REFUSED, STATUSES
-from utils.grading.answers import NotebookAnswers
-from utils.grading.grading import grade
-from utils.grading.notebook_file import UnreadableNotebook
+from utils.grading.find.answers import NotebookAnswers
+from utils.grading.find.cells import UnreadableNotebook
+from utils.grading.run.exercise import grade
 
 FORGETS = "The value becomes the latest one: what came before it is forgotten."
 

@@ -13,16 +13,10 @@ import torch
 
 from tests.course.samples import HOSTILE, prune_sample, sample_result
 from utils import dashboard
-from utils.dashboard.graph_json import (
-    GraphFormatError,
-    build_graph,
-    cantor,
-    check_graph,
-    slugify,
-    uncantor,
-    write_graph,
-)
-from utils.dashboard.page import page_view, render_page, write_page
+from utils.dashboard.graph_json import build_graph, check_graph, slugify, write_graph
+from utils.dashboard.render import page_view, render_page, write_page
+from utils.engine.json_input import GraphFormatError
+from utils.latents.files import cantor, uncantor
 
 SCHEMA = json.loads((Path(dashboard.__file__).parent / "graph.schema.json").read_text())
 LABELS = {(0, 0): "The (word)", (2, 7): "Dallas (city)"}

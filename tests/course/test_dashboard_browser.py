@@ -17,7 +17,7 @@ import pytest
 from tests.course.dashboard_samples import LABELS, chromium, fuzzed, sample_graph, sample_latents
 from tests.course.samples import HOSTILE, prune_sample, sample_result
 from utils.dashboard import Dashboard, GraphFormatError, build_graph, write_page
-from utils.dashboard.page import page_view
+from utils.dashboard.render import page_view
 
 DESKTOP = {"width": 1280, "height": 720}
 SIDEWAYS = {"width": 844, "height": 390}

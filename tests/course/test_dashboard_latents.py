@@ -10,12 +10,10 @@ from safetensors.torch import save_file
 from tests.course.dashboard_samples import sample_graph, sample_latents
 from tests.course.samples import prune_sample, sample_result
 from tests.tiny import ARCHITECTURES, PROMPT
-from utils import latent_examples
 from utils.dashboard import GraphFormatError, latents_of, read_latents, write_for_circuit_tracer, write_latents
-from utils.dashboard.graph_json import cantor
-from utils.dashboard.latents import compact_latent, compact_latents
-from utils.dashboard.reading import graph_view
-from utils.latent_examples import (
+from utils.dashboard.read_graph import graph_view
+from utils.latents import examples
+from utils.latents.examples import (
     Firings,
     describe_firings,
     describe_latents,
@@ -24,6 +22,7 @@ from utils.latent_examples import (
     logit_effects,
     record_firings,
 )
+from utils.latents.files import cantor, compact_latent, compact_latents
 
 # what circuit-tracer's model of a latent's file asks for
 REQUIRED = {
@@ -179,10 +178,8 @@ def test_models_without_a_corpus_have_logits_only(tiny):
 @pytest.fixture
 def few_sentences(monkeypatch, tmp_path):
     """The bundled model's corpus, cut to a few sentences, and a cache of its own."""
-    monkeypatch.setattr(latent_examples, "CACHE_FOLDER", tmp_path / "cache")
-    monkeypatch.setattr(
-        latent_examples, "corpus_sentences", lambda: ["The capital of Texas is Austin.", "36 + 59 = 95."]
-    )
+    monkeypatch.setattr(examples, "CACHE_FOLDER", tmp_path / "cache")
+    monkeypatch.setattr(examples, "corpus_sentences", lambda: ["The capital of Texas is Austin.", "36 + 59 = 95."])
     return tmp_path / "cache"
 
 
@@ -192,7 +189,7 @@ def test_the_bundled_models_latents_are_read_once_and_kept(atlas, few_sentences,
     first = describe_latents("atlas", model, transcoders, wanted, progress=lambda done, total: None)
     (kept,) = few_sentences.iterdir()
     runs = []
-    monkeypatch.setattr(latent_examples, "record_firings", lambda *rest: runs.append(rest))
+    monkeypatch.setattr(examples, "record_firings", lambda *rest: runs.append(rest))
     assert describe_latents("atlas", model, transcoders, wanted) == first and not runs
     for data in first.values():
         assert all(isinstance(data[key], kind) for key, kind in REQUIRED.items())
@@ -201,30 +198,30 @@ def test_the_bundled_models_latents_are_read_once_and_kept(atlas, few_sentences,
 
 def test_a_damaged_or_old_cache_is_made_again(atlas, few_sentences, monkeypatch):
     model, transcoders = atlas
-    found = latent_examples.corpus_firings(model, transcoders, lambda done, total: None)
+    found = examples.corpus_firings(model, transcoders, lambda done, total: None)
     (kept,) = few_sentences.iterdir()
     kept.write_bytes(kept.read_bytes()[:100])
-    again = latent_examples.corpus_firings(model, transcoders, lambda done, total: None)
+    again = examples.corpus_firings(model, transcoders, lambda done, total: None)
     assert torch.equal(again.activation, found.activation)
-    monkeypatch.setattr(latent_examples, "bundle_key", lambda kind: "another")
-    latent_examples.corpus_firings(model, transcoders, lambda done, total: None)
+    monkeypatch.setattr(examples, "bundle_key", lambda kind: "another")
+    examples.corpus_firings(model, transcoders, lambda done, total: None)
     assert [path.name for path in few_sentences.iterdir()] == ["latents-another.safetensors"]
 
 
 def test_a_cache_that_cannot_be_written_is_no_reason_to_stop(atlas, few_sentences, tmp_path):
     few_sentences.write_text("a file where the folder should be")
     model, transcoders = atlas
-    assert len(latent_examples.corpus_firings(model, transcoders, lambda done, total: None).row) > 0
+    assert len(examples.corpus_firings(model, transcoders, lambda done, total: None).row) > 0
 
 
 def test_the_corpus_has_every_family_and_nothing_held_out():
     from utils.atlas.corpus import all_sentences
     from utils.atlas.world import load_world
 
-    sentences = latent_examples.corpus_sentences()
+    sentences = examples.corpus_sentences()
     lengths = [len(text) for text in sentences]
     assert lengths == sorted(lengths, reverse=True) and len(set(sentences)) == len(sentences)
-    every = all_sentences(load_world(), drawn=latent_examples.SENTENCES_PER_FAMILY)
+    every = all_sentences(load_world(), drawn=examples.SENTENCES_PER_FAMILY)
     texts = set(sentences)
     held_out = {s.text for s in every if s.held_out} - {s.text for s in every if not s.held_out}
     assert not texts & held_out

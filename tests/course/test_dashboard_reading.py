@@ -17,7 +17,7 @@ from tests.course.dashboard_samples import (
 )
 from tests.course.samples import prune_sample, sample_result
 from utils.dashboard import GraphFormatError, build_graph, read_graph, render_page
-from utils.dashboard.reading import graph_view
+from utils.dashboard.read_graph import graph_view
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from solutions.chapter3_attribution_graphs import compute_graph_scores, compute_influence, prune_graph
-from utils.graph import GraphNodes, NodeInfo, NodeType
+from utils.engine.graph import GraphNodes, NodeInfo, NodeType
 
 STORED = json.loads(Path(__file__).with_name("circuit_tracer.json").read_text())["graphs"]
 KINDS = {"E": NodeType.EMBEDDING, "F": NodeType.LATENT, "X": NodeType.MLP_ERROR, "L": NodeType.LOGIT}

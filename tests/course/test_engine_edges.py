@@ -13,7 +13,7 @@ from solutions.chapter3_attribution_graphs import (
 )
 from tests.tiny import ARCHITECTURES, D_MODEL
 from tests.tracing import trace
-from utils.graph import NodeType
+from utils.engine.graph import NodeType
 
 GAP = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 0.1}
 

@@ -5,7 +5,7 @@ import torch
 
 from tests.tiny import ARCHITECTURES, tiny_transcoders
 from tests.tracing import state_of
-from utils.hooks import check_transcoders, hooked
+from utils.engine.hooks import check_transcoders, hooked
 
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 0.1}
 

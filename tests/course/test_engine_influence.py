@@ -14,7 +14,7 @@ from solutions.chapter3_attribution_graphs import (
 )
 from tests.chapter3.dags import N_LAYERS, graph_by_hand, random_dag
 from tests.tiny import ARCHITECTURES
-from utils.graph import GraphNodes, NodeInfo, NodeType
+from utils.engine.graph import GraphNodes, NodeInfo, NodeType
 
 
 @pytest.mark.parametrize("kept_kind", ["", "E"])

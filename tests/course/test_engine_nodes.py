@@ -7,7 +7,7 @@ from solutions.chapter3_attribution_graphs import (
     compute_salient_logits,
     select_latents,
 )
-from utils.graph import NodeType
+from utils.engine.graph import NodeType
 
 
 @pytest.mark.parametrize(

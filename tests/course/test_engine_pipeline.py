@@ -6,7 +6,7 @@ import torch
 from solutions.chapter3_attribution_graphs import attribute, compute_influence
 from tests.tiny import ARCHITECTURES, N_CTX, PROMPT
 from tests.tracing import state_of
-from utils.graph import NodeType
+from utils.engine.graph import NodeType
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

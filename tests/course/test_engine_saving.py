@@ -8,8 +8,8 @@ import torch
 
 from solutions.chapter3_attribution_graphs import attribute
 from tests.tiny import PROMPT
-from utils import graph as graph_module
-from utils.graph import JSON_FILE, TENSORS_FILE, AttributionResult, NodeInfo, NodeType
+from utils.engine import graph as graph_module
+from utils.engine.graph import JSON_FILE, TENSORS_FILE, AttributionResult, NodeInfo, NodeType
 
 TENSORS = ("adjacency_matrix", "bias", "values", "influence", "kept_indices", "pruned_matrix")
 FIELDS = ("prompt", "str_tokens", "node_threshold", "edge_threshold", "model_name", "dictionary_name", "scores")

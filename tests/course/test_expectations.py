@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from utils.grading import expect, expect_close, expect_equal
-from utils.grading.expectations import Unexpected
-from utils.grading.failure import sentence
-from utils.grading.fingerprint import Fingerprint, noting, sketch
+from utils.grading.compare.expectations import Unexpected
+from utils.grading.compare.fingerprints import Fingerprint, noting, sketch
+from utils.grading.diagnose.failures import sentence
 
 T = torch.tensor
 CLOSE = [

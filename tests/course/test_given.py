@@ -6,14 +6,15 @@ import pytest
 import torch
 
 from solutions import chapter3_attribution_graphs as chapter3
-from utils.grading.course import chapters, root_above
-from utils.grading.expectations import Unexpected
-from utils.grading.given import guarded
-from utils.grading.grading import grade
-from utils.grading.planted import Mistake, build
-from utils.grading.restore import data_are_unchanged, restore_watched, watch_data
+from utils.grading.chapters import chapters
+from utils.grading.compare.expectations import Unexpected
+from utils.grading.diagnose.variants import Mistake, build
 from utils.grading.results import Answer
-from utils.grading.session import TestSession
+from utils.grading.run.exercise import grade
+from utils.grading.run.process_state import data_are_unchanged, restore_watched, watch_data
+from utils.grading.run.session import TestSession
+from utils.grading.run.unchanged import guarded
+from utils.notebooks.place import course_folder
 
 CHANGES = {
     "a method": lambda matrix: matrix.abs_(),
@@ -115,7 +116,7 @@ IN_PLACE = {
 @pytest.fixture(scope="module")
 def third():
     """Chapter 3, and its tests."""
-    chapter = next(chapter for chapter in chapters(root_above(chapter3.__file__)) if chapter.number == 3)
+    chapter = next(chapter for chapter in chapters(course_folder(chapter3.__file__)) if chapter.number == 3)
     session = TestSession(chapter)
     yield chapter, session
     session.close()

@@ -17,15 +17,15 @@ import pytest
 import torch
 
 from tests.course.damaged.cases import HEALTHY, MEAN, RUNNING_MEAN, STUB, notebook, saved
-from utils.grading import Alternate, Mistake, interactive, progress_file
-from utils.grading.answers import NotebookAnswers
-from utils.grading.failure import sentence
-from utils.grading.grading import grade
-from utils.grading.notebook_file import Cell
-from utils.grading.planted import PlantedError, build
-from utils.grading.prove import prove, prove_chapter
-from utils.grading.restore import restore_watched, restored, watch
+from utils.grading import Alternate, Mistake, in_notebook, progress_file
+from utils.grading.diagnose.failures import sentence
+from utils.grading.diagnose.variants import PlantedError, build
+from utils.grading.find.answers import NotebookAnswers
+from utils.grading.find.cells import Cell
+from utils.grading.proof import prove, prove_chapter
 from utils.grading.results import Answer, earned
+from utils.grading.run.exercise import grade
+from utils.grading.run.process_state import restore_watched, restored, watch
 
 ROOT = Path(__file__).resolve().parents[2]
 FORGETS = "The value becomes the latest one: what came before it is forgotten."
@@ -67,7 +67,7 @@ def kernel(toy_course, toy_session, monkeypatch):
     """A fresh kernel in the toy course, without progress so far."""
     (toy_course / progress_file.NAME).unlink(missing_ok=True)
     session, chapter = toy_session
-    monkeypatch.setattr(interactive, "open_session", lambda chapter: session)
+    monkeypatch.setattr(in_notebook, "open_session", lambda chapter: session)
     return Kernel(toy_course)
 
 
@@ -311,11 +311,11 @@ def test_in_a_real_kernel_the_result_is_html(toy_course, tmp_path):
 def test_html_shows_code_as_text(kernel):
     kernel.run("def mean(values):\n    print('<script>')\n    raise ValueError('<b>&')")
     shown = []
-    kernel.names["check"].__globals__["show"], before = lambda text, html: shown.append(html), interactive.show
+    kernel.names["check"].__globals__["show"], before = lambda text, html: shown.append(html), in_notebook.show
     try:
         kernel.run("check(mean)")
     finally:
-        interactive.show = before
+        in_notebook.show = before
     assert "<script>" not in shown[0] and "&lt;script&gt;" in shown[0] and "&lt;b&gt;&amp;" in shown[0]
 
 
@@ -508,7 +508,7 @@ def test_an_endless_loop_is_stopped_once(graded, toy_session, monkeypatch, loop)
 
 
 def test_an_endless_definition_is_stopped(toy_session, monkeypatch):
-    monkeypatch.setattr("utils.grading.answers.SECONDS", 0.5)
+    monkeypatch.setattr("utils.grading.find.answers.SECONDS", 0.5)
     source = "def size():\n    while True: pass\n\nSIZE = size()\n\ndef mean(values, size=SIZE):\n    return 0.0\n"
     answer = NotebookAnswers(toy_session[1], [Cell("code", source, 1)], "notebook").answer("mean")
     assert answer.problem.startswith("Your code was stopped after 0.5 seconds")
@@ -698,8 +698,8 @@ def test_the_command_proves_the_toy_course(toy_course):
 
 
 def test_tests_that_cannot_be_read_are_one_sentence(toy_course, tmp_path):
-    from utils.grading.course import chapters
-    from utils.grading.session import CollectionError
+    from utils.grading.chapters import chapters
+    from utils.grading.run.session import CollectionError
 
     course = Path(shutil.copytree(toy_course, tmp_path / "toy"))
     (course / "checks" / "test_more.py").write_text("import no_such_module")

@@ -21,8 +21,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from utils import models
-from utils.models import MODELS, dictionary_name, labels, load
+from utils import ROOT
+from utils.latents.labels import labels
+from utils.models import MODELS, dictionary_name, load, registry
 
 VOCAB, D_MODEL, D_MLP, LATENTS, LAYERS = 259, 24, 40, 56, 3  # pairwise different, so that no wrong transpose fits
 
@@ -154,7 +155,7 @@ def bundle(bundle_master, tmp_path):
 @pytest.fixture
 def atlas(bundle, monkeypatch):
     """The stand-in in the place of the bundled model."""
-    monkeypatch.setattr(models, "ATLAS_FOLDER", bundle)
+    monkeypatch.setattr(registry, "ATLAS_FOLDER", bundle)
     return bundle
 
 
@@ -240,7 +241,7 @@ def point_hub_at(endpoint: str, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no_token"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr("transformers.utils.hub._hf_api", None)
-    monkeypatch.setattr(models, "ROOT", tmp_path)  # no .env of the developer's
+    monkeypatch.setattr("utils.models.hub.ROOT", tmp_path)  # no .env of the developer's
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")
     huggingface_hub.utils.close_session()
@@ -600,6 +601,5 @@ def test_unforeseen_errors_are_not_dressed_up(hub, monkeypatch):
 
 
 def test_no_file_of_secrets_can_be_committed():
-    root = Path(models.__file__).resolve().parent.parent
-    assert ".env" in (root / ".gitignore").read_text().splitlines()
-    assert (root / ".env.example").read_text().rstrip().endswith("HF_TOKEN=")
+    assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
+    assert (ROOT / ".env.example").read_text().rstrip().endswith("HF_TOKEN=")

@@ -13,10 +13,13 @@ import pytest
 from nbclient import NotebookClient
 from nbformat.v4 import new_output
 
-from utils import setup
-from utils.notebooks import CourseError, __main__, build_notebook, read_chapter, read_course
-from utils.notebooks.course import build, check_answers, check_outputs, find_stale, write
+from utils import ROOT
+from utils.notebooks import __main__, install
+from utils.notebooks.build import build, check_answers, check_outputs, find_stale, write
+from utils.notebooks.errors import CourseError
+from utils.notebooks.make_cells import build_notebook
 from utils.notebooks.outputs import difference, read_printed, shown_by
+from utils.notebooks.page import read_page, read_pages
 
 TOY = Path(__file__).parent / "toy"
 GRADING = '''"""Stands in for grading: says what it was given."""
@@ -46,7 +49,9 @@ def make_course(root: Path) -> Path:
     (root / "utils" / "grading").mkdir(parents=True)
     (root / "utils" / "__init__.py").write_text("")
     (root / "utils" / "grading" / "__init__.py").write_text(GRADING)
-    shutil.copy(setup.__file__, root / "utils" / "setup.py")
+    (root / "utils" / "notebooks").mkdir()
+    (root / "utils" / "notebooks" / "__init__.py").write_text("")
+    shutil.copy(install.__file__, root / "utils" / "notebooks" / "install.py")
     (root / "README.md").write_text(
         "[badge](https://colab.research.google.com/github/a/b/blob/main/chapters/x.ipynb)\n"
     )
@@ -103,7 +108,7 @@ def read_notebook(path: Path):
 
 
 def test_a_page_is_read_in_order():
-    chapter = read_chapter(page(TOY))
+    chapter = read_page(page(TOY))
     assert [exercise.name for exercise in chapter.exercises] == ["mean", "RunningMean", "smooth"]
     assert [exercise.number for exercise in chapter.exercises] == ["9.1", "9.2", "9.3"]
     assert [exercise.points for exercise in chapter.exercises] == [1, 3, 2]
@@ -112,7 +117,7 @@ def test_a_page_is_read_in_order():
     assert second.line == line_of(page(TOY), "::::{exercise} RunningMean")
     assert second.statement == "Write `add` and `merge` of a mean that stores no values."
     assert [hint.title for hint in second.hints][1] == "What are the weights of two means?"
-    assert chapter.given == ("check_width",)
+    assert chapter.given_names == ("check_width",)
     assert [cell.text for cell in chapter.imports] == ["import math"]
     assert (chapter.root, chapter.tests) == (TOY, TOY / "checks")
     for cell in chapter.cells:
@@ -198,7 +203,7 @@ def test_a_bad_page_is_refused_with_its_line(toy, case):
     old, new, marked, sentence = BAD_PAGES[case]
     change(page(toy), old, new)
     with pytest.raises(CourseError) as error:
-        read_chapter(page(toy))
+        read_page(page(toy))
     found = re.match(r".*chapter9_toy\.md:(\d+): (.+)", str(error.value))
     assert found, error.value
     assert sentence is None or sentence in found[2]
@@ -213,20 +218,20 @@ def test_two_chapters_cannot_ask_for_the_same_function(toy):
     with pytest.raises(
         CourseError, match=r"chapter10_again\.md:\d+: `mean` is an exercise of chapter9_toy\.md already"
     ):
-        read_course(toy)
+        read_pages(toy)
 
 
 def test_two_pages_cannot_have_one_number(toy):
     shutil.copy(page(toy), toy / "instructions" / "chapter9_other.md")
     with pytest.raises(CourseError, match="chapter9_other.md is chapter 9 too"):
-        read_course(toy)
+        read_pages(toy)
 
 
 # stubs
 
 
 def test_a_stub_keeps_what_is_outside_the_markers():
-    stub = read_chapter(page(TOY)).source("RunningMean").stub()
+    stub = read_page(page(TOY)).source("RunningMean").stub()
     assert (
         stub
         == '''class RunningMean:
@@ -252,7 +257,7 @@ def test_a_stub_keeps_what_is_outside_the_markers():
 
 
 def test_an_answer_has_no_markers():
-    answer = read_chapter(page(TOY)).source("mean").answer()
+    answer = read_page(page(TOY)).source("mean").answer()
     assert answer.splitlines()[2:] == [
         "    if not values:",
         "        return 0.0",
@@ -267,7 +272,7 @@ def test_a_decorator_and_what_follows_a_region_stay(toy):
         "    return sum(values) / len(values)\n    ### END SOLUTION",
         "    ### END SOLUTION\n    return 1",
     )
-    stub = read_chapter(page(toy)).source("mean").stub()
+    stub = read_page(page(toy)).source("mean").stub()
     assert stub.startswith("@cache\ndef mean(")
     assert stub.endswith("raise NotImplementedError()\n    return 1")
 
@@ -446,7 +451,7 @@ def test_no_solution_is_left_outside_the_folds(built):
 
 
 def test_hints_and_solutions_can_be_left_out():
-    chapter = read_chapter(page(TOY))
+    chapter = read_page(page(TOY))
     neither = cells(build_notebook(chapter, hints=False, solutions=False))
     assert not [identity for identity in neither if identity.startswith("help-")]
     hints = cells(build_notebook(chapter, solutions=False))["help-mean"]
@@ -456,16 +461,16 @@ def test_hints_and_solutions_can_be_left_out():
 
 
 def test_a_cell_keeps_its_id_when_others_come(toy):
-    before = cells(build_notebook(read_chapter(page(toy))))
+    before = cells(build_notebook(read_page(page(toy))))
     change(page(toy), "## Lists\n", "## Lists\n\n```{code-cell} python\nprint(1)\n```\n\n## Lists\n")
-    after = cells(build_notebook(read_chapter(page(toy))))
+    after = cells(build_notebook(read_page(page(toy))))
     assert before.items() <= after.items()
     assert len(after) == len(before) + 2
 
 
 def test_metadata_of_the_page_is_kept(toy):
     change(page(toy), "course:", "accelerator: GPU\ncolab:\n  gpuType: T4\ncourse:")
-    metadata = build_notebook(read_chapter(page(toy))).metadata
+    metadata = build_notebook(read_page(page(toy))).metadata
     assert metadata.accelerator == "GPU" and metadata.colab.gpuType == "T4"
     assert metadata.kernelspec.name == "python3" and metadata.course.chapter == 9
 
@@ -476,7 +481,7 @@ def test_images_come_along_and_links_are_moved(toy):
     text = "![A dot](images/dot.png) [here](../solutions_toy/averages.py) [there](chapter9_toy.md#lists) [web](https://a.b)"
     odd = "`f[0](x)` $A[t](s)$\n\n```python\nf[0](x)\n```"
     change(page(toy), "## Lists\n", f"## Lists\n\n{text}\n\n{odd}\n")
-    notebook = build_notebook(read_chapter(page(toy)))
+    notebook = build_notebook(read_page(page(toy)))
     source = next(source for source in cells(notebook).values() if source.startswith("## Lists"))
     assert "![A dot](data:image/png;base64,ZG90)" in source
     assert (
@@ -488,7 +493,7 @@ def test_images_come_along_and_links_are_moved(toy):
 
 def test_titles_of_hints_are_shown_as_written(toy):
     change(page(toy), "{hint} Which slice is that?", "{hint} Is `a < b`, or <b>?")
-    folded = cells(build_notebook(read_chapter(page(toy))))["help-smooth"]
+    folded = cells(build_notebook(read_page(page(toy))))["help-smooth"]
     assert "<summary>Hint 2: Is <code>a &lt; b</code>, or &lt;b&gt;?</summary>" in folded
 
 
@@ -508,7 +513,7 @@ def test_the_answer_notebook_is_filled_in_and_executed(built):
 
 @pytest.fixture
 def never_executed(monkeypatch):
-    monkeypatch.setattr("utils.notebooks.course.execute", lambda *args: pytest.fail("executed"))
+    monkeypatch.setattr("utils.notebooks.build.execute", lambda *args: pytest.fail("executed"))
 
 
 def test_building_again_changes_nothing(copy):
@@ -563,15 +568,15 @@ def test_expected_outputs_are_filled_in(built):
         notebook = read_notebook(built / folder / "chapter9_toy.ipynb")
         assert sum(words in source for source in cells(notebook).values()) == 1
     # a notebook for release takes them from the answer notebook too
-    assert cells(build_notebook(read_chapter(page(built)), hints=False)).items() >= {
+    assert cells(build_notebook(read_page(page(built)), hints=False)).items() >= {
         (cell.id, cell.source) for cell in student.cells if "Expected output" in cell.source
     }
 
 
 def test_stubs_are_not_started_for_the_real_check(toy):
     shutil.rmtree(toy / "utils")
-    (toy / "utils").symlink_to(Path(setup.__file__).parent)
-    notebook = build_notebook(read_chapter(page(toy)))
+    (toy / "utils").symlink_to(ROOT / "utils")
+    notebook = build_notebook(read_page(page(toy)))
     NotebookClient(notebook, allow_errors=True, resources={"metadata": {"path": str(toy / "instructions")}}).execute()
     texts = {cell.id: shown_by(cell) for cell in notebook.cells if cell.cell_type == "code"}
     for name in ("mean", "RunningMean", "smooth"):
@@ -584,7 +589,12 @@ STALE = {
     "page": (page, "A course so small", "A course as small", {"chapters", "solutions"}),
     "stub": (solutions, "-> float:\n", "-> int:\n", {"chapters", "solutions"}),
     "a line of a solution": (solutions, "return 0.0", "return 0.00", {"chapters", "solutions"}),
-    "code that is used": (lambda root: root / "utils" / "setup.py", "Installing", "installing", {"solutions"}),
+    "code that is used": (
+        lambda root: root / "utils" / "notebooks" / "install.py",
+        "Installing",
+        "installing",
+        {"solutions"},
+    ),
     "a test": (lambda root: root / "checks" / "test_averages.py", "three numbers is", "3 numbers is", {"solutions"}),
     "a hand": (lambda root: root / "chapters" / "chapter9_toy.ipynb", "A course so small", "Course", {"chapters"}),
     "answers by hand": (lambda root: root / "solutions" / "chapter9_toy.ipynb", "so small", "too small", {"solutions"}),
@@ -644,15 +654,15 @@ def test_a_cell_that_fails_is_named_and_nothing_is_written(copy):
 
 def test_an_output_that_is_not_as_expected_is_refused(copy):
     printed = read_printed(copy / "solutions" / "chapter9_toy.ipynb")
-    check_outputs(read_chapter(page(copy)), printed)
+    check_outputs(read_page(page(copy)), printed)
     change(page(copy), "3.0 True\n", "3.0 False\n")
     line = line_of(page(copy), ":::{expected}")
     with pytest.raises(CourseError, match=rf":{line}: expected `3.0 False`, but the cell above prints `3.0 True`"):
-        check_outputs(read_chapter(page(copy)), printed)
+        check_outputs(read_page(page(copy)), printed)
 
 
 def test_an_answer_that_fails_its_check_is_refused(built):
-    chapter = read_chapter(page(built))
+    chapter = read_page(page(built))
     notebook = read_notebook(built / "solutions" / "chapter9_toy.ipynb")
     check_answers(chapter, notebook)
     cell = next(cell for cell in notebook.cells if cell.id == "check-smooth")
@@ -696,7 +706,7 @@ def test_a_file_is_replaced_in_one_step(tmp_path, monkeypatch):
 
 
 def run_command(monkeypatch, capsys, root: Path, *arguments: str) -> tuple[int, str]:
-    monkeypatch.setattr(__main__, "ROOT", root)
+    monkeypatch.chdir(root)
     monkeypatch.setattr(sys, "argv", ["notebooks", *arguments])
     code = __main__.main()
     captured = capsys.readouterr()
@@ -709,7 +719,7 @@ def test_the_command_says_what_is_stale(copy, monkeypatch, capsys):
     code, text = run_command(monkeypatch, capsys, copy, "--check", "--chapter", "9")
     assert code == 1 and "chapters/chapter9_toy.ipynb is not what its page" in text
     code, text = run_command(monkeypatch, capsys, copy)
-    assert code == 0 and text == f"wrote {copy}/chapters/chapter9_toy.ipynb\n"
+    assert code == 0 and text == "wrote chapters/chapter9_toy.ipynb\n"
 
 
 def test_the_command_can_be_stopped(copy, monkeypatch, capsys):
@@ -718,7 +728,7 @@ def test_the_command_can_be_stopped(copy, monkeypatch, capsys):
 
     change(page(copy), "import math", "import math, json")
     before = {path: path.read_bytes() for path in copy.glob("*/*.ipynb")}
-    monkeypatch.setattr("utils.notebooks.course.execute", stop)
+    monkeypatch.setattr("utils.notebooks.build.execute", stop)
     assert run_command(monkeypatch, capsys, copy) == (130, "Stopped; nothing was written.\n")
     assert {path: path.read_bytes() for path in copy.glob("*/*.ipynb")} == before
 
@@ -732,6 +742,7 @@ def test_the_command_refuses_bad_input(copy, monkeypatch, capsys):
 
 
 def test_a_course_without_pages_is_up_to_date(tmp_path, monkeypatch, capsys):
+    (tmp_path / "instructions").mkdir()
     assert run_command(monkeypatch, capsys, tmp_path, "--check")[0] == 0
 
 
@@ -747,7 +758,7 @@ def set_up(toy, tmp_path) -> Callable[[Path], str]:
         ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "toy"],
     ):
         subprocess.run(["git", *command], cwd=toy, check=True)
-    cell = cells(build_notebook(read_chapter(page(toy))))["setup"]
+    cell = cells(build_notebook(read_page(page(toy))))["setup"]
     script = tmp_path / "setup_cell.py"
     script.write_text(f"{cell}\n{cell}\nprint(course, sys.path.count(str(course)), check.__name__)")
     environment = {
@@ -781,10 +792,10 @@ def test_only_what_is_missing_is_installed(tmp_path, monkeypatch, capsys):
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("# all\npytest>=1  # here\npytest<1\n\nno-such-package>=2\nabsent; python_version < '3'\n")
     calls = []
-    monkeypatch.setattr(setup.subprocess, "run", lambda command, check: calls.append(command[5:]))
-    setup.install_missing(requirements)
+    monkeypatch.setattr(install.subprocess, "run", lambda command, check: calls.append(command[5:]))
+    install.install_missing(requirements)
     assert calls == [["pytest<1", "no-such-package>=2"]]
     assert capsys.readouterr().out == "Installing pytest<1, no-such-package>=2\n"
     requirements.write_text("pytest>=1\n")
-    setup.install_missing(requirements)
+    install.install_missing(requirements)
     assert len(calls) == 1 and capsys.readouterr().out == ""

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import utils.dashboard
-from utils.cross_layer import CrossLayerWeights
-from utils.graph import GraphNodes, NodeInfo, NodeType
+from utils.engine.cross_layer import CrossLayerWeights
+from utils.engine.graph import GraphNodes, NodeInfo, NodeType
 from utils.plots import cross_layer, gradients, interventions, style, transcoders
 from utils.plots import graphs as plots
 

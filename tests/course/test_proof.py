@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from utils.grading.course import ROOT, Outline, chapters
-from utils.grading.planted import patched_source
-from utils.grading.prove import prove
-from utils.grading.session import TestSession
+from utils import ROOT
+from utils.grading.chapters import Chapter, chapters
+from utils.grading.diagnose.variants import patched_source
+from utils.grading.proof import prove
+from utils.grading.run.session import TestSession
 
 EXERCISES = [
     pytest.param(chapter, name, id=f"{chapter.number}-{name}") for chapter in chapters(ROOT) for name in chapter.points
@@ -21,11 +22,11 @@ EXERCISES = [
 
 
 @pytest.fixture(scope="module")
-def session() -> Iterator[Callable[[Outline], TestSession]]:
+def session() -> Iterator[Callable[[Chapter], TestSession]]:
     """`session(chapter)`: its tests, opened once."""
-    opened: dict[Outline, TestSession] = {}
+    opened: dict[Chapter, TestSession] = {}
 
-    def get(chapter: Outline) -> TestSession:
+    def get(chapter: Chapter) -> TestSession:
         if chapter not in opened:
             opened[chapter] = TestSession(chapter)
         return opened[chapter]

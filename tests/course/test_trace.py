@@ -20,8 +20,8 @@ from solutions.trace.summary import node_in_words, path_in_words, printable, sum
 from tests.course.samples import HOSTILE, prune_sample, sample_result
 from tests.tiny import D_MODEL, N_CTX, PROMPT, tiny_model, tiny_transcoders
 from utils.dashboard import check_graph
-from utils.graph import AttributionResult, NodeType
-from utils.models import ATLAS_FOLDER
+from utils.engine.graph import AttributionResult, NodeType
+from utils.models.registry import ATLAS_FOLDER
 
 ROOT = Path(command.__file__).resolve().parents[2]
 DALLAS = "The capital of the state containing Dallas is"

@@ -7,9 +7,7 @@ import time
 from collections import Counter, defaultdict
 from pathlib import Path
 
-import torch
 from sae_lens import JumpReLUSkipTranscoder
-from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from utils.atlas.corpus import Sentence
@@ -26,7 +24,8 @@ from utils.atlas.evaluate import (
     name_latents,
 )
 from utils.atlas.naming import CONCEPTS, values_of
-from utils.models import FIRES_ON
+from utils.latents.labels import FIRES_ON
+from utils.latents.tokens import top_tokens
 
 GOOD_F1 = 0.8
 FAIR_F1 = 0.5  # from here on a latent gets the name of the concept with a question mark
@@ -176,24 +175,6 @@ def label_latents(
 def believable(found: NamedLatent, fires_on: list[str]) -> bool:
     """Whether a city's latent fires on the city's name most of all: F1 is measured at one position, a label is read at all."""
     return found.kind != "city" or (found.position == "subject" and fires_on[0].strip() in found.value)
-
-
-@torch.no_grad()
-def top_tokens(transcoder: JumpReLUSkipTranscoder, tokens: list[str], x: Tensor) -> dict[int, list[str]]:
-    """For each latent that fires, the up to three tokens that carry most of its activation, the first one first."""
-    vocabulary = sorted(set(tokens))
-    index = {token: i for i, token in enumerate(vocabulary)}
-    ids = torch.tensor([index[token] for token in tokens])
-    total = torch.zeros(len(vocabulary), transcoder.cfg.d_sae)
-    for part, rows in zip(x.split(8192), ids.split(8192), strict=True):
-        total.index_add_(0, rows, transcoder.encode(part))
-    found = {}
-    values, top = total.topk(min(3, len(vocabulary)), dim=0)
-    for latent in (values[0] > 0).nonzero().flatten().tolist():
-        enough = values[:, latent] > 0.15 * total[:, latent].sum()
-        enough[0] = True
-        found[latent] = [vocabulary[i] for i in top[enough, latent].tolist()]
-    return found
 
 
 def _percent(share: float) -> str:

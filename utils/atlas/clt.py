@@ -22,8 +22,8 @@ from utils.atlas.corpus import Sentence
 from utils.atlas.dictionaries import Activations, what_is_left
 from utils.atlas.evaluate import answers_kept, answers_kept_under, encode_prompts, latents_of, replacement_hooks
 from utils.atlas.tokenizer import BOS_ID, EOS_ID, PAD_ID
-from utils.cross_layer import CrossLayerWeights
-from utils.hooks import Hook, mlp_out_hook, reading_hook
+from utils.engine.cross_layer import CrossLayerWeights
+from utils.engine.hooks import Hook, mlp_out_hook, reading_hook
 
 
 @dataclass(frozen=True)

@@ -10,28 +10,29 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from utils.cohort import sandbox
 from utils.cohort.batch import Options, grade_all
-from utils.cohort.gradescope import pack_autograder
-from utils.cohort.hidden import folder_of_tests
-from utils.cohort.judge import Judge
-from utils.cohort.page import as_page
-from utils.cohort.release import NoRelease, release
-from utils.cohort.reports import as_classroom, as_gradescope, as_markdown, file_names
-from utils.cohort.submissions import NoSubmissions, find_students, strays
-from utils.cohort.table import as_csv, in_number, rows_of, statuses
-from utils.cohort.workers import WorkerLost
-from utils.grading.course import Outline, chapters, root_above
-from utils.grading.session import CollectionError
-from utils.notebooks.course import write
-from utils.notebooks.reading import CourseError
+from utils.cohort.collect.submissions import NoSubmissions, find_students, strays
+from utils.cohort.isolate import sandbox
+from utils.cohort.isolate.processes import WorkerLost
+from utils.cohort.judge.hidden_tests import folder_of_tests
+from utils.cohort.judge.judge import Judge
+from utils.cohort.release.gradescope import pack_autograder
+from utils.cohort.release.handout import NoRelease, release
+from utils.cohort.report.cohort_html import as_page
+from utils.cohort.report.student_files import as_classroom, as_gradescope, as_markdown, file_names
+from utils.cohort.report.table import as_csv, in_number, rows_of, statuses
+from utils.grading.chapters import Chapter, chapters
+from utils.grading.run.session import CollectionError
+from utils.notebooks.build import write
+from utils.notebooks.errors import CourseError
+from utils.notebooks.place import course_folder
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 0: done, 2: it could not be done, and one sentence says why, 1: it was stopped."""
     options = parser().parse_args(arguments)
     try:
-        course = chapters(root_above(Path.cwd()))
+        course = chapters(course_folder())
         options.work(options, chosen(course, options.chapters))
         return 0
     except (CourseError, CollectionError, NoSubmissions, NoRelease, WorkerLost) as error:
@@ -102,7 +103,7 @@ def at_least(least: int):
     return number
 
 
-def chosen(course: list[Outline], text: str | None) -> list[Outline]:
+def chosen(course: list[Chapter], text: str | None) -> list[Chapter]:
     """The chapters that `1-3` or `1,3` names. Raises NoRelease for one that there is not."""
     if not text:
         return course
@@ -120,12 +121,12 @@ def chosen(course: list[Outline], text: str | None) -> list[Outline]:
     return [chapter for chapter in course if chapter.number in numbers]
 
 
-def run_release(options: argparse.Namespace, course: list[Outline]) -> None:
+def run_release(options: argparse.Namespace, course: list[Chapter]) -> None:
     for path in release(course, options.out, not options.no_hints, not options.no_solutions, options.repository):
         print(f"wrote {path}")
 
 
-def run_grade(options: argparse.Namespace, course: list[Outline]) -> None:
+def run_grade(options: argparse.Namespace, course: list[Chapter]) -> None:
     # the judge computes as the workers do
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     torch.set_num_threads(1)
@@ -158,7 +159,7 @@ def left_out(submissions: Path) -> list[str]:
     return [f"No notebook, and nobody's by its name: {', '.join(found[:20])}."] if found else []
 
 
-def run_gradescope(options: argparse.Namespace, course: list[Outline]) -> None:
+def run_gradescope(options: argparse.Namespace, course: list[Chapter]) -> None:
     if len(course) != 1:
         raise NoRelease("An autograder is for one chapter.")
     if options.out.is_dir():
@@ -174,7 +175,7 @@ def run_gradescope(options: argparse.Namespace, course: list[Outline]) -> None:
     print(f"wrote {options.out}: an autograder for {points} points")
 
 
-def check_hidden(chapter: Outline, hidden: Path) -> None:
+def check_hidden(chapter: Chapter, hidden: Path) -> None:
     """See that the reference answers pass an instructor's tests. Raises CollectionError."""
     with tqdm(chapter.points, desc=f"Trying the tests on the answers of chapter {chapter.number}", leave=False) as bar:
         judge = Judge(chapter, hidden, lambda name: bar.update())
@@ -184,7 +185,7 @@ def check_hidden(chapter: Outline, hidden: Path) -> None:
         judge.close()
 
 
-def run_classroom(options: argparse.Namespace, course: list[Outline]) -> None:
+def run_classroom(options: argparse.Namespace, course: list[Chapter]) -> None:
     try:
         lines = as_classroom(json.loads(options.result.read_text(encoding="utf-8")))
     except (ValueError, KeyError, TypeError):

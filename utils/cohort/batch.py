@@ -16,16 +16,16 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from utils.cohort import sandbox
-from utils.cohort.judge import Judge, Verdict
-from utils.cohort.submissions import LARGEST, File, Student
-from utils.cohort.worker import Settings
-from utils.cohort.workers import Reply, Worker, WorkerLost
-from utils.grading.course import Outline
-from utils.grading.notebook_file import Cell, UnreadableNotebook, read_cells
-from utils.notebooks.course import write
+from utils import ROOT
+from utils.cohort.collect.submissions import LARGEST, File, Student
+from utils.cohort.isolate import sandbox
+from utils.cohort.isolate.processes import Reply, Worker, WorkerLost
+from utils.cohort.isolate.student_process import Settings
+from utils.cohort.judge.judge import Judge, Verdict
+from utils.grading.chapters import Chapter
+from utils.grading.find.cells import Cell, UnreadableNotebook, read_cells
+from utils.notebooks.build import write
 from utils.notebooks.materials import data_files, find_modules, imported_files
-from utils.notebooks.reading import ROOT
 
 GRADED, EMPTY, NOT_A_NOTEBOOK, CONFLICT = "graded", "empty", "not a notebook", "merge conflict"
 DAMAGED, TOO_LARGE, UNTOUCHED, NO_NOTEBOOK, UNREADABLE = (
@@ -73,11 +73,11 @@ class _Task:
     """A notebook that has to be graded."""
 
     key: str
-    chapter: Outline
+    chapter: Chapter
     cells: list[Cell]
 
 
-def grade_all(students: list[Student], chapters: list[Outline], options: Options, out: Path) -> dict[str, Result]:
+def grade_all(students: list[Student], chapters: list[Chapter], options: Options, out: Path) -> dict[str, Result]:
     """The result of every file, by its path. Results are kept in `out`, and found there again. Raises CollectionError."""
     kept = out / "kept"
     kept.mkdir(parents=True, exist_ok=True)
@@ -111,18 +111,18 @@ def load(path: Path) -> Result:
     return Result(**(content | {"exercises": [Verdict(**verdict) for verdict in content["exercises"]]}))
 
 
-def digest(chapter: Outline, options: Options) -> str:
+def digest(chapter: Chapter, options: Options) -> str:
     """A hash of all that a result depends on besides the notebook."""
     limits = f"{options.seconds} {options.megabytes} {sandbox.missing()}"
     return hashlib.sha256(f"{digest_of_tests(chapter, options.hidden)} {limits}".encode()).hexdigest()[:16]
 
 
-def digest_of_tests(chapter: Outline, hidden: Path | None = None) -> str:
+def digest_of_tests(chapter: Chapter, hidden: Path | None = None) -> str:
     """A hash of a chapter's page, its tests, its solutions, and what those use."""
     starts = [*chapter.tests.rglob("*.py"), *chapter.tests.parent.glob("*.py")]
     files = imported_files(chapter.root, [*starts, *find_modules(chapter.root, chapter.solutions)], [])
     files |= {file for path in files if path.name == "__init__.py" for file in data_files(path.parent)}
-    files |= {chapter.path, *(ROOT / "utils" / "grading").glob("*.py"), *(ROOT / "utils" / "cohort").glob("*.py")}
+    files |= {chapter.path, *(ROOT / "utils" / "grading").rglob("*.py"), *(ROOT / "utils" / "cohort").rglob("*.py")}
     files |= set(hidden.glob("*.py")) if hidden else set()
     whole = hashlib.sha256()
     for path in sorted(files):
@@ -135,7 +135,7 @@ def digest_of_tests(chapter: Outline, hidden: Path | None = None) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def read_file(file: File, chapters: list[Outline]) -> Result | tuple[Outline, list[Cell]]:
+def read_file(file: File, chapters: list[Chapter]) -> Result | tuple[Chapter, list[Cell]]:
     """The cells of a notebook and its chapter, or why there is nothing to grade."""
     if file.size > LARGEST:
         return Result(TOO_LARGE, f"The file has {file.size >> 20} MB: clear all outputs and save it again.")
@@ -155,7 +155,7 @@ def read_file(file: File, chapters: list[Outline]) -> Result | tuple[Outline, li
     return chapter, cells
 
 
-def chapter_of(cells: list[Cell], name: str, chapters: list[Outline]) -> Outline | None:
+def chapter_of(cells: list[Cell], name: str, chapters: list[Chapter]) -> Chapter | None:
     """The chapter most of whose exercises are defined in the cells; else the one that the file is named after."""
     defined = set()
     for cell in cells:
@@ -173,7 +173,7 @@ def chapter_of(cells: list[Cell], name: str, chapters: list[Outline]) -> Outline
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def grade_chapter(chapter: Outline, tasks: list[_Task], options: Options) -> Iterator[tuple[_Task, Result]]:
+def grade_chapter(chapter: Chapter, tasks: list[_Task], options: Options) -> Iterator[tuple[_Task, Result]]:
     """Each task with its result, as they come. Workers run the answers; the judge, here, says what they are worth."""
     folder = Path(tempfile.mkdtemp(prefix="grading-"))
     waiting: queue.Queue[_Task] = queue.Queue()
@@ -240,7 +240,7 @@ class _Line(threading.Thread):
         self._worker.close()
 
 
-def conclude(judge: Judge, chapter: Outline, replies: list[Reply] | None) -> Result:
+def conclude(judge: Judge, chapter: Chapter, replies: list[Reply] | None) -> Result:
     """The result of a notebook from what came back."""
     if replies is None:
         return Result(UNREADABLE, "The notebook could not be read to its end.", chapter.number)

@@ -8,11 +8,12 @@
 `python -m utils.dashboard` does it from a terminal.
 """
 
-from utils.dashboard.graph_json import GraphFormatError, build_graph, check_graph, slugify, write_graph
-from utils.dashboard.latents import latents_of, read_latents, write_for_circuit_tracer, write_latents
+from utils.dashboard.graph_json import build_graph, check_graph, slugify, write_graph
 from utils.dashboard.notebook import Dashboard
-from utils.dashboard.page import render_page, write_page
-from utils.dashboard.reading import read_graph
+from utils.dashboard.read_graph import read_graph
+from utils.dashboard.render import render_page, write_page
+from utils.engine.json_input import GraphFormatError
+from utils.latents.files import latents_of, read_latents, write_for_circuit_tracer, write_latents
 
 __all__ = [
     "Dashboard",

@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from utils.dashboard.graph_json import GraphFormatError, need
-from utils.dashboard.latents import latents_of, read_latents
-from utils.dashboard.page import render_page
-from utils.dashboard.reading import read_graph
+from utils.dashboard.read_graph import read_graph
+from utils.dashboard.render import render_page
+from utils.engine.json_input import GraphFormatError, need
+from utils.latents.files import latents_of, read_latents
 
 PORT = 8080
 
@@ -100,7 +100,7 @@ def known_latents(graph: Mapping[str, Any], folder: Path | None) -> dict[tuple[i
     stamp = settings.get("dictionary_key") if isinstance(settings, Mapping) else None
     if not isinstance(stamp, str) or not wanted:
         return {}
-    from utils.latent_examples import bundle_key, bundled_latents  # only now: it imports torch
+    from utils.latents.examples import bundle_key, bundled_latents  # only now: it imports torch
 
     kinds = [kind for kind in ("transcoders", "clt") if stamp == bundle_key(kind)]
     return bundled_latents(wanted, kinds[0]) if kinds else {}

@@ -26,8 +26,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from utils.engine.json_input import need
+from utils.latents.files import cantor, uncantor
+
 if TYPE_CHECKING:
-    from utils.graph import AttributionResult, NodeInfo
+    from utils.engine.graph import AttributionResult, NodeInfo
 
 Labels = Mapping[tuple[int, int], str]
 
@@ -41,23 +44,6 @@ FEATURE_TYPES = {
 REQUIRED_NODE_KEYS = ("node_id", "feature", "layer", "ctx_idx", "feature_type", "jsNodeId", "clerp")
 ERROR_FEATURE = -1
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]+")
-
-
-class GraphFormatError(ValueError):
-    """The graph is not one that other tools could read. The message says what is wrong and where."""
-
-
-def cantor(layer: int, latent: int) -> int:
-    """One number for a pair of non-negative numbers: ``(l + i)(l + i + 1) / 2 + i``."""
-    total = layer + latent
-    return total * (total + 1) // 2 + latent
-
-
-def uncantor(number: int) -> tuple[int, int]:
-    """The pair ``(layer, latent)`` that :func:`cantor` made ``number`` of."""
-    total = (math.isqrt(8 * number + 1) - 1) // 2
-    latent = number - total * (total + 1) // 2
-    return total - latent, latent
 
 
 def slugify(text: str, limit: int = 60) -> str:
@@ -93,7 +79,7 @@ def build_graph(
         paths: paths worth showing, each beginning with indices into ``result.graph.nodes`` (kept nodes, joined by kept
             edges) and its strength between 0 and 1. Other viewers pin their nodes into a subgraph.
         created: the time written into the file; now when not given.
-        dictionary_key: says which state of a dictionary that may change the latents are of (``latent_examples.bundle_key``).
+        dictionary_key: says which state of a dictionary that may change the latents are of (``latents.examples.bundle_key``).
 
     Raises:
         GraphFormatError: a weight, influence or probability is not finite, a position lies outside the prompt, two
@@ -360,11 +346,6 @@ def _check_links(links: Iterable[Mapping[str, Any]], ids: set[str]) -> None:
         need(pair not in seen, f"Two links go from {pair[0]!r} to {pair[1]!r}.")
         need(math.isfinite(link["weight"]), f"The link from {pair[0]!r} to {pair[1]!r} weighs {link['weight']}.")
         seen.add(pair)
-
-
-def need(condition: object, sentence: str) -> None:
-    if not condition:
-        raise GraphFormatError(sentence)
 
 
 def write_graph(graph: Mapping[str, Any], path: str | Path) -> Path:

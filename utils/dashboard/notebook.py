@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils.dashboard.graph_json import Labels, build_graph, need
-from utils.dashboard.latents import Latents
-from utils.dashboard.page import render_page
+from utils.dashboard.render import render_page
+from utils.latents.files import Latents
 
 if TYPE_CHECKING:
-    from utils.graph import AttributionResult
+    from utils.engine.graph import AttributionResult
 
 HIDDEN = "The page of this graph is shown when the cell is run."
 HEIGHT = 720  # pixels: the whole page without scrolling, and less than most screens
@@ -26,7 +26,7 @@ class Dashboard:
     Args:
         graphs: one or two results of `attribute`, graphs of `build_graph`, or graphs read from files.
         labels: names of latents, `{(layer, latent): name}`, for results.
-        latents: what is known of latents (see `utils.latent_examples.describe_latents`).
+        latents: what is known of latents (see `utils.latents.examples.describe_latents`).
         paths: paths to bring out in one result, each beginning with its nodes and its strength (see `build_graph`).
         height: of the output, in pixels.
 

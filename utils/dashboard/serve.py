@@ -13,9 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-from utils.dashboard.graph_json import GraphFormatError, need
-from utils.dashboard.page import render_page
-from utils.dashboard.reading import MAX_BYTES, read_graph
+from utils.dashboard.read_graph import read_graph
+from utils.dashboard.render import render_page
+from utils.engine.json_input import MAX_BYTES, GraphFormatError, need
 
 HOST = "127.0.0.1"
 SHOWN = (".html", ".json")

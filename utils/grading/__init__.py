@@ -1,11 +1,25 @@
-"""Checks answers: in a notebook (`check`, `progress`), under pytest (`plugin`), and the tests themselves (`prove`).
+"""Checks answers: in a notebook (`check`, `progress`), under pytest (`plugin`), and the tests themselves (`proof`).
 
-`notebook_file`, `cell_code` and `answers` find what a student wrote; `grader` runs tests on it inside a pytest session;
-`expectations` and `fingerprint` are what tests compare with, `planted` and `diagnosis` name the mistake; `report` shows it.
+`find` finds what a student wrote, `run` runs tests on it inside a pytest session, `compare` is what tests compare with, `diagnose`
+names the mistake, `show` shows the result.
 """
 
-from utils.grading.expectations import expect, expect_close, expect_equal
-from utils.grading.interactive import check, progress
-from utils.grading.planted import Alternate, Mistake
+from importlib import import_module
 
-__all__ = ["Alternate", "Mistake", "check", "expect", "expect_close", "expect_equal", "progress"]
+# What is imported from here, and where it is. Each is imported when it is asked for: most need PyTorch, `--help` does not.
+_HOMES = {
+    "Alternate": "utils.grading.diagnose.variants",
+    "Mistake": "utils.grading.diagnose.variants",
+    "check": "utils.grading.in_notebook",
+    "expect": "utils.grading.compare.expectations",
+    "expect_close": "utils.grading.compare.expectations",
+    "expect_equal": "utils.grading.compare.expectations",
+    "progress": "utils.grading.in_notebook",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -3,12 +3,12 @@
 import argparse
 import sys
 import time
-from pathlib import Path
 
-from utils.grading.course import chapters, root_above
-from utils.grading.prove import prove_chapter
-from utils.grading.session import CollectionError
-from utils.notebooks.reading import CourseError
+from utils.grading.chapters import chapters
+from utils.grading.proof import prove_chapter
+from utils.grading.run.session import CollectionError
+from utils.notebooks.errors import CourseError
+from utils.notebooks.place import course_folder
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--chapter", type=int, metavar="N", help="this chapter only")
     options = parser.parse_args(arguments)
     try:
-        course = chapters(root_above(Path.cwd()))
+        course = chapters(course_folder())
         chosen = [chapter for chapter in course if options.chapter in (None, chapter.number)]
         if not chosen:
             parser.error(f"there is no chapter {options.chapter}")

@@ -11,18 +11,18 @@ import pytest
 from _pytest._code.code import TerminalRepr
 from _pytest.runner import runtestprotocol
 
-from utils.grading.answers import NotebookAnswers
-from utils.grading.course import Outline, chapter_of_test
-from utils.grading.grader import GRADER, TASK, Grader, Task, case_result, conclude, find_task
-from utils.grading.grading import conclude_exercise
-from utils.grading.notebook_file import UnreadableNotebook
-from utils.grading.report import Row, table_as_text
+from utils.grading.chapters import Chapter, chapter_of_test
+from utils.grading.find.answers import NotebookAnswers
+from utils.grading.find.cells import UnreadableNotebook
 from utils.grading.results import Answer, CaseResult, ExerciseResult
-from utils.notebooks.reading import CourseError
+from utils.grading.run.exercise import conclude_exercise
+from utils.grading.run.grader import GRADER, TASK, Grader, Task, case_result, conclude, find_task
+from utils.grading.show.tables import ExerciseRow, table_as_text
+from utils.notebooks.errors import CourseError
 
 NAMES = pytest.StashKey[set[str]]()
 CASE = pytest.StashKey[CaseResult]()
-RESULTS = pytest.StashKey[dict[Outline, list[ExerciseResult]]]()
+RESULTS = pytest.StashKey[dict[Chapter, list[ExerciseResult]]]()
 
 SECONDS = 60
 SECONDS_ON_LARGE_MODELS = 600
@@ -259,7 +259,7 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
             terminalreporter.write_line(table_as_text(path, rows_of(chapter, results)))
 
 
-def is_whole(config: pytest.Config, chapter: Outline) -> bool:
+def is_whole(config: pytest.Config, chapter: Chapter) -> bool:
     """Whether nothing was left out of the tests of a chapter by the options or the arguments."""
     option = config.option
     if option.keyword or option.markexpr or option.deselect or getattr(option, "lf", False):
@@ -268,12 +268,12 @@ def is_whole(config: pytest.Config, chapter: Outline) -> bool:
     return any(chapter.tests.is_relative_to(folder) for folder in folders)
 
 
-def rows_of(chapter: Outline, results: list[ExerciseResult]) -> list[Row]:
+def rows_of(chapter: Chapter, results: list[ExerciseResult]) -> list[ExerciseRow]:
     """The table of a chapter, in its order."""
     by_name = {result.name: result for result in results}
     rows = []
     for name, points in chapter.points.items():
         result = by_name.get(name) or ExerciseResult(name, points, is_started=False)
         notes = tuple(sentence for sentence in (result.problem, result.mistake, *result.remarks) if sentence)
-        rows.append(Row(name, result.status, result.passed, len(result.tests), points, result.earned, notes))
+        rows.append(ExerciseRow(name, result.status, result.passed, len(result.tests), points, result.earned, notes))
     return rows

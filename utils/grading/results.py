@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from utils.grading.fingerprint import Fingerprint
+from utils.grading.compare.fingerprints import Fingerprint
 
 DONE, FAILING, NOT_STARTED = "done", "failing", "not started"
 

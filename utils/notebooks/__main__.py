@@ -7,9 +7,9 @@ Exit code 0: all is built (or nothing is stale), 1: `--check` found something st
 import argparse
 import sys
 
-from utils.notebooks.course import build, find_stale
+from utils.notebooks.build import build, find_stale
 from utils.notebooks.errors import CourseError, shown
-from utils.notebooks.reading import ROOT
+from utils.notebooks.place import course_folder
 
 
 def main() -> int:
@@ -19,14 +19,15 @@ def main() -> int:
     )
     parser.add_argument("--chapter", type=int, metavar="N", help="only this chapter")
     arguments = parser.parse_args()
+    course = course_folder()
     try:
         if arguments.check:
-            stale = find_stale(ROOT, arguments.chapter)
+            stale = find_stale(course, arguments.chapter)
             for file in stale:
                 print(file)
             print("Build with `python -m utils.notebooks`." if stale else "All notebooks are up to date.")
             return 1 if stale else 0
-        for path in build(ROOT, arguments.chapter):
+        for path in build(course, arguments.chapter):
             print(f"wrote {shown(path)}")
         return 0
     except CourseError as error:

@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from utils.notebooks.errors import CourseError
-from utils.notebooks.reading import Chapter, Code, Exercise, Given
+from utils.notebooks.page import Code, Exercise, Given, Page
 from utils.notebooks.sources import parse
 
 MINIMUM_MISTAKES = 5
 
 
-def find_problems(chapter: Chapter) -> list[CourseError]:
+def find_problems(chapter: Page) -> list[CourseError]:
     """All that keeps a chapter from being built, each with its file and line."""
-    checks: list[Callable[[Chapter], Iterator[CourseError]]] = [
+    checks: list[Callable[[Page], Iterator[CourseError]]] = [
         solution_problems,
         given_problems,
         code_problems,
@@ -34,7 +34,7 @@ def find_problems(chapter: Chapter) -> list[CourseError]:
     return problems
 
 
-def solution_problems(chapter: Chapter) -> Iterator[CourseError]:
+def solution_problems(chapter: Page) -> Iterator[CourseError]:
     """Each exercise is defined once and makes a stub; nothing else in the package has markers."""
     names = {exercise.name for exercise in chapter.exercises}
     for exercise in chapter.exercises:
@@ -50,7 +50,7 @@ def solution_problems(chapter: Chapter) -> Iterator[CourseError]:
             yield error
 
 
-def given_problems(chapter: Chapter) -> Iterator[CourseError]:
+def given_problems(chapter: Page) -> Iterator[CourseError]:
     """What is given exists and is not asked for."""
     names = {exercise.name for exercise in chapter.exercises}
     for cell in chapter.cells:
@@ -64,7 +64,7 @@ def given_problems(chapter: Chapter) -> Iterator[CourseError]:
                 yield error
 
 
-def code_problems(chapter: Chapter) -> Iterator[CourseError]:
+def code_problems(chapter: Page) -> Iterator[CourseError]:
     """Code cells are Python and do not import the solutions they ask for."""
     for cell in code_cells(chapter):
         try:
@@ -77,7 +77,7 @@ def code_problems(chapter: Chapter) -> Iterator[CourseError]:
                 yield CourseError(chapter.path, cell.line, "this cell imports the solutions of its own chapter.")
 
 
-def code_cells(chapter: Chapter) -> list[Code]:
+def code_cells(chapter: Page) -> list[Code]:
     """The page's code cells, those in other languages left out."""
     return [cell for cell in chapter.cells if isinstance(cell, Code) and not cell.text.startswith("%%")]
 
@@ -87,7 +87,7 @@ def without_magics(text: str) -> str:
     return "\n".join("pass" if line.startswith(("%", "!")) else line for line in text.splitlines())
 
 
-def name_problems(chapter: Chapter) -> Iterator[CourseError]:
+def name_problems(chapter: Page) -> Iterator[CourseError]:
     """What answers and given code use is defined on the page. (What code cells use shows when they are executed.)"""
     wanted = [(cell.name, cell.line) for cell in chapter.exercises]
     wanted += [(name, cell.line) for cell in chapter.cells if isinstance(cell, Given) for name in cell.names]
@@ -135,7 +135,7 @@ def imported_modules(tree: ast.AST) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def test_problems(chapter: Chapter) -> Iterator[CourseError]:
+def test_problems(chapter: Page) -> Iterator[CourseError]:
     """Each exercise has a test."""
     order = [exercise.name for exercise in chapter.exercises]
     tested = set()
@@ -152,7 +152,7 @@ def test_problems(chapter: Chapter) -> Iterator[CourseError]:
             )
 
 
-def mistake_problems(chapter: Chapter) -> Iterator[CourseError]:
+def mistake_problems(chapter: Page) -> Iterator[CourseError]:
     """Each exercise has enough planted mistakes, and no mistake belongs to nothing."""
     path = chapter.tests / "mistakes.py"
     mistakes = load_mistakes(path) if path.exists() else {}

@@ -8,12 +8,12 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from utils.notebooks.completeness import imported_modules
-from utils.notebooks.reading import Chapter
+from utils.notebooks.page import Page
 
 NOT_DATA = {".py", ".pyc", ".ipynb", ".md"}
 
 
-def fingerprints(chapter: Chapter, notebook: NotebookNode) -> dict[str, str]:
+def fingerprints(chapter: Page, notebook: NotebookNode) -> dict[str, str]:
     """For each file that the outputs may depend on, a short hash of what it holds."""
     tests = [
         *chapter.tests.glob("test_*.py"),

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from plotly.subplots import make_subplots
 from torch import Tensor
 
-from utils.cross_layer import CrossLayerWeights
+from utils.engine.cross_layer import CrossLayerWeights
 from utils.plots.style import (
     CONTRAST,
     EMBEDDING,

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from plotly.subplots import make_subplots
 from torch import Tensor
 
-from utils.graph import GraphNodes, NodeType
+from utils.engine.graph import GraphNodes, NodeType
 from utils.plots.style import (
     BAND,
     CONTRAST,

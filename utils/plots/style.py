@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from utils.graph import NodeType
+from utils.engine.graph import NodeType
 
 PAPER, INK, SOFT, RULE, BAND = "#ffffff", "#1c2330", "#5d6675", "#d9dde4", "#eceef1"
 RAISES, RAISES_PALE, LOWERS = "#1a66a8", "#e8f1f9", "#b8400b"

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from plotly.subplots import make_subplots
 from torch import Tensor
 
+from utils.latents.scan import Scan
 from utils.plots.style import (
     CONTRAST,
     EMBEDDING,
@@ -27,7 +28,6 @@ from utils.plots.style import (
     style,
     without_axes,
 )
-from utils.transcoder_data import Scan
 
 if TYPE_CHECKING:
     from IPython.display import HTML

@@ -221,7 +221,7 @@ STREAMS = [
 TOOLS = [
     Hostile(
         "patches_expectations",
-        "import utils.grading.expectations as e\ne._hold_close = e._hold_equal = lambda *args: None\n# ---\n"
+        "import utils.grading.compare.expectations as e\ne._hold_close = e._hold_equal = lambda *args: None\n# ---\n"
         + mean("e"),
         "tampered",
         says="tools that compare",
@@ -273,13 +273,13 @@ TOOLS = [
     ),
     Hostile(
         "patches_the_grader",
-        "import torch, utils.cohort.worker as w\n# ---\n"
+        "import torch, utils.cohort.isolate.student_process as w\n# ---\n"
         + mean("w.tools_work = lambda: True", "torch.isclose = lambda a, b, **k: torch.ones_like(b, dtype=torch.bool)"),
         "tampered",
     ),
     Hostile(
         "reports_what_is_expected",
-        "import utils.grading.expectations as e\nreal = e.Check\n# ---\n"
+        "import utils.grading.compare.expectations as e\nreal = e.Check\n# ---\n"
         + mean(
             "e.Check = lambda kind, what, actual, expected=None, *more: real(",
             "    kind, what, actual if what in ('no', 'one', 'ones') else expected, expected, *more)",
@@ -288,7 +288,7 @@ TOOLS = [
     ),
     Hostile(
         "notes_nothing",
-        "import utils.grading.expectations as e\n# ---\n"
+        "import utils.grading.compare.expectations as e\n# ---\n"
         + mean("e.note = lambda *a: None", returns="    return 10**400\n"),
         "tampered",
     ),
@@ -373,7 +373,7 @@ PEEKING = [
     ),
     Hostile(
         "asks_the_page",
-        "import pathlib, solutions_toy\nfrom utils.grading.course import chapters\n# ---\n"
+        "import pathlib, solutions_toy\nfrom utils.grading.chapters import chapters\n# ---\n"
         + mean(
             "root = pathlib.Path(solutions_toy.__file__).parents[1]",
             "text = chapters(root)[0].page.source('mean').text",

@@ -1,0 +1,1 @@
+"""Collect the notebooks of a cohort."""

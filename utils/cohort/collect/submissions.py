@@ -1,0 +1,153 @@
+"""Which notebooks there are, and whose they are: in a folder, a zip, or the download of a learning platform."""
+
+import re
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from utils.cohort.isolate.values import writable
+
+MOODLE = re.compile(r"(?P<name>.+?)_(?P<id>\d+)_assignsubmission_(file|onlinetext)_?.*")
+CANVAS = re.compile(r"(?P<name>[^\W\d_]+?)(?P<late>_LATE)?_(?P<id>\d+)_(\d+_.*|text|link)")
+ANONYMOUS = re.compile(r"(?P<late>LATE_)?(?P<name>anon)_(?P<id>[^\W_]+)_(\d+_.*|text|link)")  # of Canvas too
+LARGEST = 300 << 20
+SKIPPED = {"__MACOSX", ".ipynb_checkpoints"}
+
+
+class NoSubmissions(ValueError):
+    """There is nothing to grade; the text says why."""
+
+
+@dataclass(frozen=True)
+class File:
+    """One notebook file. `path` is where it lies in the folder or zip; `size` in bytes."""
+
+    path: str
+    size: int
+    _place: Path
+    _is_in_zip: bool
+
+    def read(self) -> bytes:
+        """What it holds. Raises OSError, or BadZipFile for a damaged zip."""
+        if not self._is_in_zip:
+            return self._place.read_bytes()
+        with zipfile.ZipFile(self._place) as file:
+            return file.read(self.path)
+
+
+class Owner(NamedTuple):
+    """What the name of a file says about who handed it in."""
+
+    name: str
+    number: str = ""
+    is_late: bool = False
+
+
+@dataclass
+class Student:
+    """One student and the notebooks that came from there."""
+
+    name: str
+    number: str = ""
+    files: list[File] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
+
+
+def find_students(place: Path) -> list[Student]:
+    """Everyone who has handed something in, or has a folder, by name. Raises NoSubmissions.
+
+    A file at the top belongs to the student it is named after, all files of a folder to the student the folder is named after.
+    Where all lies in one folder, the top is that folder: in a zip, and where it holds nothing but folders. `late` are the files that Canvas marks so.
+    """
+    if not place.exists():
+        raise NoSubmissions(f"There is no {place}.")
+    files, folders = contents(place)
+    students: dict[tuple[str, str], Student] = {}
+
+    def student(text: str) -> Student:
+        owner = whose(writable(text))
+        return students.setdefault((owner.name, owner.number), Student(owner.name, owner.number))
+
+    for folder in folders:
+        student(folder)
+    for path, file in files:
+        if is_stray(path):
+            continue
+        top = path.parts[0] if len(path.parts) > 1 else path.stem
+        found = student(top)
+        found.files += [file] if is_notebook(path) else []
+        found.others += [] if is_notebook(path) else [writable(file.path)]
+        found.late += [writable(file.path)] if whose(top).is_late else []
+    if not students:
+        raise NoSubmissions(f"{place} has no notebooks (.ipynb).")
+    return sorted(students.values(), key=lambda student: (student.name, student.number))
+
+
+def whose(name: str) -> Owner:
+    """Who is named by a folder or file, as Moodle or Canvas writes it; otherwise its name is the student's."""
+    found = MOODLE.fullmatch(name) or CANVAS.fullmatch(name) or ANONYMOUS.fullmatch(name)
+    if not found:
+        return Owner(name)
+    parts = found.groupdict()
+    return Owner(parts["name"].strip(), parts["id"], bool(parts.get("late")))
+
+
+def contents(place: Path) -> tuple[list[tuple[PurePosixPath, File]], list[str]]:
+    """All files with their paths as seen from the top, in order, and the names of the folders there. Raises NoSubmissions."""
+    entries = sorted((pair for pair in _entries(place) if is_seen(pair[0])), key=lambda pair: str(pair[0]))
+    tops = {path.parts[0] for path, _ in entries}
+    if len(tops) == 1 and not whose(min(tops)).number:
+        inner = [(path.relative_to(min(tops)), file) for path, file in entries if len(path.parts) > 1]
+        is_wrapper = all(file is None or len(path.parts) > 1 for path, file in inner)
+        entries = inner if inner and (is_wrapper or not place.is_dir()) else entries
+    folders = {path.parts[0] for path, file in entries if file is None or len(path.parts) > 1}
+    return [(path, file) for path, file in entries if file is not None], sorted(folders)
+
+
+def is_stray(path: PurePosixPath) -> bool:
+    """Whether a file hands nothing in: it is no notebook, and nothing says whose it is. A list of names, say."""
+    return len(path.parts) == 1 and not is_notebook(path) and not whose(path.stem).number
+
+
+def strays(place: Path) -> list[str]:
+    """The files that are nobody's, and notebooks with names that hide them or lead out of the folder."""
+    odd = [writable(str(path)) for path, _ in _entries(place) if is_notebook(path) and is_odd(path)]
+    return odd + [writable(file.path) for path, file in contents(place)[0] if is_stray(path)]
+
+
+def is_notebook(path: PurePosixPath) -> bool:
+    return path.suffix.lower() == ".ipynb"
+
+
+def is_odd(path: PurePosixPath) -> bool:
+    """Whether it is not seen, and no tool has left it behind."""
+    return not is_seen(path) and not SKIPPED & {*path.parts} and not path.name.startswith("._")
+
+
+def is_seen(path: PurePosixPath) -> bool:
+    """Whether it is none of what systems and tools leave behind."""
+    return not any(part in SKIPPED or part.startswith(".") for part in path.parts)
+
+
+def _entries(place: Path) -> Iterator[tuple[PurePosixPath, File | None]]:
+    """All files and folders; of folders only the path."""
+    if place.is_dir():
+        for path in place.rglob("*"):
+            inner = PurePosixPath(path.relative_to(place).as_posix())
+            if path.is_dir() and not path.is_symlink():
+                yield inner, None
+            elif path.is_file() and not path.is_symlink():
+                yield inner, File(str(inner), path.stat().st_size, path, False)
+        return
+    try:
+        with zipfile.ZipFile(place) as file:
+            entries = file.infolist()
+    except (zipfile.BadZipFile, OSError):
+        raise NoSubmissions(f"{place} is neither a folder nor a zip file.") from None
+    for entry in entries:
+        path = PurePosixPath(entry.filename)
+        if path.parts:
+            yield path, None if entry.is_dir() else File(entry.filename, entry.file_size, place, True)

@@ -1,0 +1,1 @@
+"""Run a student's code where it can do no harm."""

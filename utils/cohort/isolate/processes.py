@@ -1,0 +1,100 @@
+"""The graders' side of a worker: start it, hand it a notebook, take in what comes back, replace it when it is lost."""
+
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass, field
+
+from utils import ROOT
+from utils.cohort.isolate.student_process import PATIENCE, SECONDS_FOR_READING, Settings, read_exactly, write
+from utils.cohort.isolate.values import LENGTHS, Malformed, pack, unpack
+from utils.grading.find.cells import Cell
+
+# as isolated as with -I, which would not let the seed of hashes be set
+START = "import sys; sys.path[0] = sys.argv.pop(1); from utils.cohort.isolate.student_process import main; main()"
+
+
+class WorkerLost(RuntimeError):
+    """A worker has ended without being asked to."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back for one exercise: how its process ended, and what it sent, not looked at yet."""
+
+    exercise: str
+    end: str
+    is_copy: bool
+    data: bytes = field(repr=False)
+
+
+class Worker:
+    """A process that runs the answers in notebooks. It starts at once; `wait` returns when it is ready."""
+
+    def __init__(self, settings: Settings):
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        environment |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
+        environment |= {"PYTHONHASHSEED": "0", "PYTHONNOUSERSITE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        self._said = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", START, str(ROOT), json.dumps(asdict(settings))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            env=environment,
+            cwd=settings.folder,
+            start_new_session=True,
+            bufsize=0,  # so that waiting can have an end
+        )
+        self._patience = 2 * PATIENCE * settings.seconds + SECONDS_FOR_READING
+
+    def wait(self) -> None:
+        """Until it is ready. Raises WorkerLost, with what it said last."""
+        try:
+            self._read(patience=None)
+        except WorkerLost:
+            self._said.seek(0)
+            said = self._said.read().decode(errors="replace").strip().splitlines()
+            raise WorkerLost(f"The tests cannot be made ready: {said[-1] if said else 'no reason is given'}") from None
+
+    def grade(self, cells: list[Cell]) -> list[Reply] | None:
+        """A reply for each exercise; None if the notebook could not even be read. Raises WorkerLost."""
+        request = {"cells": [(cell.kind, cell.source, cell.number) for cell in cells]}
+        try:
+            write(self._process.stdin.fileno(), pack(request))
+        except BrokenPipeError:
+            raise WorkerLost("A worker has ended.") from None
+        replies = []
+        while True:
+            message, block = self._read(self._patience)
+            if "over" in message:
+                return replies if message["over"] else None
+            replies.append(Reply(message["exercise"], message["end"], message["is_copy"], block))
+
+    def _read(self, patience: float | None) -> tuple[dict, bytes]:
+        stream = self._process.stdout.fileno()
+        if not select.select([stream], [], [], patience)[0]:
+            raise WorkerLost("A worker does not answer.")
+        head = read_exactly(stream, LENGTHS.size)
+        rest = head and read_exactly(stream, sum(LENGTHS.unpack(head)))
+        if rest is None:
+            raise WorkerLost("A worker has ended.")
+        try:
+            ((message, block),) = unpack(head + rest)
+        except (Malformed, ValueError):
+            raise WorkerLost("A worker has ended.") from None
+        return message, block
+
+    def close(self) -> None:
+        """End it, and all that it started."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._said):
+            try:
+                stream.close()
+            except BrokenPipeError:
+                pass

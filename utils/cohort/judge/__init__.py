@@ -1,0 +1,1 @@
+"""Decide whether an answer is right."""

@@ -1,0 +1,1 @@
+"""Release notebooks to students, and an autograder to a learning platform."""

@@ -1,0 +1,1 @@
+"""Report grades to students and to their instructor."""

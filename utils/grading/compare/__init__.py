@@ -1,0 +1,1 @@
+"""Compare what an answer gives with what is right."""

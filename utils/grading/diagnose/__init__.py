@@ -1,0 +1,1 @@
+"""Name the mistake in a wrong answer."""

@@ -1,0 +1,1 @@
+"""Find a student's answers in a notebook."""

@@ -1,0 +1,138 @@
+"""What student code may change and the next test must not see: the program's settings, and the models that tests share."""
+
+import os
+import random
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+import torch
+from torch import nn
+
+from utils.grading.run.unchanged import tensors_in, version_of
+
+MODULE_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+HANDLES = ("fwd_hooks", "bwd_hooks")  # TransformerLens' own lists of them
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """Begin with fixed seeds and leave the program's settings as they were before."""
+    random_state, numpy_state, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    streams = sys.stdin, sys.stdout, sys.stderr
+    folder, environment, path = os.getcwd(), dict(os.environ), list(sys.path)
+    dtype, device, n_threads = torch.get_default_dtype(), torch.get_default_device(), torch.get_num_threads()
+    is_deterministic, recursion = torch.are_deterministic_algorithms_enabled(), sys.getrecursionlimit()
+    seed_everything()
+    try:
+        with ExitStack() as modes:
+            modes.enter_context(torch.inference_mode(False))
+            modes.enter_context(torch.set_grad_enabled(torch.is_grad_enabled()))
+            modes.enter_context(np.errstate())
+            yield
+    finally:
+        sys.stdin, sys.stdout, sys.stderr = streams
+        os.chdir(folder)
+        if dict(os.environ) != environment:
+            os.environ.clear()
+            os.environ.update(environment)
+        sys.path[:] = path
+        torch.set_default_dtype(dtype)
+        if torch.get_default_device() != device:
+            torch.set_default_device(device)
+        if torch.get_num_threads() != n_threads:
+            torch.set_num_threads(n_threads)
+        torch.use_deterministic_algorithms(is_deterministic)
+        sys.setrecursionlimit(recursion)
+        random.setstate(random_state)
+        np.random.set_state(numpy_state)
+        torch.set_rng_state(torch_state)
+
+
+def seed_everything(seed: int = 0) -> None:
+    """Seed all random numbers that course code uses."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+_watched: list[list[Callable[[], bool]]] = []
+_watched_data: list[list[Callable[[], bool]]] = []
+
+
+def watch(*models: nn.Module) -> None:
+    """Models that tests share: after each graded test their hooks, modes and gradients are as they are now."""
+    for model in models:
+        modules = {id(module): module for module in _all_modules(model)}.values()
+        checks = [_module_check(module) for module in modules]
+        checks += [_parameter_check(parameter) for module in modules for parameter in module.parameters(recurse=False)]
+        _watched.append(checks)
+
+
+def watch_data(*values: object) -> None:
+    """Tensors that tests share, alone or in lists, dictionaries and objects: an answer must not change them."""
+    _watched_data.append([_tensor_check(tensor) for value in values for tensor in tensors_in(value)])
+
+
+def data_are_unchanged() -> bool:
+    """Whether the tensors that tests share are as they were made."""
+    return all(check() for checks in _watched_data for check in checks)
+
+
+def restore_watched() -> bool:
+    """Put all watched models back. False: weights or tensors were changed, and all must be made again."""
+    is_whole = all([check() for checks in _watched for check in checks]) and data_are_unchanged()
+    if not is_whole:
+        _watched.clear()
+        _watched_data.clear()
+    return is_whole
+
+
+def _all_modules(model: nn.Module) -> Iterator[nn.Module]:
+    yield from model.modules()
+    # TransformerBridge keeps the model that it wraps out of its own modules
+    if isinstance(getattr(model, "original_model", None), nn.Module):
+        yield from model.original_model.modules()
+
+
+def _module_check(module: nn.Module) -> Callable[[], bool]:
+    """A function that puts hooks and the training mode back, and returns True."""
+    training, level = module.training, getattr(module, "context_level", None)
+    hooks = {name: dict(getattr(module, name)) for name in MODULE_HOOKS}
+    handles = {name: list(getattr(module, name)) for name in HANDLES if isinstance(getattr(module, name, None), list)}
+
+    def check() -> bool:
+        module.training = training
+        if level is not None and module.context_level != level:
+            module.context_level = level
+        for name, before in hooks.items():
+            now = getattr(module, name)
+            if now.keys() != before.keys():
+                now.clear()
+                now.update(before)
+        for name, before in handles.items():
+            if getattr(module, name) != before:
+                setattr(module, name, list(before))
+        return True
+
+    return check
+
+
+def _parameter_check(parameter: nn.Parameter) -> Callable[[], bool]:
+    """A function that puts `requires_grad` and `grad` back, and says whether the weights are still the same."""
+    requires_grad, grad, version = parameter.requires_grad, parameter.grad, version_of(parameter)
+
+    def check() -> bool:
+        if parameter.requires_grad != requires_grad:
+            parameter.requires_grad_(requires_grad)
+        if parameter.grad is not grad:
+            parameter.grad = grad
+        return version_of(parameter) == version
+
+    return check
+
+
+def _tensor_check(tensor: torch.Tensor) -> Callable[[], bool]:
+    version = version_of(tensor)
+    return lambda: version_of(tensor) == version

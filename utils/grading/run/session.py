@@ -1,0 +1,96 @@
+"""A pytest session that stays open: the tests of a chapter, collected once, with shared fixtures kept from run to run."""
+
+import atexit
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import pytest
+from _pytest.config import _prepareconfig
+from _pytest.runner import collect_one_node
+
+from utils.grading.chapters import Chapter
+from utils.grading.run.grader import GRADER, TASK, Grader
+
+# not needed here, and they would change the program that the session runs in
+WITHOUT = ("cacheprovider", "faulthandler", "threadexception", "unraisableexception")
+
+
+class CollectionError(RuntimeError):
+    """The tests of a chapter cannot be read."""
+
+
+class TestSession:
+    """The tests of one chapter, ready to be run on answers."""
+
+    __test__ = False
+
+    def __init__(self, chapter: Chapter, hidden: Path | None = None):
+        """`hidden` is a folder with more tests of the chapter. Raises CollectionError, in one sentence."""
+        collected = _Collected()
+        args = [str(chapter.tests), f"--rootdir={chapter.root}", f"--confcutdir={chapter.root}"]
+        args += ["-c", str(chapter.root / "pyproject.toml"), "--import-mode=importlib", "--capture=no"]
+        args += ["-p", "utils.grading.plugin", *(f"-pno:{name}" for name in WITHOUT)]
+        with _no_other_plugins(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            self._config = _prepareconfig(args, [collected])
+            self._session = pytest.Session.from_config(self._config)
+            self._config._do_configure()
+            self._config.hook.pytest_sessionstart(session=self._session)
+            self._config.hook.pytest_collection(session=self._session)
+            if hidden is not None:
+                self._collect_hidden(hidden)
+        atexit.register(self.close)
+        if collected.errors:
+            self.close()
+            raise CollectionError(f"The tests of chapter {chapter.number} cannot be read: {collected.errors[0]}")
+
+    @property
+    def grader(self) -> Grader:
+        return self._config.stash[GRADER]
+
+    def _collect_hidden(self, folder: Path) -> None:
+        """More tests, as if they stood in the chapter's own folder: they have its fixtures."""
+        home = self._session.items[0].getparent(pytest.Module).parent
+        for path in sorted(folder.glob("test_*.py")):
+            report = collect_one_node(pytest.Module.from_parent(home, path=path))
+            self._config.hook.pytest_collectreport(report=report)
+            self._session.items += [item for node in report.result or () for item in self._session.genitems(node)]
+
+    def items(self, name: str) -> list[pytest.Item]:
+        """The tests of one exercise."""
+        return [item for item in self._session.items if TASK in item.stash and item.stash[TASK].name == name]
+
+    def close(self) -> None:
+        """End shared fixtures."""
+        atexit.unregister(self.close)
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            self._config.hook.pytest_sessionfinish(session=self._session, exitstatus=pytest.ExitCode.OK)
+            self._config._ensure_unconfigure()
+
+
+class _Collected:
+    """A plugin that keeps what goes wrong while tests are collected."""
+
+    def __init__(self):
+        self.errors: list[str] = []
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.errors.append(report.longreprtext.strip().splitlines()[-1])
+
+
+@contextmanager
+def _no_other_plugins() -> Iterator[None]:
+    """Leave out what else is installed for pytest, and a user's own options."""
+    names = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""}
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(names)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value

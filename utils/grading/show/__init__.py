@@ -1,0 +1,1 @@
+"""Show results to a student."""

@@ -1,0 +1,113 @@
+"""Models and dictionaries from a folder of this machine. Nothing here touches the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from utils.models.errors import local_errors, restore_advice
+from utils.models.layers import LoadedModel, boot, load_layers
+from utils.models.placement import dtype_name
+
+if TYPE_CHECKING:
+    from sae_lens import SAE
+    from sae_lens.saes.transcoder import Transcoder
+
+    from utils.engine.cross_layer import CrossLayerWeights
+
+
+def load_folder(folder: Path, name: str, device: str, dtype: torch.dtype) -> LoadedModel:
+    """Load `folder/model` and `folder/transcoders/layer_{l}`, never touching the network."""
+    require_files(folder / "model", ("config.json", "tokenizer.json", "*.safetensors"))
+    with local_errors(folder / "model"), _no_progress_bars():
+        _require_all_weights(folder / "model")
+        model = boot(str(folder / "model"), device, dtype)
+    model.cfg.model_name = name  # instead of a path of this machine: the name goes into saved results
+
+    def load_layer(layer: int) -> Transcoder:
+        from sae_lens.saes.transcoder import Transcoder
+
+        path = folder / "transcoders" / f"layer_{layer}"
+        require_files(path, ("cfg.json", "sae_weights.safetensors"))
+        with local_errors(path):
+            return Transcoder.load_from_disk(path, device=device, dtype=dtype_name(dtype))
+
+    transcoders = load_layers(load_layer, model, f"{name}/transcoders/layer_{{layer}}")
+    for layer, transcoder in transcoders.items():
+        _require_width(folder / "transcoders" / f"layer_{layer}", transcoder, model.cfg.d_model)
+    return LoadedModel(model, transcoders)
+
+
+def require_files(folder: Path, patterns: tuple[str, ...]) -> None:
+    """Look before asking the libraries: given a folder that is not there, they would go and ask the hub."""
+    for pattern in patterns:
+        if not any(folder.glob(pattern)):
+            raise FileNotFoundError(f"{folder / pattern} is missing: {restore_advice(folder)}.")
+
+
+def _require_all_weights(folder: Path) -> None:
+    """Refuse a checkpoint with absent weights: transformers would only warn and fill them with random numbers."""
+    from safetensors import safe_open
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    stored: set[str] = set()
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            stored.update(file.keys())
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    with torch.device("meta"):  # names only, no memory
+        expected = {key for key, _ in AutoModelForCausalLM.from_config(config).named_parameters()}
+    if missing := sorted(expected - stored):
+        raise ValueError(f"{len(missing)} weights are absent, the first is {missing[0]}")
+
+
+def _require_width(path: Path, transcoder: Transcoder, d_model: int) -> None:
+    if (transcoder.cfg.d_in, transcoder.cfg.d_out) != (d_model, d_model):
+        raise ValueError(
+            f"The transcoder in {path} maps {transcoder.cfg.d_in} to {transcoder.cfg.d_out} dimensions but the model"
+            f" has {d_model}: it belongs to another model."
+        )
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """Hide transformers' bar over weights: for a model read in milliseconds it is only noise."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def folder_saes(folder: Path, device: str, dtype: torch.dtype) -> tuple[list[int], Callable[[int], SAE]]:
+    """The layers that have an SAE in `folder/saes`, and the function that loads one."""
+    from sae_lens import SAE
+
+    folder = folder / "saes"
+    require_files(folder, ("layer_*/cfg.json", "layer_*/sae_weights.safetensors"))
+    available = sorted(int(path.parent.name.removeprefix("layer_")) for path in folder.glob("layer_*/cfg.json"))
+
+    def load_layer(layer: int) -> SAE:
+        path = folder / f"layer_{layer}"
+        with local_errors(path):
+            return SAE.load_from_disk(path, device=device, dtype=dtype_name(dtype))
+
+    return available, load_layer
+
+
+def folder_clt(folder: Path, device: str, dtype: torch.dtype) -> CrossLayerWeights:
+    """The cross-layer transcoder in `folder/clt`."""
+    from utils.engine.cross_layer import CONFIG_FILE, WEIGHTS_FILE, CrossLayerWeights
+
+    folder = folder / "clt"
+    require_files(folder, (CONFIG_FILE, WEIGHTS_FILE))
+    with local_errors(folder):
+        return CrossLayerWeights.read(folder, device, dtype)

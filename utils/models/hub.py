@@ -1,0 +1,97 @@
+"""Models and dictionaries from the Hugging Face hub, or from its cache on this machine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+
+from utils import ROOT
+from utils.models.errors import hub_errors
+from utils.models.layers import LoadedModel, boot, load_layers
+from utils.models.placement import dtype_name
+from utils.models.registry import MODELS, ModelSpec, dictionary_name
+
+if TYPE_CHECKING:
+    from sae_lens import SAE
+    from sae_lens.saes.transcoder import Transcoder
+
+
+def load_hub(spec: ModelSpec, device: str, dtype: torch.dtype) -> LoadedModel:
+    """Download (or take from the cache) a model and its dictionaries, by SAELens' own loaders."""
+    require_token(spec)
+    require_memory(spec, device, dtype)
+    with hub_errors(spec, spec.hub_id):
+        model = boot(spec.hub_id, device, dtype)
+
+    from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
+    from sae_lens.saes.transcoder import Transcoder
+
+    repo_id = get_pretrained_saes_directory()[spec.release].repo_id  # parsed and cached before the threads need it
+
+    def load_layer(layer: int) -> Transcoder:
+        with hub_errors(spec, repo_id):
+            sae_id = spec.sae_id.format(layer=layer)
+            return Transcoder.from_pretrained(spec.release, sae_id, device=device, dtype=dtype_name(dtype))
+
+    return LoadedModel(model, load_layers(load_layer, model, dictionary_name(spec.name)))
+
+
+def hub_saes(spec: ModelSpec, device: str, dtype: str) -> tuple[list[int], Callable[[int], SAE]]:
+    """The layers that have an SAE on the hub, and the function that loads one."""
+    from sae_lens import SAE
+    from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
+
+    if spec.residual_release is None:
+        others = ", ".join(repr(other.name) for other in MODELS.values() if other.residual_release)
+        raise ValueError(
+            f"There are no SAEs on the residual stream of {spec.name}: use 'atlas', which is bundled, or one of {others}."
+        )
+    require_token(spec)
+    release = get_pretrained_saes_directory()[spec.residual_release]
+    pattern = re.compile(re.escape(spec.residual_id).replace(re.escape("{layer}"), r"(\d+)"))
+    available = sorted(int(found[1]) for sae_id in release.saes_map if (found := pattern.fullmatch(sae_id)))
+
+    def load_layer(layer: int) -> SAE:
+        with hub_errors(spec, release.repo_id):
+            return SAE.from_pretrained(
+                spec.residual_release, spec.residual_id.format(layer=layer), device=device, dtype=dtype
+            )
+
+    return available, load_layer
+
+
+def require_token(spec: ModelSpec) -> None:
+    """Make the token of `.env` known to every library, and say so early when there is none.
+
+    A token set in the environment, `hf auth login` and Colab's secrets count as well; the first wins over `.env`.
+    """
+    from dotenv import load_dotenv
+    from huggingface_hub import get_token
+
+    load_dotenv(ROOT / ".env")
+    if spec.needs_token and not get_token():
+        raise PermissionError(
+            f"{spec.name} needs a Hugging Face token: accept the licence at https://huggingface.co/{spec.hub_id},"
+            " create a token at https://huggingface.co/settings/tokens, copy .env.example to .env and write it there as"
+            " HF_TOKEN=… (or use load('atlas'), which needs none)."
+        )
+
+
+def require_memory(spec: ModelSpec, device: str, dtype: torch.dtype) -> None:
+    """Refuse before a long download what cannot fit on the GPU.
+
+    Not on a CPU: there SAELens maps the dictionaries' files into memory where `dtype` is the files' own, and the system
+    may drop and read again what does not fit.
+    """
+    if torch.device(device).type != "cuda":
+        return
+    free = torch.cuda.mem_get_info(device)[0] / 1e9
+    if free < spec.memory_gb(dtype):
+        fitting = ", ".join(repr(other.name) for other in MODELS.values() if other.memory_gb() < free)
+        raise MemoryError(
+            f"{spec.name} takes {spec.memory_gb(dtype):.1f} GB in {dtype_name(dtype)} and {device} has {free:.1f} GB"
+            f" free: use a smaller model ({fitting} would fit), close what else is on the GPU, or pass device='cpu' (slow)."
+        )

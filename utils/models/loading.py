@@ -1,0 +1,121 @@
+"""The three functions that load: `load`, `load_saes`, `load_clt`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from tqdm import tqdm
+
+from utils.models import registry
+from utils.models.folder import folder_clt, folder_saes, load_folder
+from utils.models.hub import hub_saes, load_hub
+from utils.models.layers import LoadedModel
+from utils.models.placement import device_name, dtype_name, parse_dtype
+from utils.models.registry import ModelSpec, resolve
+
+if TYPE_CHECKING:
+    from sae_lens import SAE
+
+    from utils.engine.cross_layer import CrossLayerWeights
+
+
+def load(
+    name: str | os.PathLike[str],
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | str | None = None,
+) -> LoadedModel:
+    """Load a model and its transcoders.
+
+    Args:
+        name: a name of `MODELS`, or a folder laid out like the bundled one: `model/` in Hugging Face form and
+            `transcoders/layer_{l}/` in SAELens form, one for every layer.
+        device: "cpu", "cuda", "mps"… Default: the GPU if there is one, else the CPU. MPS only when asked for: PyTorch
+            has known correctness bugs there.
+        dtype: of the model and the transcoders. Default: float32, except for models that take more than 10 GB in it
+            (`ModelSpec.default_dtype`), which get bfloat16. float16 is never the default: Gemma overflows in it.
+
+    Returns:
+        `(model, transcoders)`, see the module's docstring for what holds for them.
+
+    Raises:
+        ValueError: unknown name, device or dtype, or a local file that cannot be read.
+        FileNotFoundError: a local folder, or a part of it, is missing.
+        PermissionError: a token is missing or not accepted, or the licence is not yet accepted.
+        ConnectionError: the hub cannot be reached.
+        MemoryError: the weights do not fit on the device.
+        OSError: the disk is full, or the hub has no such file.
+    """
+    source = resolve(name)
+    device = device_name(device)
+    if isinstance(source, Path):
+        return load_folder(source, source.name, device, parse_dtype(dtype) or torch.float32)
+    if source.hub_id is None:
+        return load_folder(registry.ATLAS_FOLDER, source.name, device, parse_dtype(dtype) or source.default_dtype)
+    return load_hub(source, device, parse_dtype(dtype) or source.default_dtype)
+
+
+def load_saes(
+    name: str | os.PathLike[str],
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | str | None = None,
+    layers: Iterable[int] | None = None,
+) -> dict[int, SAE]:
+    """Load sparse autoencoders on the residual stream after every layer, `{layer: sae}`.
+
+    `saes[l].cfg.metadata.hook_name` is `blocks.l.hook_out`, `W_enc` is (d, F), `W_dec` (F, d); `encode(r)` gives the
+    activations and `decode(a)` is `a @ W_dec + b_dec`. Nothing requires a gradient.
+
+    Args:
+        name: a name of `MODELS`, or a folder with `saes/layer_{l}/` in SAELens form.
+        device, dtype: as in `load`.
+        layers: which ones; default: all there are.
+
+    Raises:
+        ValueError: unknown name, device or dtype, a layer without an SAE, a model without SAEs, or a damaged file.
+        FileNotFoundError, PermissionError, ConnectionError, MemoryError, OSError: as in `load`.
+    """
+    source = resolve(name)
+    device = device_name(device)
+    if isinstance(source, ModelSpec) and source.hub_id is not None:
+        available, load_layer = hub_saes(source, device, dtype_name(parse_dtype(dtype) or source.default_dtype))
+    else:
+        folder = source if isinstance(source, Path) else registry.ATLAS_FOLDER
+        available, load_layer = folder_saes(folder, device, parse_dtype(dtype) or torch.float32)  # stored in float16
+
+    chosen = available if layers is None else sorted(set(layers))
+    if missing := sorted(set(chosen) - set(available)):
+        raise ValueError(f"There is no SAE for layer {missing[0]}: choose from {available[0]} to {available[-1]}.")
+    saes = {}
+    for layer in tqdm(chosen, desc="SAEs", unit="layer", delay=0.5, disable=None):
+        sae = load_layer(layer)
+        sae.cfg.metadata.hook_name = f"blocks.{layer}.hook_out"  # GemmaScope's name for it is hook_resid_post
+        saes[layer] = sae.eval().requires_grad_(False)
+    return saes
+
+
+def load_clt(
+    name: str | os.PathLike[str],
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | str | None = None,
+) -> CrossLayerWeights:
+    """Load a cross-layer transcoder: `W_enc` (layer, d, F), for each layer l `W_dec[l]` (layers from l on, F, d), and so on.
+
+    Args:
+        name: a name of `MODELS`, or a folder with `clt/` as `utils.engine.cross_layer` writes it.
+        device, dtype: as in `load`.
+
+    Raises:
+        ValueError: unknown name, device or dtype, a model without a cross-layer transcoder, or a damaged file.
+        FileNotFoundError: the folder has none.
+    """
+    source = resolve(name)
+    if isinstance(source, ModelSpec) and source.hub_id is not None:
+        raise ValueError(
+            f"There is no cross-layer transcoder of {source.name} here: use 'atlas', which is bundled, or train one (chapter 5)."
+        )
+    folder = source if isinstance(source, Path) else registry.ATLAS_FOLDER
+    return folder_clt(folder, device_name(device), parse_dtype(dtype) or torch.float32)  # it is stored in float16

@@ -1,0 +1,127 @@
+"""The models that the course knows: sizes, licences, where their weights and dictionaries are."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from utils import ROOT
+
+ATLAS_FOLDER = ROOT / "utils" / "atlas" / "weights"
+
+# A model whose weights and dictionaries take more than this in float32 is loaded in bfloat16.
+FLOAT32_LIMIT_GB = 10
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What the course knows about a model before it is loaded. Sizes in GB (1e9 bytes), parameters in billions."""
+
+    name: str
+    hub_id: str | None  # None: bundled, read from ATLAS_FOLDER
+    release: str | None  # SAELens' name for the set of dictionaries
+    sae_id: str | None  # one dictionary of the release, with {layer}
+    needs_token: bool
+    download_gb: float  # model and the dictionaries used here
+    model_params: float
+    dictionary_params: float
+    licence: str
+    residual_release: str | None = (
+        None  # SAELens' name for SAEs on the residual stream after every layer, if there are any
+    )
+    residual_id: str | None = None  # one of them, with {layer}
+
+    @property
+    def params(self) -> float:
+        """Parameters of model and dictionaries together, in billions."""
+        return self.model_params + self.dictionary_params
+
+    @property
+    def default_dtype(self) -> torch.dtype:
+        """float32 where it stays below FLOAT32_LIMIT_GB, else bfloat16.
+
+        The rule depends on the model alone, so that one prompt gives one graph on every machine. float32 is worth its
+        memory: edges are small differences of large numbers and bfloat16 keeps 3 digits.
+        """
+        return torch.float32 if self.params * 4 <= FLOAT32_LIMIT_GB else torch.bfloat16
+
+    def memory_gb(self, dtype: torch.dtype | None = None) -> float:
+        """Memory the weights take in `dtype` (default: `default_dtype`), without what a prompt needs."""
+        return self.params * (dtype or self.default_dtype).itemsize
+
+
+def _gemma(size: str, download_gb: float, model_params: float, dictionary_params: float) -> ModelSpec:
+    """A Gemma 3 instruction-tuned model with GemmaScope 2's narrow, sparse transcoders with a skip, on every layer."""
+    return ModelSpec(
+        name=f"gemma-3-{size}-it",
+        hub_id=f"google/gemma-3-{size}-it",
+        # "-all" has every layer; the release without it only four, at more widths
+        release=f"gemma-scope-2-{size}-it-transcoders-all",
+        sae_id="layer_{layer}_width_16k_l0_small_affine",
+        needs_token=True,
+        download_gb=download_gb,
+        model_params=model_params,
+        dictionary_params=dictionary_params,
+        licence="Gemma Terms of Use (transcoders: CC BY 4.0)",
+        residual_release=f"gemma-scope-2-{size}-it-res-all",
+        residual_id="layer_{layer}_width_16k_l0_small",
+    )
+
+
+# Dictionary parameters: layers × (2 d F + d² for the skip). Qwen's are wide: 28 layers of 163,840 latents.
+MODELS: dict[str, ModelSpec] = {
+    spec.name: spec
+    for spec in (
+        ModelSpec("atlas", None, None, None, False, 0.0, 0.0019, 0.0025, "MIT"),
+        ModelSpec(
+            name="qwen3-0.6b",
+            hub_id="Qwen/Qwen3-0.6B",
+            release="mwhanna-qwen3-0.6b-transcoders-lowl0",
+            sae_id="layer_{layer}",
+            needs_token=False,
+            download_gb=20.3,
+            model_params=0.6,
+            dictionary_params=9.40,
+            licence="Apache 2.0 (transcoders: MIT)",
+        ),
+        _gemma("270m", download_gb=2.1, model_params=0.27, dictionary_params=0.386),
+        _gemma("1b", download_gb=6.1, model_params=1.0, dictionary_params=1.02),
+    )
+}
+
+
+def resolve(name: str | os.PathLike[str]) -> ModelSpec | Path:
+    """The registered model called `name` (or known by this hub id), else the folder `name`."""
+    text = os.fspath(name)
+    for spec in MODELS.values():
+        if text.lower() in (spec.name, (spec.hub_id or spec.name).lower()):
+            return spec
+    folder = Path(text).expanduser()
+    if text and folder.is_dir():
+        return folder.resolve()
+    if isinstance(name, os.PathLike) or text.startswith((".", "~", os.sep)):
+        raise FileNotFoundError(f"There is no folder {text}: give a folder that holds model/ and transcoders/.")
+    close = difflib.get_close_matches(text.lower(), MODELS, n=2, cutoff=0.4)
+    hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
+    raise ValueError(f"Unknown model {text!r}: {hint}Choose one of {', '.join(MODELS)}, or give a folder.")
+
+
+def dictionary_name(name: str | os.PathLike[str], kind: str = "transcoders") -> str:
+    """A readable name of the dictionaries `load(name)` uses, e.g. `mwhanna-qwen3-0.6b-transcoders-lowl0/layer_{layer}`.
+
+    Args:
+        kind: "transcoders", or "clt" for what `load_clt(name)` gives.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    source = resolve(name)
+    if kind == "clt":
+        return f"{source.name}/clt"
+    if isinstance(source, ModelSpec) and source.release is not None:
+        return f"{source.release}/{source.sae_id}"
+    return f"{source.name}/transcoders/layer_{{layer}}"
