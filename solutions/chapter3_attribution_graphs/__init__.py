@@ -36,7 +36,7 @@ from solutions.chapter3_attribution_graphs.nodes import (
     compute_salient_logits,
     select_latents,
 )
-from solutions.chapter3_attribution_graphs.pipeline import attribute
+from solutions.chapter3_attribution_graphs.pipeline import attribute, choose_outputs, pack_result, prune_and_pack
 
 __all__ = [
     "BackwardBatch",
@@ -51,6 +51,7 @@ __all__ = [
     "build_graph_nodes",
     "build_intermediate_nodes",
     "build_logit_nodes",
+    "choose_outputs",
     "completeness_gap",
     "compute_adjacency_matrix",
     "compute_bias",
@@ -59,7 +60,9 @@ __all__ = [
     "compute_salient_logits",
     "compute_values",
     "normalize_matrix",
+    "pack_result",
     "prepare_backward_batches",
+    "prune_and_pack",
     "prune_edges",
     "prune_graph",
     "prune_nodes",

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from solutions.chapter3_attribution_graphs.edges import (
@@ -15,8 +17,9 @@ from solutions.chapter3_attribution_graphs.edges import (
 )
 from solutions.chapter3_attribution_graphs.freezing import FreezeHooks, TranscoderReplacementHooks
 from solutions.chapter3_attribution_graphs.influence import compute_graph_scores, compute_influence, prune_graph
-from solutions.chapter3_attribution_graphs.nodes import build_graph_nodes, compute_salient_logits
+from solutions.chapter3_attribution_graphs.nodes import OutputToken, build_graph_nodes, compute_salient_logits
 from utils.engine.arguments import (
+    TracingArguments,
     check_tracing_arguments,
     evaluating,
     first_visible_position,
@@ -24,8 +27,46 @@ from utils.engine.arguments import (
     token_id,
     tokenize_prompt,
 )
-from utils.engine.graph import AttributionResult, NodeType
+from utils.engine.graph import AttributionResult, GraphNodes, NodeType
 from utils.engine.hooks import Transcoder, check_transcoders
+
+
+def pack_result(
+    graph: GraphNodes,
+    logit_weights: Float[Tensor, " n_logits"],
+    adjacency: Float[Tensor, "n_nodes n_nodes"],
+    bias: Float[Tensor, " n_nodes"],
+    values: Float[Tensor, " n_nodes"],
+    kept_indices: Int[Tensor, " n_kept"],
+    pruned_matrix: Float[Tensor, "n_kept n_kept"],
+    **described,
+) -> AttributionResult:
+    """Score a traced graph and pack it: the last step for every kind of dictionary.
+
+    Args:
+        graph, logit_weights, adjacency, bias, values: the graph before pruning.
+        kept_indices, pruned_matrix: from `prune_graph`.
+        described: the result's other fields: `prompt`, thresholds, names.
+
+    Raises:
+        ValueError: a value is not finite.
+    """
+    if not bool(values.isfinite().all()):
+        raise ValueError("The model's activations on this prompt are not finite; load the model in float32.")
+    scores = compute_graph_scores(adjacency, logit_weights, graph)
+    scores["completeness_gap"] = float(completeness_gap(adjacency, bias, values).max())
+    return AttributionResult(
+        graph=graph,
+        adjacency_matrix=adjacency,
+        bias=bias,
+        values=values,
+        influence=compute_influence(adjacency, logit_weights, graph.n_layers),
+        kept_indices=kept_indices,
+        pruned_matrix=pruned_matrix,
+        str_tokens=[node.str_token for node in graph.nodes[: graph.seq_len]],
+        scores=scores,
+        **described,
+    )
 
 
 def attribute(
@@ -121,24 +162,64 @@ def attribute(
             adjacency, logit_weights, len(transcoders), node_threshold, edge_threshold, keep, graph.hidden
         )
         ### END SOLUTION
-        if not bool(values.isfinite().all()):
-            raise ValueError("The model's activations on this prompt are not finite; load the model in float32.")
-        scores = compute_graph_scores(adjacency, logit_weights, graph)
-        scores["completeness_gap"] = float(completeness_gap(adjacency, bias, values).max())
+        return pack_result(
+            graph,
+            logit_weights,
+            adjacency,
+            bias,
+            values,
+            kept_indices,
+            pruned_matrix,
+            prompt=prompt,
+            node_threshold=node_threshold,
+            edge_threshold=edge_threshold,
+            model_name=name_of(model) if model_name is None else model_name,
+            dictionary_name=dictionary_name,
+        )
 
-    return AttributionResult(
-        graph=graph,
-        adjacency_matrix=adjacency,
-        bias=bias,
-        values=values,
-        influence=compute_influence(adjacency, logit_weights, graph.n_layers),
-        kept_indices=kept_indices,
-        pruned_matrix=pruned_matrix,
+
+def choose_outputs(
+    model: TransformerBridge, logits: Float[Tensor, "1 seq d_vocab"], given: TracingArguments
+) -> tuple[Float[Tensor, "n_output d_model"], list[OutputToken]]:
+    """The output tokens that the arguments ask for: what `compute_salient_logits` returns."""
+    token_ids = None if given.target_tokens is None else [token_id(model, token) for token in given.target_tokens]
+    return compute_salient_logits(
+        model,
+        logits,
+        given.n_output_nodes,
+        probability_mass=given.probability_mass,
+        max_output_nodes=given.max_output_nodes,
+        token_ids=token_ids,
+    )
+
+
+def prune_and_pack(
+    model: TransformerBridge,
+    prompt: str,
+    graph: GraphNodes,
+    adjacency: Float[Tensor, "n_nodes n_nodes"],
+    bias: Float[Tensor, " n_nodes"],
+    values: Float[Tensor, " n_nodes"],
+    given: TracingArguments,
+) -> AttributionResult:
+    """The end of `attribute` for graphs of other dictionaries: prune by the arguments, and pack."""
+    logits = [graph.nodes[i] for i in graph.indices(NodeType.LOGIT)]
+    logit_weights = torch.tensor([node.token_prob for node in logits]).to(adjacency)
+    keep = graph.mask(NodeType.EMBEDDING) if given.keep_embeddings else None
+    thresholds = {"node_threshold": given.node_threshold, "edge_threshold": given.edge_threshold}
+    kept_indices, pruned_matrix = prune_graph(
+        adjacency, logit_weights, graph.n_layers, **thresholds, keep=keep, hidden=graph.hidden
+    )
+    return pack_result(
+        graph,
+        logit_weights,
+        adjacency,
+        bias,
+        values,
+        kept_indices,
+        pruned_matrix,
         prompt=prompt,
-        str_tokens=[node.str_token for node in graph.nodes[: graph.seq_len]],
-        node_threshold=node_threshold,
-        edge_threshold=edge_threshold,
-        model_name=name_of(model) if model_name is None else model_name,
-        dictionary_name=dictionary_name,
-        scores=scores,
+        model_name=name_of(model) if given.model_name is None else given.model_name,
+        dictionary_name=given.dictionary_name,
+        **thresholds,
     )

@@ -3,7 +3,7 @@
 (Ameisen et al. 2025, "Circuit Tracing", section 3.1, "Constructing an attribution graph for a prompt".)
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -18,24 +18,20 @@ from solutions.chapter3_attribution_graphs import (
     FrozenRun,
     TranscoderReplacementHooks,
     build_graph_nodes,
-    completeness_gap,
+    choose_outputs,
     compute_bias,
-    compute_graph_scores,
-    compute_influence,
-    compute_salient_logits,
     compute_values,
     prepare_backward_batches,
-    prune_graph,
+    prune_and_pack,
     setup_attribution,
     walk_back,
 )
 from solutions.chapter5_cross_layer_transcoders.transcoder import CrossLayerTranscoder
 from utils.engine.arguments import (
-    check_tracing_arguments,
+    TracingArguments,
     evaluating,
     first_visible_position,
     name_of,
-    token_id,
     tokenize_prompt,
 )
 from utils.engine.graph import AttributionResult, GraphNodes, NodeType, at_least_float32
@@ -144,30 +140,20 @@ def compute_cross_layer_edges(
 
 
 def attribute_cross_layer(
-    model: TransformerBridge,
-    clt: CrossLayerTranscoder,
-    prompt: str,
-    n_output_nodes: int = 3,
-    start_posn: int | None = None,
-    top_k: int | None = None,
-    batch_size: int = 128,
-    node_threshold: float = 0.8,
-    edge_threshold: float = 0.85,
-    *,
-    target_tokens: Sequence[str | int] | None = None,
-    model_name: str | None = None,
-    dictionary_name: str = "",
-    progress: Callable[[int, int], None] | None = None,
+    model: TransformerBridge, clt: CrossLayerTranscoder, prompt: str, **arguments
 ) -> AttributionResult:
-    """Trace a prompt through a cross-layer transcoder. Arguments, result and errors are those of chapter 3's `attribute`.
+    """Trace a prompt through a cross-layer transcoder. Result and errors are those of chapter 3's `attribute`.
 
     In the result, `graph.writing_vecs` has for each latent the sum of all that it writes.
+
+    Args:
+        model, clt, prompt: what is traced.
+        arguments: all others of chapter 3's `attribute`: `n_output_nodes`, `top_k`, `target_tokens`, ...
     """
     check_fits(model, clt)
-    check_tracing_arguments(top_k, batch_size, node_threshold, edge_threshold)
+    given = TracingArguments(**arguments)
     tokens = tokenize_prompt(model, prompt)
-    start_posn = first_visible_position(model, tokens, start_posn)
-    token_ids = None if target_tokens is None else [token_id(model, token) for token in target_tokens]
+    start_posn = first_visible_position(model, tokens, given.start_posn)
 
     with torch.inference_mode(False), torch.no_grad(), evaluating(model):
         tokens = tokens.clone()
@@ -176,41 +162,18 @@ def attribute_cross_layer(
         # as far as reading and freezing go, each layer's part is a transcoder like any other
         parts = clt.weights().transcoders(name_of(model))
         tc_hooks = TranscoderReplacementHooks(model, parts, cache)
-        reading_vecs, output_tokens = compute_salient_logits(model, freeze.logits, n_output_nodes, token_ids=token_ids)
-        graph = build_graph_nodes(model, parts, cache, tc_hooks, reading_vecs, output_tokens, tokens, start_posn, top_k)
+        outputs = choose_outputs(model, freeze.logits, given)
+        graph = build_graph_nodes(model, parts, cache, tc_hooks, *outputs, tokens, start_posn, given.top_k)
         sources = collect_sources(clt, graph, cache)
         for layer in parts:
             errors = sources[layer].nodes[-graph.seq_len :]
             graph.writing_vecs[errors] = sources[layer].vectors[-graph.seq_len :].to(graph.writing_vecs)
 
-        batches = prepare_backward_batches(graph, batch_size)
+        batches = prepare_backward_batches(graph, given.batch_size)
         run = setup_attribution(model, tokens, freeze, tc_hooks)
-        adjacency = compute_cross_layer_edges(graph, sources, batches, run, progress)
+        adjacency = compute_cross_layer_edges(graph, sources, batches, run, given.progress)
         bias, values = compute_bias(model, tokens, graph, freeze, tc_hooks), compute_values(graph, run)
-        probs = torch.tensor([token.prob for token in output_tokens]).to(adjacency)
-        embeddings, thresholds = graph.mask(NodeType.EMBEDDING), (node_threshold, edge_threshold)
-        kept, pruned = prune_graph(adjacency, probs, graph.n_layers, *thresholds, embeddings, graph.hidden)
-        if not bool(values.isfinite().all()):
-            raise ValueError("The model's activations on this prompt are not finite; load the model in float32.")
-        scores = compute_graph_scores(adjacency, probs, graph)
-        scores["completeness_gap"] = float(completeness_gap(adjacency, bias, values).max())
-
-    return AttributionResult(
-        graph=graph,
-        adjacency_matrix=adjacency,
-        bias=bias,
-        values=values,
-        influence=compute_influence(adjacency, probs, graph.n_layers),
-        kept_indices=kept,
-        pruned_matrix=pruned,
-        prompt=prompt,
-        str_tokens=[node.str_token for node in graph.nodes[: graph.seq_len]],
-        node_threshold=node_threshold,
-        edge_threshold=edge_threshold,
-        model_name=name_of(model) if model_name is None else model_name,
-        dictionary_name=dictionary_name,
-        scores=scores,
-    )
+        return prune_and_pack(model, prompt, graph, adjacency, bias, values, given)
 
 
 def check_fits(model: TransformerBridge, clt: CrossLayerTranscoder) -> None:

@@ -1,11 +1,15 @@
 """`attribute` from a prompt to a pruned graph: what it promises, and what it refuses."""
 
+import dataclasses
+import inspect
+
 import pytest
 import torch
 
 from solutions.chapter3_attribution_graphs import attribute, compute_influence
 from tests.tiny import ARCHITECTURES, N_CTX, PROMPT
 from tests.tracing import state_of
+from utils.engine.arguments import TracingArguments
 from utils.engine.graph import NodeType
 
 
@@ -143,3 +147,17 @@ def test_atlas(atlas):
     assert result.scores["completeness_gap"] <= 1e-4
     logits = [result.graph.nodes[i] for i in result.graph.indices(NodeType.LOGIT)]
     assert max(logits, key=lambda node: node.token_prob).str_token.strip().startswith("A")
+
+
+def test_all_dictionaries_are_traced_with_the_same_arguments():
+    """`attribute` writes its arguments out; the other pipelines take them as `TracingArguments`."""
+    written_out = dict(list(inspect.signature(attribute).parameters.items())[3:])
+    shared = {field.name: field.default for field in dataclasses.fields(TracingArguments)}
+    assert {name: parameter.default for name, parameter in written_out.items()} == shared
+
+
+def test_autocast_of_the_caller_is_switched_off(tiny):
+    model, transcoders = tiny("gemma3")
+    expected = attribute(model, transcoders, PROMPT).adjacency_matrix
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(attribute(model, transcoders, PROMPT).adjacency_matrix, expected)

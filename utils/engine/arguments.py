@@ -3,10 +3,12 @@
 Whatever is wrong is said in one sentence, with what to do.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
@@ -66,6 +68,33 @@ def check_tracing_arguments(top_k: int | None, batch_size: int, node_threshold: 
         raise ValueError(f"top_k must be at least 0, or None to keep every active latent, not {top_k}.")
 
 
+@dataclass
+class TracingArguments:
+    """How a prompt is traced: the arguments that `attribute` (chapter 3, where they are described) and its kin share.
+
+    Raises:
+        ValueError: a number is out of range.
+        TypeError: there is no such argument.
+    """
+
+    n_output_nodes: int = 3
+    start_posn: int | None = None
+    top_k: int | None = None
+    batch_size: int = 128
+    node_threshold: float = 0.8
+    edge_threshold: float = 0.85
+    probability_mass: float | None = None
+    max_output_nodes: int = 10
+    target_tokens: Sequence[str | int] | None = None
+    keep_embeddings: bool = True
+    model_name: str | None = None
+    dictionary_name: str = ""
+    progress: Callable[[int, int], None] | None = None
+
+    def __post_init__(self) -> None:
+        check_tracing_arguments(self.top_k, self.batch_size, self.node_threshold, self.edge_threshold)
+
+
 def check_output_choice(
     d_vocab: int,
     n_output_nodes: int,
@@ -121,14 +150,15 @@ def name_of(model: TransformerBridge) -> str:
 
 @contextmanager
 def evaluating(model: TransformerBridge) -> Iterator[None]:
-    """Without dropout; the model's mode is put back at the end."""
+    """Without dropout and without autocast; the model's mode is put back at the end."""
     # the bridge does not own the Hugging Face model that it runs
     modules = {*model.modules(), *model.original_model.modules()}
     training = [module for module in modules if module.training]
     try:
         for module in training:
             module.training = False
-        yield
+        with torch.autocast(model.W_U.device.type, enabled=False):
+            yield
     finally:
         for module in training:
             module.training = True
