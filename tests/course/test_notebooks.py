@@ -15,9 +15,10 @@ from nbformat.v4 import new_output
 
 from utils import ROOT
 from utils.notebooks import __main__, install
-from utils.notebooks.build import build, check_answers, check_outputs, find_stale, write
+from utils.notebooks.build import build, check_answers, find_stale, numbers_of_cells, write, wrong_outputs
 from utils.notebooks.errors import CourseError
 from utils.notebooks.make_cells import build_notebook
+from utils.notebooks.numbers import unmarked
 from utils.notebooks.outputs import difference, read_printed, shown_by
 from utils.notebooks.page import read_page, read_pages
 
@@ -40,6 +41,20 @@ print(object())
 print(uuid.uuid4(), os.getcwd(), sys.prefix)
 print("warning", file=sys.stderr)
 ```
+"""
+# text that takes numbers from cells: twice from the one above, once from the one above that, in an exercise, and a word
+NUMBERS = """```{code-cell} python
+share, low, kinds = 0.934, -0.25, {"a": 2}
+```
+
+Of the values, 93 %<!-- = share:.0% --> are high, and the lowest is −0.2<!-- = low:.1f -->; that is $0.93$<!-- = f"${share:.2f}$" -->.
+
+```{code-cell} python
+share = 0.5
+```
+
+Now it is **50 %<!-- = share:.0% -->**, in two<!-- = {2: 'two'}[kinds["a"]] --> kinds.
+
 """
 
 
@@ -67,7 +82,8 @@ def toy(tmp_path) -> Path:
 def built(tmp_path_factory) -> Path:
     """A toy course that was built, with a cell whose output differs each time. Leave it as it is."""
     root = make_course(tmp_path_factory.mktemp("built") / "toy")
-    change(page(root), "## Streams", f"{RESTLESS}\n## Streams")
+    change(page(root), "## Streams", f"{RESTLESS}\n{NUMBERS}## Streams")
+    change(page(root), "Write the sliding mean", "Write, for 3.0<!-- = mean([1.0, 2.0, 6.0]) --> say, the sliding mean")
     build(root)
     return root
 
@@ -654,11 +670,11 @@ def test_a_cell_that_fails_is_named_and_nothing_is_written(copy):
 
 def test_an_output_that_is_not_as_expected_is_refused(copy):
     printed = read_printed(copy / "solutions" / "chapter9_toy.ipynb")
-    check_outputs(read_page(page(copy)), printed)
+    assert wrong_outputs(read_page(page(copy)), printed) == []
     change(page(copy), "3.0 True\n", "3.0 False\n")
     line = line_of(page(copy), ":::{expected}")
-    with pytest.raises(CourseError, match=rf":{line}: expected `3.0 False`, but the cell above prints `3.0 True`"):
-        check_outputs(read_page(page(copy)), printed)
+    (error,) = wrong_outputs(read_page(page(copy)), printed)
+    assert f":{line}: expected `3.0 False`, but the cell above prints `3.0 True`" in str(error)
 
 
 def test_an_answer_that_fails_its_check_is_refused(built):
@@ -700,6 +716,142 @@ def test_a_file_is_replaced_in_one_step(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         write(path, "new")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+# numbers in prose
+
+
+def test_markers_are_in_no_notebook(built):
+    for folder in ("chapters", "solutions"):
+        text = "".join(cells(read_notebook(built / folder / "chapter9_toy.ipynb")).values())
+        assert "<!--" not in text and "Of the values, 93 % are high, and the lowest is −0.2; that is $0.93$." in text
+        assert "Now it is **50 %**, in two kinds." in text and "Write, for 3.0 say, the sliding mean" in text
+
+
+def test_values_are_those_of_the_cell_above(built):
+    kept = read_notebook(built / "solutions" / "chapter9_toy.ipynb").metadata.course.numbers
+    found = sorted(sorted(values.values()) for values in kept.values())
+    assert found == [["$0.93$", "93 %", "−0.2"], ["3.0"], ["50 %", "two"]]
+
+
+def test_all_wrong_numbers_are_said_at_once_and_nothing_is_executed(copy, never_executed):
+    for old, new in (("93 %<", "193 %<"), ("−0.2<", "0.2<"), ("two<", "three<"), ("3.0<", "4.0<")):
+        change(page(copy), old, new)
+    line = {text: line_of(page(copy), text) for text in ("193 %<", "three<", "4.0<")}
+    before = {path: path.read_bytes() for path in copy.glob("*/*.*")}
+    for look in (build, find_stale):
+        with pytest.raises(CourseError) as refused:
+            look(copy)
+        said = [sentence.split("chapter9_toy.md:")[1] for sentence in str(refused.value).splitlines()]
+        assert said == [
+            f"{line['193 %<']}: the text says `193 %`, the output says `93 %` (`share:.0%`).",
+            f"{line['193 %<']}: the text says `0.2`, the output says `−0.2` (`low:.1f`).",
+            f"{line['three<']}: the text says `three`, the output says `two` (`{{2: 'two'}}[kinds[\"a\"]]`).",
+            f"{line['4.0<']}: the text says `4.0`, the output says `3.0` (`mean([1.0, 2.0, 6.0])`).",
+        ]
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_numbers_can_be_put_in(copy, never_executed):
+    right = page(copy).read_text()
+    for old, new in (("93 %<", "7 %<"), ("−0.2<", "0.25<"), ("$0.93$<", "$1$<"), ("3.0<", "14<")):
+        change(page(copy), old, new)
+    assert page(copy) in build(copy, put_numbers=True)
+    assert page(copy).read_text() == right and find_stale(copy) == []
+
+
+def test_a_value_of_another_form_is_not_put_in(copy, never_executed):
+    change(page(copy), "in two<", "in no<")
+    before = page(copy).read_text()
+    with pytest.raises(CourseError, match="`two` cannot take the place of `no`; write it yourself"):
+        build(copy, put_numbers=True)
+    assert page(copy).read_text() == before
+
+
+def test_only_a_marker_that_is_new_or_changed_executes_the_answers_again(copy, monkeypatch):
+    executed = []
+
+    def stand_in(*args):
+        executed.append(args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("utils.notebooks.build.execute", stand_in)
+    change(page(copy), "A course so small", "A course as small")
+    change(page(copy), " in two<!-- = {2: 'two'}[kinds[\"a\"]] --> kinds", " in two kinds")
+    assert build(copy) and not executed and find_stale(copy) == []
+    assert "two" not in str(read_notebook(copy / "solutions" / "chapter9_toy.ipynb").metadata.course.numbers)
+    change(page(copy), "= share:.0% -->**", "= share + 0:.0% -->**")
+    assert [file.path.parent.name for file in find_stale(copy)] == ["solutions"]
+    with pytest.raises(KeyboardInterrupt):
+        build(copy)
+    assert len(executed) == 1
+
+
+def test_a_value_that_was_changed_by_hand_is_found(copy):
+    change(copy / "solutions" / "chapter9_toy.ipynb", '"93 %"', '"94 %"')
+    assert "has outputs that the build did not make" in str(find_stale(copy)[0])
+
+
+def test_a_marker_that_fails_is_named(copy):
+    change(page(copy), "= share:.0% -->**", "= gone:.0% -->**")
+    line = line_of(page(copy), "= gone")
+    with pytest.raises(CourseError, match=rf"chapter9_toy\.md:{line}: `gone:\.0%` fails: NameError: name 'gone' is"):
+        build(copy)
+
+
+BAD_MARKERS = {
+    "no expression": ("<!-- = 1 + -->", "`1 +` is not what can stand between the braces of an f-string"),
+    "empty": ("<!-- = -->", "`` is not what can stand"),
+    "two lines": ("<!-- = 1 +\n1 -->", "must end in its line"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_MARKERS)
+def test_a_bad_marker_is_refused_with_its_line(toy, case):
+    marker, sentence = BAD_MARKERS[case]
+    change(page(toy), "## Windows", f"## Windows\n\nSo 2{marker} it is.")
+    line = line_of(page(toy), "So 2")
+    with pytest.raises(CourseError, match=rf"chapter9_toy\.md:{line}: .*{re.escape(sentence)}"):
+        read_page(page(toy))
+
+
+def test_a_marker_on_a_page_without_cells_is_refused(toy):
+    head = page(toy).read_text().split("# Chapter 9")[0]
+    head = re.sub(r"  points:\n(    .*\n)+", "  points: {}\n", head)
+    page(toy).write_text(f"{head}# Nothing\n\nIt has 1<!-- = 1 --> line.\n")
+    with pytest.raises(
+        CourseError, match=rf"chapter9_toy\.md:{line_of(page(toy), 'It has')}: no cell above gives this"
+    ):
+        numbers_of_cells(read_page(page(toy)))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("It is 93 % of all.", 1),
+        ("It is 93 %<!-- = share:.0% --> of all, 93 %!", 0),
+        ("It is 5<!-- = n -->, and 5 again.", 1),
+        ("Head 4.0 looks; 4/830 fires.", 3),
+        ("## The 3 parts\n\n3. `x = 4` and $y = 5$, $$z = 6$$\n```\n7\n```", 0),
+        ("In layers 3 and 4, section 5.1, at position 12, dimension 2, of Gemma 3 in 2025: float32, W_2.", 0),
+        ("All sum up to 1, none to 0; but 1 %, 0.1 and −1?", 3),
+        ("[a page](https://arxiv.org/abs/2601.22594) <!-- 17 -->", 0),
+    ],
+)
+def test_numbers_without_a_marker_are_found(text, found):
+    assert len(unmarked(text)) == found
+
+
+def test_numbers_without_a_marker_are_said_with_their_line(toy, monkeypatch, capsys):
+    change(page(toy), "A course so small", "A course of 0.5<!-- = 0.5 --> hours, so small that 99 % fits,")
+    change(page(toy), "By the number of values.", "By 7.")
+    lines = [line_of(page(toy), text) for text in ("99 %", "By 7")]
+    _, text = run_command(monkeypatch, capsys, toy, "--check", "--numbers")
+    said = [line.split("chapter9_toy.md:")[1] for line in text.splitlines() if "no marker" in line]
+    assert said[:2] == [
+        f"{lines[0]}: no marker: 0.5 hours, so small that 99 % fits, that its machinery",
+        f"{lines[1]}: no marker: By 7.",
+    ]
 
 
 # the command

@@ -1,4 +1,4 @@
-"""Build the notebooks: `python -m utils.notebooks [--check] [--chapter N]`.
+"""Build the notebooks: `python -m utils.notebooks [--check] [--numbers] [--chapter N]`.
 
 Exit code 0: all is built (or nothing is stale), 1: `--check` found something stale, 2: something has to be changed first,
 130: stopped by Ctrl-C.
@@ -6,9 +6,11 @@ Exit code 0: all is built (or nothing is stale), 1: `--check` found something st
 
 import argparse
 import sys
+from pathlib import Path
 
 from utils.notebooks.build import build, find_stale
 from utils.notebooks.errors import CourseError, shown
+from utils.notebooks.page import read_pages
 from utils.notebooks.place import course_folder
 
 
@@ -17,17 +19,24 @@ def main() -> int:
     parser.add_argument(
         "--check", action="store_true", help="write nothing; say what is stale, exit code 1 if anything is"
     )
+    parser.add_argument(
+        "--numbers",
+        action="store_true",
+        help="write into the pages the numbers that outputs give; with --check, say which numbers in the text have no marker",
+    )
     parser.add_argument("--chapter", type=int, metavar="N", help="only this chapter")
     arguments = parser.parse_args()
     course = course_folder()
     try:
         if arguments.check:
+            if arguments.numbers:
+                say_unmarked(course, arguments.chapter)
             stale = find_stale(course, arguments.chapter)
             for file in stale:
                 print(file)
             print("Build with `python -m utils.notebooks`." if stale else "All notebooks are up to date.")
             return 1 if stale else 0
-        for path in build(course, arguments.chapter):
+        for path in build(course, arguments.chapter, arguments.numbers):
             print(f"wrote {shown(path)}")
         return 0
     except CourseError as error:
@@ -36,6 +45,13 @@ def main() -> int:
     except KeyboardInterrupt:
         print("Stopped; nothing was written.", file=sys.stderr)
         return 130
+
+
+def say_unmarked(course: Path, chapter: int | None) -> None:
+    """Print the numbers in prose that no marker holds against an output."""
+    for page in read_pages(course, chapter):
+        for line, words in page.unmarked:
+            print(f"{shown(page.path)}:{line}: no marker: {words}")
 
 
 if __name__ == "__main__":

@@ -13,11 +13,12 @@ from nbformat import NotebookNode
 from utils.notebooks.address import point_links, repository
 from utils.notebooks.completeness import find_problems
 from utils.notebooks.errors import CourseError, CourseErrors, shown
-from utils.notebooks.execution import execute
+from utils.notebooks.execution import Values, execute
 from utils.notebooks.make_cells import LINE, SHOWS, build_cells, build_notebook, lines_of_cells
 from utils.notebooks.materials import fingerprints, hash_of_outputs
-from utils.notebooks.outputs import difference, printed_in, read_printed, shown_by
-from utils.notebooks.page import Page, read_pages
+from utils.notebooks.numbers import Number, differences, put_in
+from utils.notebooks.outputs import difference, printed_in, shown_by
+from utils.notebooks.page import Page, read_page, read_pages
 
 
 @dataclass(frozen=True)
@@ -31,38 +32,46 @@ class Stale:
         return f"{shown(self.path)} {self.reason}"
 
 
-def build(root: Path, number: int | None = None) -> list[Path]:
+def build(root: Path, number: int | None = None, put_numbers: bool = False) -> list[Path]:
     """Build what is stale and return the files written; answer notebooks are executed where more than text is new. Raises CourseError.
 
-    Nothing is written before everything is built, and each file is put in place in one step.
+    Nothing is written before everything is built, and each file is put in place in one step. With `put_numbers` each number
+    in the text is first made what its marker gives, and the page is written as soon as that is known.
     """
-    texts = {}
+    texts, problems, written = {}, [], []
     for chapter in chosen_chapters(root, number):
-        printed = read_printed(chapter.answers)
-        state = state_of_answers(chapter)
-        if state.reason:
-            answers = keep_outputs(chapter) if state.outputs_hold else build_answers(chapter)
-            texts[chapter.answers], printed = as_text(answers), printed_in(answers)
-        check_outputs(chapter, printed)
-        texts[chapter.notebook] = as_text(build_notebook(chapter, printed=printed))
+        answers = answers_now(chapter)
+        if put_numbers and (page := page_with_numbers(chapter, answers)) != read(chapter.path):
+            write(chapter.path, page)
+            written.append(chapter.path)
+            chapter = read_page(chapter.path, root)
+            answers = keep_outputs(chapter, answers)
+        problems += wrong_on_page(chapter, answers)
+        texts[chapter.answers] = as_text(answers)
+        texts[chapter.notebook] = as_text(build_notebook(chapter, printed=printed_in(answers)))
+    if problems:
+        raise CourseErrors(problems)
     texts |= texts_with_links(root)
     stale = [path for path, text in texts.items() if read(path) != text]
     for path in stale:
         write(path, texts[path])
-    return stale
+    return written + stale
 
 
 def find_stale(root: Path, number: int | None = None) -> list[Stale]:
     """All files that building would change, found without executing anything. Raises CourseError."""
     chapters = chosen_chapters(root, number)
-    found = []
+    found, problems = [], []
     for chapter in chapters:
         if read(chapter.notebook) != as_text(build_notebook(chapter)):
             found.append(Stale(chapter.notebook, "is not what its page and its solutions give now."))
-        if reason := state_of_answers(chapter).reason:
-            found.append(Stale(chapter.answers, reason))
-        else:
-            check_outputs(chapter, read_printed(chapter.answers))
+        state = state_of_answers(chapter)
+        if state.reason:
+            found.append(Stale(chapter.answers, state.reason))
+        if not state.reason or state.outputs_hold:
+            problems += wrong_on_page(chapter, answers_there(chapter))
+    if problems:
+        raise CourseErrors(problems)
     found += [
         Stale(path, "has links to another address.")
         for path, text in texts_with_links(root).items()
@@ -82,23 +91,76 @@ def chosen_chapters(root: Path, number: int | None) -> list[Page]:
     return chapters
 
 
+def answers_there(chapter: Page) -> NotebookNode:
+    """The answer notebook as it lies there."""
+    return nbformat.reads(read(chapter.answers), as_version=4)
+
+
+def answers_now(chapter: Page) -> NotebookNode:
+    """The answer notebook as it should be, executed only if it must be. Raises CourseError."""
+    state = state_of_answers(chapter)
+    if not state.reason:
+        return answers_there(chapter)
+    return keep_outputs(chapter, answers_there(chapter)) if state.outputs_hold else build_answers(chapter)
+
+
 def build_answers(chapter: Page) -> NotebookNode:
     """The answer notebook, executed, with the hashes of what its outputs came from. Raises CourseError."""
     notebook = build_notebook(chapter, answers=True)
     made_from = fingerprints(chapter, notebook)
-    execute(notebook, chapter.root, chapter.path, lines_of_cells(chapter))
+    values = execute(notebook, chapter.root, chapter.path, lines_of_cells(chapter), numbers_of_cells(chapter))
     check_answers(chapter, notebook)
-    notebook.metadata.course |= {"made_from": made_from, "outputs": hash_of_outputs(notebook)}
+    notebook.metadata.course |= {"made_from": made_from} | ({"numbers": values} if values else {})
+    notebook.metadata.course["outputs"] = hash_of_outputs(notebook)
     return notebook
 
 
-def keep_outputs(chapter: Page) -> NotebookNode:
+def keep_outputs(chapter: Page, there: NotebookNode) -> NotebookNode:
     """The answer notebook with the outputs that are there, for one in which only text or the address is new."""
-    notebook, there = build_notebook(chapter, answers=True), nbformat.reads(read(chapter.answers), as_version=4)
-    notebook.metadata.course |= {key: there.metadata.course[key] for key in ("made_from", "outputs")}
+    notebook = build_notebook(chapter, answers=True)
     for cell, old in zip(code_cells(notebook), code_cells(there), strict=True):
         cell.outputs, cell.execution_count = old.outputs, old.execution_count
+    old_values = there.metadata.course.get("numbers", {})
+    values = {
+        cell: {number.expression: old_values[cell][number.expression] for number in numbers}
+        for cell, numbers in numbers_of_cells(chapter).items()
+    }
+    notebook.metadata.course |= {"made_from": there.metadata.course.made_from} | ({"numbers": values} if values else {})
+    notebook.metadata.course["outputs"] = hash_of_outputs(notebook)
     return notebook
+
+
+def numbers_of_cells(chapter: Page) -> dict[str, list[Number]]:
+    """For each code cell of the answer notebook the numbers in the text below it, up to the next code cell, if there are any."""
+    cells = [cell for cell in build_cells(chapter, answers=True) if cell.cell_type == "code"]
+    found: dict[str, list[Number]] = {}
+    for number in chapter.numbers:
+        above = [cell.id for cell in cells if cell.metadata[LINE] < number.line]
+        if not above:
+            raise CourseError(chapter.path, number.line, "no cell above gives this number.")
+        found.setdefault(above[-1], []).append(number)
+    return found
+
+
+def numbers_with_values(chapter: Page, values: Values) -> list[tuple[Number, str]]:
+    """The page's numbers, each with what it should be."""
+    return [
+        (number, values[cell][number.expression])
+        for cell, numbers in numbers_of_cells(chapter).items()
+        for number in numbers
+    ]
+
+
+def page_with_numbers(chapter: Page, answers: NotebookNode) -> str:
+    """The page's text with the numbers that the answer notebook gives. Raises CourseErrors."""
+    values = numbers_with_values(chapter, answers.metadata.course.get("numbers", {}))
+    return put_in(read(chapter.path), values, chapter.path)
+
+
+def wrong_on_page(chapter: Page, answers: NotebookNode) -> list[CourseError]:
+    """Where the page says otherwise than the answer notebook: expected outputs and numbers in its text."""
+    values = numbers_with_values(chapter, answers.metadata.course.get("numbers", {}))
+    return wrong_outputs(chapter, printed_in(answers)) + differences(values, chapter.path)
 
 
 def check_answers(chapter: Page, notebook: NotebookNode) -> None:
@@ -115,15 +177,14 @@ def check_answers(chapter: Page, notebook: NotebookNode) -> None:
         raise CourseErrors(problems)
 
 
-def check_outputs(chapter: Page, printed: dict[str, str]) -> None:
-    """Hold the expected outputs that stand on the page against what the cells print. Raises CourseErrors."""
+def wrong_outputs(chapter: Page, printed: dict[str, str]) -> list[CourseError]:
+    """Where the expected outputs that stand on the page are not what the cells print."""
     problems = []
     for cell in build_cells(chapter, answers=True):
         if SHOWS in cell.metadata and cell.source:
             sentence = difference(cell.source, printed[cell.metadata[SHOWS]])
             problems += [CourseError(chapter.path, cell.metadata[LINE], sentence)] if sentence else []
-    if problems:
-        raise CourseErrors(problems)
+    return problems
 
 
 class State(NamedTuple):
@@ -146,13 +207,16 @@ def state_of_answers(chapter: Page) -> State:
         return State("is not an answer notebook.", False)
     if hash_of_outputs(there) != outputs:
         return State("has outputs that the build did not make.", False)
+    given = {(cell, key) for cell, values in there.metadata.course.pop("numbers", {}).items() for key in values}
+    needed = {(cell, number.expression) for cell, found in numbers_of_cells(chapter).items() for number in found}
     now = fingerprints(chapter, wanted)
     changed = sorted(name for name in {*now, *made_from} if now.get(name) != made_from.get(name))
     for cell in code_cells(there):
         cell.outputs, cell.execution_count = [], None
-    if there != wanted:
-        return State("is not what its page and its solutions give now.", not changed and runs(there) == runs(wanted))
-    return State(f"was executed before a change of {', '.join(changed)}." if changed else "", not changed)
+    outputs_hold = not changed and needed <= given and runs(there) == runs(wanted)
+    if there != wanted or needed != given:
+        return State("is not what its page and its solutions give now.", outputs_hold)
+    return State(f"was executed before a change of {', '.join(changed)}." if changed else "", outputs_hold)
 
 
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:

@@ -1,10 +1,12 @@
 """Running an answer notebook, and taking out of its outputs what differs from run to run."""
 
+import ast
 import os
 import re
 import sys
 import tempfile
 import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jupyter_client.kernelspec import KernelSpecManager
@@ -14,7 +16,8 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import NotebookNode
 from tqdm import tqdm
 
-from utils.notebooks.errors import CourseError
+from utils.notebooks.errors import CourseError, CourseErrors
+from utils.notebooks.numbers import Number, as_written
 
 SECONDS_FOR_A_CELL = 300
 ENVIRONMENT = {
@@ -27,14 +30,21 @@ UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{1
 MEMORY = re.compile(r"\bat 0x[0-9a-f]+")
 
 
-def execute(notebook: NotebookNode, folder: Path, path: Path, lines: dict[str, int]) -> None:
+Numbers = Mapping[str, Sequence[Number]]  # after which cell (its id) which numbers of the page are there
+Values = dict[str, dict[str, str]]  # for each of those cells: the expression, and what the page should say
+
+
+def execute(
+    notebook: NotebookNode, folder: Path, path: Path, lines: Mapping[str, int], numbers: Numbers | None = None
+) -> Values:
     """Run all cells in place, in a new kernel of this Python that starts in `folder`; a bar shows how far it is.
 
-    Raises CourseError at the line of the page (`path`, `lines`) whose cell fails.
+    Returns the values of the page's numbers. Raises CourseError at the line of the page (`path`, `lines`) whose cell fails, or
+    whose numbers do.
     """
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     with tempfile.TemporaryDirectory() as settings, tqdm(total=len(code), unit="cell", desc=path.stem) as bar:
-        client = NotebookClient(
+        client = Client(
             notebook,
             km=AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[])),
             timeout=SECONDS_FOR_A_CELL,
@@ -45,6 +55,7 @@ def execute(notebook: NotebookNode, folder: Path, path: Path, lines: dict[str, i
             resources={"metadata": {"path": str(folder)}},
             on_cell_executed=lambda **_: bar.update(),
         )
+        client.numbers, client.values, client.failures = numbers or {}, {}, []
         try:
             client.execute(cleanup_kc=True, env={**os.environ, **ENVIRONMENT, "IPYTHONDIR": settings})
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
@@ -52,7 +63,36 @@ def execute(notebook: NotebookNode, folder: Path, path: Path, lines: dict[str, i
             raise CourseError(
                 path, lines[failed.id], f"the cell made from here fails: {failure(failed) or error}"
             ) from error
+    if client.failures:
+        raise CourseErrors([CourseError(path, number.line, sentence) for number, sentence in client.failures])
     make_repeatable(notebook, folder)
+    return client.values
+
+
+class Client(NotebookClient):
+    """Runs a notebook, and asks the kernel for the values of numbers on the way."""
+
+    async def async_execute_cell(self, cell: NotebookNode, cell_index: int, *args, **options) -> NotebookNode:
+        """Run a cell, then evaluate what the text below it takes from there."""
+        cell = await super().async_execute_cell(cell, cell_index, *args, **options)
+        if numbers := self.numbers.get(cell.id):
+            expressions = {number.expression: number.program for number in numbers}
+            reply = await self.kc.execute_interactive(
+                "", silent=True, user_expressions=expressions, timeout=SECONDS_FOR_A_CELL, output_hook=lambda _: None
+            )
+            given = reply["content"]["user_expressions"]
+            self.values[cell.id] = {key: value_of(given[key]) for key in expressions if given[key]["status"] == "ok"}
+            self.failures += [
+                (number, f"`{number.expression}` fails: {error['ename']}: {error['evalue']}")
+                for number in numbers
+                if (error := given[number.expression])["status"] != "ok"
+            ]
+        return cell
+
+
+def value_of(answer: dict) -> str:
+    """The text that an expression of the kernel gave."""
+    return as_written(ast.literal_eval(answer["data"]["text/plain"]))
 
 
 def failure(cell: NotebookNode) -> str:

@@ -32,8 +32,9 @@ def hash_of(path: Path) -> str:
 
 
 def hash_of_outputs(notebook: NotebookNode) -> str:
-    """A short hash of all outputs of a notebook."""
+    """A short hash of all outputs of a notebook, the numbers that its text takes from it among them."""
     outputs = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
+    outputs += [numbers] if (numbers := notebook.metadata.course.get("numbers")) else []
     return hashlib.sha256(json.dumps(outputs, sort_keys=True).encode()).hexdigest()[:12]
 
 

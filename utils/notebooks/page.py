@@ -18,6 +18,7 @@ from jupytext.myst import MystMetadataParsingError, myst_to_notebook
 from utils.notebooks.directives import Directive, Text, split
 from utils.notebooks.errors import CourseError
 from utils.notebooks.front_matter import FrontMatter, line_of
+from utils.notebooks.numbers import Number, find_numbers, unmarked, without_markers
 from utils.notebooks.sources import Source, find_sources
 
 OPTIONS = {"difficulty": (1, 5), "importance": (1, 5), "minutes": (1, 240)}
@@ -98,6 +99,13 @@ class Page(FrontMatter):
 
     metadata: dict
     cells: tuple[PageCell, ...]
+    numbers: tuple[Number, ...]
+    texts: tuple[tuple[int, str], ...]  # the Markdown with its markers, each with the number of its first line
+
+    @property
+    def unmarked(self) -> list[tuple[int, str]]:
+        """Numbers in the text that look like results and have no marker: the line, and the words around."""
+        return [(first + line - 1, words) for first, text in self.texts for line, words in unmarked(text)]
 
     @property
     def exercises(self) -> tuple[Exercise, ...]:
@@ -170,9 +178,23 @@ def read_page(path: Path, root: Path | None = None) -> Page:
     lines = metadata.pop("source_map")
     metadata.pop("jupyter", None)
     front = FrontMatter.of(metadata.pop("course", None), path, text, root)
+    texts = tuple(texts_of(notebook.cells, lines, text.splitlines()))
+    numbers = tuple(number for first, part in texts for number in find_numbers(part.splitlines(), first, path))
     cells = tuple(read_cells(notebook.cells, lines, front, text.splitlines()))
     check_points(front.points, cells, path, text)
-    return Page(**vars(front), metadata=metadata, cells=cells)
+    return Page(**vars(front), metadata=metadata, cells=cells, numbers=numbers, texts=texts)
+
+
+def texts_of(cells: list, lines: list[int], page: list[str]) -> Iterator[tuple[int, str]]:
+    """The page's Markdown as jupytext cuts it, each with the number of its first line."""
+    for cell, line in zip(cells, lines):
+        if cell.cell_type != "code":
+            yield first_line(line, page), cell.source
+
+
+def first_line(line: int, page: list[str]) -> int:
+    """Where a Markdown cell begins: jupytext says after which line, and leaves out the empty ones."""
+    return line + 1 + next(index for index, text in enumerate(page[line:]) if text)
 
 
 def read_cells(cells: list, lines: list[int], front: FrontMatter, page: list[str]) -> Iterator[PageCell]:
@@ -183,9 +205,7 @@ def read_cells(cells: list, lines: list[int], front: FrontMatter, page: list[str
         if cell.cell_type == "code":
             yield Code(cell.source, line, dict(cell.metadata))
             continue
-        # jupytext says after which line the text begins, and leaves out the empty ones
-        first = line + 1 + next(index for index, text in enumerate(page[line:]) if text)
-        for part in split(cell.source.splitlines(), first, path):
+        for part in split(without_markers(cell.source).splitlines(), first_line(line, page), path):
             if isinstance(part, Text):
                 if part.text:
                     yield Markdown(part.text, part.line)
