@@ -69,6 +69,8 @@ def make_course(root: Path) -> Path:
     shutil.copy(install.__file__, root / "utils" / "notebooks" / "install.py")
     (root / "README.md").write_text(
         "[badge](https://colab.research.google.com/github/a/b/blob/main/chapters/x.ipynb)\n"
+        "[![CI](https://github.com/a/b/actions/workflows/ci.yml/badge.svg)](https://github.com/a/b/actions/workflows/ci.yml)\n"
+        "[paper](https://github.com/other/tool)\n"
     )
     return root
 
@@ -548,6 +550,9 @@ def test_another_address_points_all_links_to_it_and_changes_nothing_else(copy, n
         assert path.read_text() == text.replace("toy-owner/toy-course", "new/home").replace(
             '\\"toy-course\\"', '\\"home\\"'
         )
+    readme = (copy / "README.md").read_text()
+    assert readme.count("https://github.com/new/home/actions/workflows/ci.yml") == 2
+    assert "https://github.com/other/tool" in readme
 
 
 def test_a_word_on_the_page_does_not_execute_the_answers_again(copy, never_executed):

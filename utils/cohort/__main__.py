@@ -1,4 +1,4 @@
-"""`python -m utils.cohort release | grade | gradescope`: for who teaches. See instructions/instructors.md."""
+"""`python -m utils.cohort release | grade | gradescope`: for teachers. See instructions/teachers.md."""
 
 import argparse
 import json

@@ -9,7 +9,10 @@ BRANCH = "main"
 ADDRESS = re.compile(r"https://github\.com/[\w.-]+/[\w.-]+?")
 COLAB = "https://colab.research.google.com/github"
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
-LINKS = re.compile(r"(colab\.research\.google\.com/github/|git clone https://github\.com/)[\w.-]+/[\w.-]+")
+LINKS = re.compile(  # the last: a workflow's badge
+    r"(colab\.research\.google\.com/github/|git clone https://github\.com/|https://github\.com/(?=[\w.-]+/[\w.-]+/actions/))"
+    r"[\w.-]+/[\w.-]+"
+)
 
 
 def repository(root: Path) -> str:
@@ -38,6 +41,6 @@ def badge(address: str, notebook: str) -> str:
 
 
 def point_links(text: str, address: str) -> str:
-    """The text with all links to Colab and all `git clone` lines pointed at this address."""
+    """The text with all links to Colab and to workflows, and all `git clone` lines, pointed at this address."""
     owner_and_name = address.removeprefix("https://github.com/")
     return LINKS.sub(lambda link: link[1] + owner_and_name, text)
