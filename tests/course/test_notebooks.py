@@ -836,7 +836,7 @@ def test_a_marker_on_a_page_without_cells_is_refused(toy):
         ("It is 93 % of all.", 1),
         ("It is 93 %<!-- = share:.0% --> of all, 93 %!", 0),
         ("It is 5<!-- = n -->, and 5 again.", 1),
-        ("Head 4.0 looks; 4/830 fires.", 3),
+        ("Head 4.0 looks; 4/830 fires.", 2),
         ("## The 3 parts\n\n3. `x = 4` and $y = 5$, $$z = 6$$\n```\n7\n```", 0),
         ("In layers 3 and 4, section 5.1, at position 12, dimension 2, of Gemma 3 in 2025: float32, W_2.", 0),
         ("All sum up to 1, none to 0; but 1 %, 0.1 and −1?", 3),

@@ -15,7 +15,7 @@ from utils.notebooks.errors import CourseError, CourseErrors
 
 MARKER = re.compile(r"<!--\s*=\s*(.*?)\s*-->")
 OPEN_MARKER = re.compile(r"<!--\s*=(?!.*-->)")
-NUMBER = r"[-−+]?\d+(?:[.,]\d+)*"
+NUMBER = r"[-−+]?\d+(?:[.,/]\d+)*"  # a latent's layer and number, 3/840, are one
 
 # what is no result: formulas, code, headings and titles, addresses, years, names and numbers of things
 NO_RESULT = [
