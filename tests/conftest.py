@@ -1,24 +1,24 @@
-"""Fixtures that several folders of tests share."""
+"""Fixtures that several folders of tests share. What they need is imported in them: `pytest` starts quickly, and answers an
+untouched notebook without it."""
 
+import sys
 from collections.abc import Callable
 from functools import cache
 
 import pytest
-import torch
-
-from tests.tiny import PROMPT, tiny_model, tiny_transcoders
-from tests.tracing import Traced, trace
-from utils.grading.run.process_state import watch, watch_data
-from utils.models import LoadedModel, load, registry
 
 pytest_plugins = ["utils.grading.plugin"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if hasattr(config, "workerinput"):  # one of several processes of pytest-xdist: they share the cores
-        torch.set_num_threads(1)
     # TransformerBridge says so whenever a norm's scale is frozen, which is what chapter 3 is about
     config.addinivalue_line("filterwarnings", "ignore:A forward hook edited hook_scale")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    # one of several processes of pytest-xdist: they share the cores
+    if hasattr(session.config, "workerinput") and "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +27,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable:
 
     Leave them as you found them.
     """
+    import torch
+
+    from tests.tiny import tiny_model, tiny_transcoders
+    from utils.grading.run.process_state import watch
 
     @cache
     def model(architecture: str, n_layers: int, dtype: torch.dtype):
@@ -45,11 +49,15 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable:
 
 
 @pytest.fixture(scope="session")
-def traced(tiny: Callable) -> Callable[..., Traced]:
-    """`traced(architecture, ...)`: see `tiny` and `trace`; each prompt is traced once."""
+def traced(tiny: Callable) -> Callable:
+    """`traced(architecture, prompt=PROMPT, start_posn=0, top_k=None, ...)`: see `tiny` and `trace`; each prompt is traced once."""
+    from tests.tiny import PROMPT
+    from tests.tracing import trace
+    from utils.grading.run.process_state import watch_data
+
     done: dict = {}
 
-    def make(architecture: str, prompt: str = PROMPT, start_posn: int = 0, top_k: int | None = None, **kinds) -> Traced:
+    def make(architecture: str, prompt: str = PROMPT, start_posn: int = 0, top_k: int | None = None, **kinds):
         key = (architecture, prompt, start_posn, top_k, *sorted(kinds.items(), key=str))
         if key not in done:
             done[key] = trace(*tiny(architecture, **kinds), prompt, start_posn, top_k)
@@ -60,16 +68,18 @@ def traced(tiny: Callable) -> Callable[..., Traced]:
 
 
 @pytest.fixture(scope="session")
-def atlas() -> LoadedModel:
-    """The bundled model and its transcoders."""
+def atlas():
+    """The bundled model and its transcoders, a `LoadedModel`."""
+    from utils.models import registry
+
     if not (registry.ATLAS_FOLDER / "config.json").exists() and not any(registry.ATLAS_FOLDER.glob("*/config.json")):
         pytest.skip("the bundled model is not there yet (utils/atlas/weights)")
     return load_and_watch("atlas")
 
 
 @pytest.fixture(scope="session")
-def chosen(request: pytest.FixtureRequest) -> LoadedModel:
-    """The model that `--model` names (atlas if it names none) and its transcoders."""
+def chosen(request: pytest.FixtureRequest):
+    """The model that `--model` names (atlas if it names none) and its transcoders, a `LoadedModel`."""
     name = request.config.getoption("model")
     if name == "atlas":
         return request.getfixturevalue("atlas")
@@ -79,8 +89,11 @@ def chosen(request: pytest.FixtureRequest) -> LoadedModel:
         pytest.skip(str(error))
 
 
-def load_and_watch(name: str) -> LoadedModel:
+def load_and_watch(name: str):
     """A model and its transcoders, which graded answers cannot spoil for the tests that follow."""
+    from utils.grading.run.process_state import watch
+    from utils.models import load
+
     loaded = load(name)
     watch(loaded.model, *loaded.transcoders.values())
     return loaded

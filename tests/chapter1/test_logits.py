@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from solutions.chapter1_latent_gradients import frozen_hooks
-from tests.chapter1.conftest import decoded, error_of, frozen_changes, read, slopes
+from tests.chapter1.shared import decoded, error_of, frozen_changes, read, slopes
 from utils.grading import expect_close, expect_equal
 
 LAYER = 1

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.chapter2.conftest import random_tokens
+from tests.chapter2.shared import random_tokens
 from tests.tiny import ARCHITECTURES, D_MODEL
 from utils.engine.hooks import FINAL_HOOK, hooked, mlp_out_hook, reading_hook, writing_hook
 from utils.engine.mlp import is_centred, norm_weight

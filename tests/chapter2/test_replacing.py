@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tests.chapter2.conftest import random_tokens
+from tests.chapter2.shared import random_tokens
 from tests.tiny import ARCHITECTURES
 from utils.engine.hooks import hooked, mlp_out_hook, reading_hook
 from utils.grading import expect, expect_close

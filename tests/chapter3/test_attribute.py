@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from solutions.chapter3_attribution_graphs import compute_influence, prune_graph
-from tests.chapter3.conftest import QUESTION, TOLERANCE
+from tests.chapter3.shared import QUESTION, TOLERANCE
 from tests.chapter3.test_edges import expect_unchanged
 from tests.tiny import ARCHITECTURES, PROMPT
 from tests.tracing import state_of

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from solutions.chapter3_attribution_graphs import prepare_backward_batches as batches_of
-from tests.chapter3.conftest import TOLERANCE
+from tests.chapter3.shared import TOLERANCE
 from tests.tiny import ARCHITECTURES, D_MODEL
 from tests.tracing import Traced, changes_by, readings_after, state_of
 from utils.engine.graph import GraphNodes, NodeInfo, NodeType

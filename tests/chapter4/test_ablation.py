@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from solutions.chapter4_interventions import freeze_arguments
-from tests.chapter4.conftest import expect_list_of_integers, freezing_hooks, once, plain_run
+from tests.chapter4.shared import expect_list_of_integers, freezing_hooks, once, plain_run
 from utils.engine.graph import NodeType
 from utils.engine.hooks import hooked, reading_hook
 from utils.grading import expect, expect_close, expect_equal

@@ -5,7 +5,7 @@ import torch
 
 from solutions.chapter3_attribution_graphs import read_targets
 from solutions.chapter4_interventions import Edit, freeze_arguments, intervene
-from tests.chapter4.conftest import chain, plain_run, tower
+from tests.chapter4.shared import chain, plain_run, tower
 from utils.grading import expect_close
 
 N_LAYERS = 3

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from solutions.chapter4_interventions import Edit
-from tests.chapter4.conftest import encode, plain_run
+from tests.chapter4.shared import encode, plain_run
 from utils.grading import expect, expect_equal
 
 EDITS = [Edit(0, 3, 1, 2.0), Edit(0, 7, 1, 2.0), Edit(1, 8, 4, 3.0, "scale"), Edit(2, 8, 5, 1.0, "add")]

@@ -5,7 +5,7 @@ import torch
 
 from solutions.chapter3_attribution_graphs import read_targets
 from solutions.chapter4_interventions import Edit, LayerEdits, LayerRun, freeze_arguments, run_base
-from tests.chapter4.conftest import (
+from tests.chapter4.shared import (
     encode,
     expect_tensor_of_integers,
     freezing_hooks,
@@ -14,7 +14,7 @@ from tests.chapter4.conftest import (
     skip,
     tokens_of_two_lengths,
 )
-from tests.tiny import D_LATENTS, D_MODEL
+from tests.tiny import D_MODEL
 from utils.grading import expect, expect_close, expect_equal
 
 N_LAYERS = 3
@@ -337,8 +337,3 @@ def test_the_bundled_model_agrees_too(intervene, atlas):
     expected, _ = once("atlas", work=lambda: plain_run(model, transcoders, tokens, changes))
     outcome = intervene(model, transcoders, base, edits, freeze_attention=False)
     expect_close(outcome.logits, expected, "The logits", rtol=1e-3, atol=1e-3)
-
-
-def test_dimensions_differ():
-    """The tiny models' dimensions are pairwise different, so that a wrong transpose cannot pass."""
-    assert len({D_MODEL, D_LATENTS, 5, 2, 7}) == 5

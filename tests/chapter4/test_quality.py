@@ -3,7 +3,7 @@
 import pytest
 
 from solutions.chapter3_attribution_graphs import attribute
-from tests.chapter4.conftest import chain
+from tests.chapter4.shared import chain
 from tests.tiny import PROMPT
 from utils.engine.graph import NodeType
 from utils.grading import expect_close, expect_equal

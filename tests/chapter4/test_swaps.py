@@ -3,7 +3,7 @@
 import torch
 
 from solutions.chapter4_interventions import Member, Span
-from tests.chapter4.conftest import expect_tensor_of_integers
+from tests.chapter4.shared import expect_tensor_of_integers
 from utils.grading import expect_close, expect_equal
 
 

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from tests.chapter5.conftest import gradients_of
+from tests.chapter5.shared import gradients_of
 from utils.grading import expect_close
 
 

@@ -1,11 +1,7 @@
 """Path lengths, and how many nodes it takes."""
 
-import pytest
 import torch
 
-from solutions import chapter5_cross_layer_transcoders as chapter5
-from solutions.chapter3_attribution_graphs import compute_influence
-from tests.chapter4.conftest import chain
 from utils.grading import expect_close
 
 
@@ -38,17 +34,3 @@ def test_a_chain_has_one_length(path_lengths):
     for target, weight in enumerate((2.0, -3.0, 0.5, 8.0), start=1):
         matrix[target, target - 1] = weight
     expect_close(path_lengths(matrix, torch.tensor([0.4]), 3), torch.tensor([0, 0, 0, 1.0]), "The shares", rtol=1e-5)
-
-
-def test_mean_length_and_nodes_needed():
-    """The mean length and the number of nodes of a graph worked by hand."""
-    result = chain()
-    assert chapter5.mean_path_length(result) == pytest.approx(
-        (
-            chapter5.path_lengths(result.adjacency_matrix, torch.tensor([1.0]).double(), 2) * torch.tensor([1, 2, 3])
-        ).sum()
-    )
-    result.influence = compute_influence(result.adjacency_matrix, torch.tensor([1.0]).double(), 2)
-    # latent 2 has 8 / 9.875, latent 1 the rest of the latents' influence
-    assert chapter5.nodes_at_influence(result, 0.3) == 1
-    assert chapter5.nodes_at_influence(result, 1.0) >= 2

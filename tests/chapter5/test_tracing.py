@@ -11,8 +11,8 @@ from solutions.chapter3_attribution_graphs import (
     prepare_backward_batches,
     read_targets,
 )
-from tests.chapter5.conftest import random_clt
-from tests.tiny import D_MODEL, PROMPT
+from tests.chapter5.shared import random_clt
+from tests.tiny import D_MODEL
 from utils.engine.graph import NodeType
 from utils.engine.hooks import hooked
 from utils.grading import expect, expect_close, expect_equal
@@ -131,18 +131,3 @@ def change_of_readings(x, node):
     with hooked(x.model, hooks):
         x.model(x.tokens)
     return read_targets(x.graph, reads) - compute_values(x.graph, x.run)
-
-
-def test_a_whole_trace(tiny_clt):
-    """The pipeline's result is complete, also where a position keeps few latents."""
-    model, clt = tiny_clt("gemma3")
-    for top_k in (None, 2):
-        result = chapter5.attribute_cross_layer(model, clt, PROMPT, top_k=top_k)
-        assert result.scores["completeness_gap"] < 1e-5
-        assert torch.equal(result.adjacency_matrix, result.adjacency_matrix.tril(-1))
-
-
-def test_a_foreign_transcoder_is_refused(tiny_clt):
-    """A transcoder of another model is refused with a sentence."""
-    with pytest.raises(ValueError, match="made for 2 layers"):
-        chapter5.attribute_cross_layer(tiny_clt("gemma3")[0], random_clt(2), PROMPT)

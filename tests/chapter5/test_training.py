@@ -84,21 +84,6 @@ def test_after_a_break_it_goes_on_where_it_stopped(train_cross_layer_transcoder,
         expect_close(weight, expected[name], f"{name} after a break", rtol=2e-3, atol=2e-4)
 
 
-def test_a_checkpoint_of_another_training_is_refused(store, tmp_path):
-    """A checkpoint of another training is refused with a sentence."""
-    path = tmp_path / "checkpoint.pt"
-    chapter5.train_cross_layer_transcoder(store, CONFIG, path)
-    with pytest.raises(ValueError, match="another training"):
-        other = chapter5.TrainingConfig(width=11, steps=13)
-        chapter5.train_cross_layer_transcoder(store, other, path)
-    for other in (
-        chapter5.ActivationStore(store.inputs, store.outputs, seed=1),
-        chapter5.ActivationStore(store.inputs[:, 1:], store.outputs[:, 1:]),
-    ):
-        with pytest.raises(ValueError, match="another training"):
-            chapter5.train_cross_layer_transcoder(other, CONFIG, path)
-
-
 def step_by_step(store, config):
     """The recipe with Adam and the losses written out: the weights and the history."""
     clt = chapter5.TrainingState.start(store, config).clt

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from solutions import chapter5_cross_layer_transcoders as chapter5
-from tests.chapter5.conftest import gradients_of
+from tests.chapter5.shared import gradients_of
 from utils.grading import expect, expect_close, expect_equal
 
 N_LAYERS, D_MODEL, WIDTH = 3, 5, 7
@@ -149,13 +149,3 @@ def expected_run():
     x = torch.randn(N_LAYERS, 4, D_MODEL, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
     with torch.no_grad():
         return x, *with_random_weights(chapter5.CrossLayerTranscoder)(x)
-
-
-@pytest.mark.parametrize("cross_layer", [True, False])
-def test_weights_and_back(cross_layer):
-    """What is kept as data is the same function."""
-    clt = with_random_weights(chapter5.CrossLayerTranscoder, cross_layer=cross_layer)
-    x = torch.randn(N_LAYERS, 6, D_MODEL, dtype=torch.float64)
-    again = chapter5.CrossLayerTranscoder.from_weights(clt.weights())
-    for found, expected in zip(again(x), clt(x)):
-        assert torch.allclose(found, expected)

@@ -11,9 +11,9 @@ from functools import cache
 
 from utils.grading import progress_file
 from utils.grading.chapters import Chapter, chapters
-from utils.grading.find.answers import defines
 from utils.grading.find.statements import BrokenPart, parse_cell
 from utils.grading.find.stubs import is_stub
+from utils.grading.find.untouched import defines
 from utils.grading.results import NOT_STARTED, Answer, earned
 from utils.grading.run.exercise import grade
 from utils.grading.run.limits import ShortMemory

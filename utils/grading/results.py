@@ -1,8 +1,10 @@
 """What grading finds: plain data, from which notebooks, terminals and files are written."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from utils.grading.compare.fingerprints import Fingerprint
+if TYPE_CHECKING:
+    from utils.grading.compare.fingerprints import Fingerprint
 
 DONE, FAILING, NOT_STARTED = "done", "failing", "not started"
 
@@ -26,6 +28,12 @@ class Answer:
     remarks: list[str] = field(default_factory=list)
 
 
+def _no_fingerprint() -> "Fingerprint":
+    from utils.grading.compare.fingerprints import Fingerprint  # it imports PyTorch, which a table does not need
+
+    return Fingerprint()
+
+
 @dataclass
 class CaseResult:
     """One run of a test function, on one set of parameters."""
@@ -39,7 +47,7 @@ class CaseResult:
     mistake: str = ""
     is_skipped: bool = False
     seconds: float = 0.0
-    fingerprint: Fingerprint = field(default_factory=Fingerprint)
+    fingerprint: "Fingerprint" = field(default_factory=_no_fingerprint)
 
 
 @dataclass

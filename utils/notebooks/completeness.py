@@ -10,7 +10,7 @@ from pathlib import Path
 
 from utils.notebooks.errors import CourseError
 from utils.notebooks.page import Code, Exercise, Given, Page
-from utils.notebooks.sources import parse
+from utils.notebooks.sources import missing_exports, parse
 
 MINIMUM_MISTAKES = 5
 
@@ -19,6 +19,7 @@ def find_problems(chapter: Page) -> list[CourseError]:
     """All that keeps a chapter from being built, each with its file and line."""
     checks: list[Callable[[Page], Iterator[CourseError]]] = [
         solution_problems,
+        export_problems,
         given_problems,
         code_problems,
         name_problems,
@@ -48,6 +49,12 @@ def solution_problems(chapter: Page) -> Iterator[CourseError]:
                 yield source.error(source.regions[0][0], "only exercises have regions to solve, and this is none.")
         except CourseError as error:
             yield error
+
+
+def export_problems(chapter: Page) -> Iterator[CourseError]:
+    """Each exercise that is defined can be imported from the package itself."""
+    names = [exercise.name for exercise in chapter.exercises if chapter.is_defined(exercise.name)]
+    return missing_exports(chapter.root, chapter.solutions, names)
 
 
 def given_problems(chapter: Page) -> Iterator[CourseError]:

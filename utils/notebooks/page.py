@@ -134,6 +134,10 @@ class Page(FrontMatter):
         """All definitions of the solutions package but those of `names`."""
         return [source for name, sources in self._sources.items() if name not in names for source in sources]
 
+    def is_defined(self, name: str) -> bool:
+        """Whether the solutions package defines a name, in any of its files."""
+        return name in self._sources
+
     def source(self, name: str, line: int = 1) -> Source:
         """Where the solutions package defines a name. Raises CourseError, with the line of the page that asks for it."""
         found = self._sources.get(name, [])

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -91,6 +92,30 @@ def find_sources(root: Path, package: str) -> dict[str, list[Source]]:
             for name in names_of(node):
                 found.setdefault(name, []).append(Source(source, path, first, module_of(root, path), node))
     return found
+
+
+def missing_exports(root: Path, package: str, names: Iterable[str]) -> Iterator[CourseError]:
+    """Names that a package of solutions cannot be asked for, since its `__init__.py` does not bind them. Nothing is imported.
+
+    Each error has the line where the module that defines the name is imported, or 1. Raises CourseError for a file that is not Python.
+    """
+    path = root.joinpath(*package.split("."), "__init__.py")
+    if not path.is_file():  # a module binds what it defines
+        return
+    bound, lines = set(), {}
+    for node in parse(path, path.read_text(encoding="utf-8")).body:
+        bound.update(names_of(node))
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            bound |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
+            lines.setdefault(getattr(node, "module", None), node.lineno)
+    missing = [] if "*" in bound else [name for name in names if name not in bound]
+    sources = find_sources(root, package) if missing else {}
+    for name in missing:
+        module = sources[name][0].module if name in sources else None
+        where = f"import it here from `{module}`" if module else "and no file of the package defines it"
+        yield CourseError(
+            path, lines.get(module, 1), f"`{name}` is an exercise, but the package does not export it: {where}."
+        )
 
 
 def end_of(node: ast.stmt, lines: list[str]) -> int:

@@ -287,7 +287,7 @@ class AnswerProcess:
         take_out_tests(self.chapter, self.settings)
         gc.freeze()  # what is here already cannot be found by searching
         readable = readable_places()
-        self.session._config._tmp_path_factory._basetemp = self.home
+        self.session.move_temporary_folder(self.home)
         tempfile.tempdir = str(self.home)
         # what Python's packages say of themselves is looked up in all folders of the path, and this one is closed
         sys.path[:] = [place for place in sys.path if Path(place).resolve() != Path(self.settings.root).resolve()]

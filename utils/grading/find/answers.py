@@ -18,7 +18,7 @@ from types import ModuleType
 from utils.grading.chapters import Chapter
 from utils.grading.find.cells import Cell, read_cells
 from utils.grading.find.statements import BrokenPart, CellCode, Statement, parse_cell
-from utils.grading.find.stubs import is_stub
+from utils.grading.find.untouched import defines, is_untouched, written
 from utils.grading.results import Answer
 from utils.grading.run.limits import ShortMemory, Stopped, limited
 from utils.grading.run.process_state import restored
@@ -58,30 +58,28 @@ class NotebookAnswers:
 
     def written(self, name: str) -> list[Statement | BrokenPart]:
         """All parts of code cells that define an answer and are more than the stub; nothing is run."""
-        return _written(self._parts, name, self.chapter.page.source(name).stub())
+        return written(self._parts, name, self.chapter.page.source(name).stub())
 
     def _find(self, name: str) -> Answer:
         stub = self.chapter.page.source(name).stub()
-        written, retyped = self.written(name), _written(self._retyped, name, stub)
+        found, retyped = self.written(name), written(self._retyped, name, stub)
         remarks = []
-        if not written and retyped:
-            written = retyped[-1:]
-            parts = [part for part in self._retyped if part.cell == written[0].cell]
+        if not found and retyped:
+            found = retyped[-1:]
+            parts = [part for part in self._retyped if part.cell == found[0].cell]
             self._parts += parts
-            remarks.append(f"`{name}` was found in cell {written[0].cell}, which is text: turn it into a code cell.")
-        if not written:
+            remarks.append(f"`{name}` was found in cell {found[0].cell}, which is text: turn it into a code cell.")
+        if not found:
             if not any(defines(part, name) for part in self._parts):
                 remarks.append(f"No cell defines `{name}`.")
             return Answer(name, is_started=False, remarks=remarks)
-        whole = [
-            part for part in written if isinstance(part, BrokenPart) or name not in part.needs or part.is_definition
-        ]
+        whole = [part for part in found if isinstance(part, BrokenPart) or name not in part.needs or part.is_definition]
         if len(whole) > 1:
             places = _listed(sorted({part.cell for part in whole}))
             first_line = next((line.strip() for line in self._cells[whole[-1].cell].lines if line.strip()), "")
             begins = f", in the cell that begins with `{first_line[:60]}`"
             remarks.append(f"`{name}` is defined {len(whole)} times ({places}): the last one counts{begins}.")
-        last = written[-1]
+        last = found[-1]
         if isinstance(last, BrokenPart):
             return Answer(
                 name, problem=f"Cell {last.cell}, line {last.line}, {last.message}: {last.text}", remarks=remarks
@@ -197,22 +195,6 @@ class _Runner:
             for part, why in self.failed.items()
             for name in sorted(part.binds - self.namespace.keys() - {"*"})
         }
-
-
-def defines(part: Statement | BrokenPart, name: str) -> bool:
-    """Whether a part of a cell defines an answer. Importing it does not."""
-    if isinstance(part, BrokenPart):
-        return name in part.names
-    return name in part.binds and not isinstance(part.node, ast.Import | ast.ImportFrom)
-
-
-def _written(parts: list[Statement | BrokenPart], name: str, stub: str) -> list[Statement | BrokenPart]:
-    return [part for part in parts if defines(part, name) and not is_untouched(part, stub)]
-
-
-def is_untouched(part: Statement | BrokenPart, stub: str) -> bool:
-    """Whether a part is the stub that the student was given."""
-    return isinstance(part, Statement) and part.is_definition and is_stub(part.node, stub)
 
 
 def needed_for(name: str, statements: list[Statement], protected: set[str]) -> list[Statement]:

@@ -19,6 +19,7 @@ from utils.grading.diagnose import failures
 from utils.grading.results import Answer, CaseResult
 from utils.grading.run.limits import Endless, ShortMemory, limited
 from utils.grading.run.process_state import data_are_unchanged, restore_watched, restored, seed_everything
+from utils.grading.run.pytest_parts import end_fixtures
 from utils.grading.run.unchanged import guarded
 
 READS_PRINTS = {"capsys", "capsysbinary", "capfd", "capfdbinary", "capteesys"}
@@ -82,11 +83,11 @@ class Grader:
         before, self._instead = self._instead, answer
         try:
             # the test that ran before may be in another module, whose fixtures it has kept
-            item.session._setupstate.teardown_exact(item)
+            end_fixtures(item.session, item)
             item.ihook.pytest_runtest_protocol(item=item, nextitem=item.parent)
         except BaseException:
             # such as Ctrl-C: no fixture may be left half made
-            item.session._setupstate.teardown_exact(None)
+            end_fixtures(item.session)
             raise
         finally:
             self._instead = before
@@ -100,7 +101,7 @@ class Grader:
         yield
         if not restore_watched():
             # the weights of a shared model are not what they were: have all fixtures made anew
-            item.session._setupstate.teardown_exact(None)
+            end_fixtures(item.session)
 
     @contextmanager
     def around_call(self, item: pytest.Item) -> Iterator[None]:

@@ -8,11 +8,17 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
-from _pytest.config import _prepareconfig
-from _pytest.runner import collect_one_node
 
 from utils.grading.chapters import Chapter
 from utils.grading.run.grader import GRADER, TASK, Grader
+from utils.grading.run.pytest_parts import (
+    PytestChanged,
+    close_config,
+    configure,
+    move_temporary_folder,
+    open_config,
+    refuse_changed_pytest,
+)
 
 # not needed here, and they would change the program that the session runs in
 WITHOUT = ("cacheprovider", "faulthandler", "threadexception", "unraisableexception")
@@ -30,16 +36,24 @@ class TestSession:
     def __init__(self, chapter: Chapter, hidden: Path | None = None):
         """`hidden` is a folder with more tests of the chapter. Raises CollectionError, in one sentence."""
         collected = _Collected()
+        try:
+            refuse_changed_pytest()  # before anything of it is used
+        except PytestChanged as error:
+            raise CollectionError(str(error)) from error
         args = [str(chapter.tests), f"--rootdir={chapter.root}", f"--confcutdir={chapter.root}"]
         args += ["-c", str(chapter.root / "pyproject.toml"), "--import-mode=importlib", "--capture=no"]
-        args += ["-p", "utils.grading.plugin", *(f"-pno:{name}" for name in WITHOUT)]
+        # the answers come from elsewhere: no notebook is looked at
+        args += ["--solutions", "-p", "utils.grading.plugin", *(f"-pno:{name}" for name in WITHOUT)]
         with _no_other_plugins(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            self._config = _prepareconfig(args, [collected])
+            self._config = open_config(args, [collected])
             self._session = pytest.Session.from_config(self._config)
-            self._config._do_configure()
+            configure(self._config)
             self._config.hook.pytest_sessionstart(session=self._session)
-            self._config.hook.pytest_collection(session=self._session)
-            if hidden is not None:
+            try:
+                self._config.hook.pytest_collection(session=self._session)
+            except pytest.UsageError as error:
+                collected.errors.append(str(error))
+            if hidden is not None and not collected.errors:
                 self._collect_hidden(hidden)
         atexit.register(self.close)
         if collected.errors:
@@ -54,7 +68,8 @@ class TestSession:
         """More tests, as if they stood in the chapter's own folder: they have its fixtures."""
         home = self._session.items[0].getparent(pytest.Module).parent
         for path in sorted(folder.glob("test_*.py")):
-            report = collect_one_node(pytest.Module.from_parent(home, path=path))
+            module = pytest.Module.from_parent(home, path=path)
+            report = module.ihook.pytest_make_collect_report(collector=module)
             self._config.hook.pytest_collectreport(report=report)
             self._session.items += [item for node in report.result or () for item in self._session.genitems(node)]
 
@@ -62,12 +77,16 @@ class TestSession:
         """The tests of one exercise."""
         return [item for item in self._session.items if TASK in item.stash and item.stash[TASK].name == name]
 
+    def move_temporary_folder(self, folder: Path) -> None:
+        """Have `tmp_path` of the tests made in `folder` from now on."""
+        move_temporary_folder(self._config, folder)
+
     def close(self) -> None:
         """End shared fixtures."""
         atexit.unregister(self.close)
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             self._config.hook.pytest_sessionfinish(session=self._session, exitstatus=pytest.ExitCode.OK)
-            self._config._ensure_unconfigure()
+            close_config(self._config)
 
 
 class _Collected:

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 import torch
 
-from tests.chapter2.conftest import random_tokens
+from tests.chapter2.shared import random_tokens
 from tests.tiny import ARCHITECTURES
 from utils.atlas.case import CASE_SHARES, best_place_f1
 from utils.atlas.quick_sae import quick_sae
