@@ -476,6 +476,59 @@ def test_mischief_is_mischief(mischief):
     assert changed_state != before or mischief == "prints" and printed.getvalue()
 
 
+TRICKS = {
+    "torch": "import torch; torch.isclose = lambda a, b, **k: torch.ones_like(b, dtype=torch.bool)",
+    "a_method_of_tensors": "import torch; torch.Tensor.any = lambda self, *a: False",
+    "an_operator_of_tensors": "import torch; torch.Tensor.__invert__ = lambda self: torch.zeros_like(self)",
+    "expect_close": "import utils.grading.compare.expectations as e; e.expect_close = lambda *a, **k: None",
+    "what_it_calls": "import utils.grading.compare.expectations as e; e._hold_close = lambda *a: None",
+    "its_code": "import utils.grading as g; g.expect_close.__code__ = (lambda *a, **k: None).__code__",
+    "its_defaults": "import utils.grading as g; g.expect_close.__defaults__ = (1e9, 1e9)",
+    "the_class": "import utils.grading.compare.expectations as e; e.Check.hold = lambda self: None",
+    "a_name_that_hides_a_builtin": "import utils.grading.compare.expectations as e; e.isinstance = lambda *a: False",
+    "a_builtin": "import builtins; builtins.any = lambda values: False",
+    "the_package": "import utils.grading as g; g.expect_close = lambda *a, **k: None",
+    "pytest": "import contextlib, pytest; pytest.raises = lambda *a, **k: contextlib.suppress(Exception)",
+    "numpy": "import numpy; numpy.allclose = numpy.testing.assert_allclose = lambda *a, **k: True",
+    "the_test_file": """import sys
+    frame = sys._getframe()
+    while frame:
+        if 'test_mean_of_nothing' in frame.f_globals:
+            frame.f_globals['expect_close'] = frame.f_globals['expect_equal'] = lambda *a, **k: None
+        frame = frame.f_back""",
+}
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+def test_what_tests_compare_by_cannot_be_replaced(graded, trick):
+    tricked = graded(f"def mean(values):\n    {TRICKS[trick]}\n    return 7.25\n")
+    assert tricked.status == "failing" and tricked.passed == 0
+    assert any(case.failure.startswith("You replace `") for case in tricked.cases), tricked.cases
+    wrong = graded("def mean(values):\n    return 7.25\n")
+    assert [case.failure for case in wrong.cases] == [
+        "the mean of 1, 2 and 7: expected 3.333, got 7.25.",
+        "the mean of an empty list: expected 0, got 7.25.",
+        "",
+    ]
+    assert graded(MEAN).status == "done"
+
+
+@pytest.mark.parametrize("trick", ["torch", "expect_close", "its_code", "the_class"])
+def test_what_a_cell_has_replaced_is_put_back_before_the_check(kernel, trick):
+    kernel.run(TRICKS[trick])
+    kernel.run("def mean(values):\n    return 7.25")
+    said = kernel.run("check(mean)")
+    assert "the mean of 1, 2 and 7: expected 3.333, got 7.25." in said
+    assert "which tests compare by, had been replaced: it was put back." in said
+
+
+def test_a_notebook_that_replaces_what_tests_compare_by_is_judged_all_the_same(run_pytest):
+    code, said = run_pytest(
+        saved(notebook([("code", TRICKS["torch"] + "\ndef mean(values):\n    return torch.tensor(7.25)")]))
+    )
+    assert code == 1 and "the mean of 1, 2 and 7: expected 3.333, got 7.25." in said
+
+
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [

@@ -15,6 +15,7 @@ from utils.grading.find.statements import BrokenPart, parse_cell
 from utils.grading.find.stubs import is_stub
 from utils.grading.find.untouched import defines
 from utils.grading.results import NOT_STARTED, Answer, earned
+from utils.grading.run.comparison_tools import TOOLS
 from utils.grading.run.exercise import grade
 from utils.grading.run.limits import ShortMemory
 from utils.grading.run.process_state import restored
@@ -44,6 +45,9 @@ def check(answer: object, traceback: bool = False) -> None:
         show_sentence(str(error))
         return
     found = Answer(name, answer, is_started=not is_untouched(answer, name, chapter))
+    replaced = TOOLS.put_back()  # in a cell: the tests must not go by it
+    if replaced:
+        found.remarks.append(f"`{replaced[0]}`, which tests compare by, had been replaced: it was put back.")
     homes = [notebook, *globals_of(answer)]
     memory = ShortMemory()
     own = chapter.references(without=name)

@@ -1,7 +1,7 @@
 """A process that has the tests of a chapter ready, and forks: one process a notebook, which reads it, and in it one for each
 exercise, in which the student's code runs. Only that last one runs student code, and it ends with its exercise.
 
-Started by `workers.Worker` as a Python of its own; speaks in frames through its standard input and output.
+Started by `processes.Worker` as a Python of its own; speaks in frames through its standard input and output.
 """
 
 import ast
@@ -34,19 +34,17 @@ from utils.cohort.judge.likeness import is_like
 from utils.cohort.judge.records import record
 from utils.grading import expect, expect_close, expect_equal
 from utils.grading.chapters import Chapter, chapters
-from utils.grading.compare import expectations, fingerprints
 from utils.grading.find.answers import NotebookAnswers
 from utils.grading.find.cells import Cell
 from utils.grading.find.statements import Statement
 from utils.grading.results import Answer
+from utils.grading.run.comparison_tools import HOMES, NAMES, TOOLS, Tools
 from utils.grading.run.session import TestSession
 from utils.notebooks.sources import Source
 
 MOST_BYTES = 128 << 20
 SECONDS_FOR_READING = 120
 LOOK_EVERY = 0.5  # seconds, at what a silent process has written
-TOOLS = (expectations, expectations.Check, fingerprints, records, values, torch)
-TORCH = ("isclose", "allclose", "equal", "tensor")  # of so large a module, what tests compare by
 PATIENCE = 10  # times the processor time that it may use: the machine may be busy, and code may sleep
 
 
@@ -251,7 +249,7 @@ class AnswerProcess:
         items = self.session.items(self.name)
         own = self._codes_of_reference()
         self._close_in()
-        tools, is_whole = Tools(), True
+        tools, is_whole = Tools(NAMES, [*HOMES, records, values]), True
         answer = self.answers.answer(self.name)
         if uses(answer.value, own):
             self._notice(tripwires.REFERENCE)
@@ -260,7 +258,7 @@ class AnswerProcess:
             for index, item in enumerate(items):
                 message, block = record(self.session.grader, item, answer, with_expected=False)
                 self._send({"case": index, **message}, block)
-                is_whole = is_whole and tools.are_whole()
+                is_whole = is_whole and not tools.replaced() and not TOOLS.seen
         for reason in self.noticed:  # once more, if they got lost on the way
             self._send({"noticed": reason})
         self._send({"tools": is_whole and tools_work()})
@@ -356,28 +354,6 @@ def codes_in(kind: type, file: str | None = None) -> set[int]:
 def uses(answer: object, codes: set[int]) -> bool:
     """Whether a class, or one that it is made from, has some of this code."""
     return any(codes & codes_in(kind) for kind in getattr(answer, "__mro__", ()))
-
-
-class Tools:
-    """The functions and classes by which tests compare, as they are now."""
-
-    def __init__(self):
-        self._kept = [(home, name, value, self._code(value)) for home in TOOLS for name, value in self._in(home)]
-
-    def are_whole(self) -> bool:
-        """Whether they are what they were. A change that is taken back before is not seen."""
-        return all(
-            vars(home).get(name) is value and self._code(value) is code for home, name, value, code in self._kept
-        )
-
-    @staticmethod
-    def _in(home: object) -> list[tuple[str, object]]:
-        names = TORCH if home is torch else vars(home)
-        return [(name, vars(home)[name]) for name in names if callable(vars(home)[name])]
-
-    @staticmethod
-    def _code(value: object) -> object:
-        return getattr(value, "__code__", None)
 
 
 def tools_work() -> bool:

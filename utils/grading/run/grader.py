@@ -17,6 +17,7 @@ from utils.grading.compare.expectations import Unexpected, expect
 from utils.grading.compare.fingerprints import Fingerprint, ending, noting
 from utils.grading.diagnose import failures
 from utils.grading.results import Answer, CaseResult
+from utils.grading.run.comparison_tools import kept
 from utils.grading.run.limits import Endless, ShortMemory, limited
 from utils.grading.run.process_state import data_are_unchanged, restore_watched, restored, seed_everything
 from utils.grading.run.pytest_parts import end_fixtures
@@ -110,11 +111,14 @@ class Grader:
         start, reads_prints = time.perf_counter(), READS_PRINTS & set(item.fixturenames)
         try:
             with restored(), noting() as outcome.fingerprint, limited(self.seconds):
-                if reads_prints:
-                    yield
-                else:
-                    with redirect_stdout(memory), redirect_stderr(memory):
+                with kept(item.module) as replaced:
+                    if reads_prints:
                         yield
+                    else:
+                        with redirect_stdout(memory), redirect_stderr(memory):
+                            yield
+                if replaced:
+                    expect(False, f"You replace `{replaced[0]}`, which tests compare by: leave it as it is.")
                 if not data_are_unchanged():
                     expect(False, "You change tensors that you were given: make new ones (clone them).")
         except Endless as error:

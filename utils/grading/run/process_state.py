@@ -1,4 +1,6 @@
-"""What student code may change and the next test must not see: the program's settings, and the models that tests share."""
+"""What student code may change and the next test must not see is put back: the program's settings (`restored`), the functions
+that tests compare by (`comparison_tools`), and the models and tensors that tests share (`watch`, `restore_watched`).
+"""
 
 import os
 import random
@@ -10,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from utils.grading.run.comparison_tools import TOOLS
 from utils.grading.run.unchanged import tensors_in, version_of
 
 MODULE_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -18,7 +21,7 @@ HANDLES = ("fwd_hooks", "bwd_hooks")  # TransformerLens' own lists of them
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """Begin with fixed seeds and leave the program's settings as they were before."""
+    """Begin with fixed seeds; leave the program's settings as they were before, and what tests compare by as it was at the start."""
     random_state, numpy_state, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
     streams = sys.stdin, sys.stdout, sys.stderr
     folder, environment, path = os.getcwd(), dict(os.environ), list(sys.path)
@@ -32,6 +35,7 @@ def restored() -> Iterator[None]:
             modes.enter_context(np.errstate())
             yield
     finally:
+        TOOLS.put_back()
         sys.stdin, sys.stdout, sys.stderr = streams
         os.chdir(folder)
         if dict(os.environ) != environment:
