@@ -6,6 +6,7 @@ import json
 import linecache
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import torch
 
 from tests.course.damaged.cases import HEALTHY, MEAN, RUNNING_MEAN, STUB, notebook, saved
 from utils.grading import Alternate, Mistake, in_notebook, progress_file
+from utils.grading.chapters import chapters
 from utils.grading.diagnose.failures import sentence
 from utils.grading.diagnose.variants import PlantedError, build
 from utils.grading.find.answers import NotebookAnswers
@@ -411,6 +413,88 @@ def test_a_chapter_is_found_from_the_command_line(toy_course, run_pytest):
     done = subprocess.run(command, cwd=toy_course, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     assert "1 done, 0 failing, 2 not started; 1 of 6 points." in done.stdout
+
+
+def run_apart(folder: Path, *arguments: str) -> tuple[int, str, float]:
+    """A Python program in a process of its own: exit code, what it says, and the seconds of processor time that it took."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return done.returncode, done.stdout + done.stderr, seconds
+
+
+def test_a_reference_that_is_not_exported_is_one_sentence(toy_course, tmp_path):
+    course = Path(shutil.copytree(toy_course, tmp_path / "toy"))
+    exports = course / "solutions_toy" / "__init__.py"
+    exports.write_text(exports.read_text().replace("mean, smooth\n", "mean\n"))
+    for options in ([], ["--solutions"]):
+        code, said, _ = run_apart(course, "-m", "pytest", "checks", "-p", "utils.grading.plugin", *options)
+        assert code == pytest.ExitCode.USAGE_ERROR and "INTERNALERROR" not in said and "Traceback" not in said
+        (line,) = [line for line in said.splitlines() if line.startswith("ERROR")]
+        assert "solutions_toy/__init__.py:3: `smooth` is an exercise, but the package does not export it" in line
+
+
+HELP = {"utils.grading": "prove", "utils.cohort": "gradescope"}
+
+
+@pytest.mark.parametrize("module", HELP)
+def test_help_is_quick(module):
+    """It takes 0.1 s of processor time on an idle core; PyTorch alone would take more than the bound."""
+    script = (
+        f"import runpy, sys\nsys.argv = ['x', '--help']\ntry:\n    runpy.run_module('{module}', run_name='__main__')\n"
+    )
+    script += "except SystemExit:\n    print(sorted({'torch', 'numpy'} & set(sys.modules)))"
+    code, said, _ = run_apart(ROOT, "-c", script)
+    assert code == 0 and HELP[module] in said and said.splitlines()[-1] == "[]"
+    assert min(run_apart(ROOT, "-m", module, "--help")[2] for _ in range(2)) < 1.0
+
+
+def stubs_of(chapter) -> bytes:
+    return saved(notebook([("code", chapter.page.source(name).stub()) for name in chapter.points]))
+
+
+def test_a_chapter_that_is_untouched_is_answered_without_pytorch(tmp_path):
+    """Chapter by chapter: neither tests nor their fixtures nor the libraries are imported."""
+    script = """import pytest, sys
+code = pytest.main(sys.argv[1:])
+print([name for name in ("torch", "transformer_lens", "sae_lens", "transformers") if name in sys.modules])
+sys.exit(code)"""
+    for chapter in chapters(ROOT):
+        path = tmp_path / chapter.notebook.name
+        path.write_bytes(stubs_of(chapter))
+        tests, n = str(chapter.tests), len(chapter.points)
+        for options, counts in (
+            ([], f"{n} skipped"),
+            (["-n", "2"], f"{n} skipped"),
+            (["-k", [*chapter.points][-1]], "skipped"),
+        ):
+            arguments = ["-c", script, tests, "-p", "no:cacheprovider", f"--notebook={path}", *options]
+            code, said, seconds = run_apart(ROOT, *arguments)
+            assert code == 0 and counts in said and said.splitlines()[-1] == "[]", said
+            assert "is started: replace `raise NotImplementedError()` in an exercise." in said
+            assert (
+                "-k" in options
+            ) or f"0 done, 0 failing, {n} not started; 0 of {sum(chapter.points.values())} points." in said
+            assert seconds < 4
+
+
+def test_solutions_and_single_tests_are_not_answered_without_tests(run_pytest):
+    stub = saved(notebook([("code", stub_of(name)) for name in ("mean", "RunningMean", "smooth")]))
+    assert "3 skipped" in run_pytest(stub)[1]
+    assert "9 passed" in run_pytest(stub, "--solutions")[1]
+    assert "1 skipped, 8 deselected" in run_pytest(stub, "-k", "stream")[1]
+    assert "1 skipped, 2 deselected" in run_pytest(stub, "-k", "smooth")[1]
+    assert "9 tests collected" in run_pytest(stub, "--collect-only")[1]
+    assert "9 skipped" in run_pytest(saved(notebook([("code", stub_of("mean"))])))[1], "what is missing is said"
+    started = [("code", stub_of("mean")), ("code", stub_of("RunningMean")), ("code", stub_of("smooth"))]
+    for kind in ("code", "markdown"):
+        assert "3 passed, 6 skipped" in run_pytest(saved(notebook([*started, (kind, MEAN)])))[1], kind
+
+
+def stub_of(name: str) -> str:
+    return chapters(ROOT / "tests" / "course" / "toy")[0].page.source(name).stub()
 
 
 # ---------------------------------------------------------------------------------------------------------------------

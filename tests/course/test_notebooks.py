@@ -5,10 +5,12 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
+import packaging
 import pytest
 from nbclient import NotebookClient
 from nbformat.v4 import new_output
@@ -612,8 +614,8 @@ STALE = {
     "a line of a solution": (solutions, "return 0.0", "return 0.00", {"chapters", "solutions"}),
     "code that is used": (
         lambda root: root / "utils" / "notebooks" / "install.py",
-        "Installing",
-        "installing",
+        "Install, and show",
+        "Install; show",
         {"solutions"},
     ),
     "a test": (lambda root: root / "checks" / "test_averages.py", "three numbers is", "3 numbers is", {"solutions"}),
@@ -898,6 +900,28 @@ def test_the_command_refuses_bad_input(copy, monkeypatch, capsys):
         assert code == 2 and re.search(r"chapter9_toy\.md:\d+: `difficulty` is", text)
 
 
+def check_from_outside(folder: Path) -> tuple[int, str]:
+    """`python -m utils.notebooks --check` in a process of its own, with this repository's code, on the course of `folder`."""
+    command, environment = [sys.executable, "-m", "utils.notebooks", "--check"], os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_in_a_copy_the_copy_is_checked(tmp_path):
+    """From its folder, and from one inside it; this repository's own notebooks are not looked at."""
+    copy = Path(shutil.copytree(TOY, tmp_path / "toy", ignore=shutil.ignore_patterns("__pycache__")))
+    for folder in (copy, copy / "instructions"):
+        code, said = check_from_outside(folder)
+        assert code == 1 and len(said.splitlines()) == 3, said
+        assert "chapter9_toy.ipynb is not what" in said and "chapter9_toy.ipynb is missing." in said
+    change(copy / "solutions_toy" / "__init__.py", "mean, smooth\n", "mean\n")
+    code, said = check_from_outside(copy)
+    assert code == 2 and said == (
+        "solutions_toy/__init__.py:3: `smooth` is an exercise, but the package does not export it: "
+        "import it here from `solutions_toy.averages`.\n"
+    )
+
+
 def test_a_course_without_pages_is_up_to_date(tmp_path, monkeypatch, capsys):
     (tmp_path / "instructions").mkdir()
     assert run_command(monkeypatch, capsys, tmp_path, "--check")[0] == 0
@@ -945,14 +969,105 @@ def test_the_setup_cell_fetches_the_course(tmp_path, set_up):
     assert [path.name for path in content.iterdir()] == ["toy-course"]
 
 
-def test_only_what_is_missing_is_installed(tmp_path, monkeypatch, capsys):
+def test_what_is_missing_is_found(tmp_path):
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("# all\npytest>=1  # here\npytest<1\n\nno-such-package>=2\nabsent; python_version < '3'\n")
-    calls = []
-    monkeypatch.setattr(install.subprocess, "run", lambda command, check: calls.append(command[5:]))
-    install.install_missing(requirements)
-    assert calls == [["pytest<1", "no-such-package>=2"]]
-    assert capsys.readouterr().out == "Installing pytest<1, no-such-package>=2\n"
+    assert install.missing(requirements) == ["pytest<1", "no-such-package>=2"]
     requirements.write_text("pytest>=1\n")
     install.install_missing(requirements)
-    assert len(calls) == 1 and capsys.readouterr().out == ""
+
+
+def test_the_line_that_prepares_is_the_readmes():
+    assert install.PREPARE in (ROOT / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory) -> Callable[..., subprocess.CompletedProcess]:
+    """`bare(script, on_colab=False)`: run Python in a new, empty environment, which has pip, `packaging` and version 1 of a package.
+
+    There is no network: pip finds versions 1 and 2 of that package in a folder.
+    """
+    folder = tmp_path_factory.mktemp("bare")
+    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+    python = folder / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
+    shutil.copytree(Path(packaging.__file__).parent, folder / "path" / "packaging")
+    for number in ("1.0", "2.0"):
+        make_wheel(folder, number)
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "COLAB", "PYTHON"))
+    }
+    environment |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder), "PIP_CONFIG_FILE": os.devnull}
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(folder / "path")])
+    subprocess.run([python, "-m", "pip", "install", "-q", "tiny-package==1.0"], env=environment, check=True)
+
+    def run(script: str, on_colab: bool = False) -> subprocess.CompletedProcess:
+        colab = {"COLAB_RELEASE_TAG": "release"} if on_colab else {}
+        command = [python, "-c", f"from pathlib import Path\nfrom utils.notebooks import install\n{script}"]
+        return subprocess.run(command, cwd=folder, env=environment | colab, capture_output=True, text=True)
+
+    return run
+
+
+def make_wheel(folder: Path, number: str) -> None:
+    """A package of one line."""
+    info = f"tiny_package-{number}.dist-info"
+    files = {
+        "tiny_package.py": f"VERSION = '{number}'\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: tiny-package\nVersion: {number}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/top_level.txt": "tiny_package\n",
+    }
+    files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"])
+    with zipfile.ZipFile(folder / f"tiny_package-{number}-py3-none-any.whl", "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+
+
+def test_elsewhere_than_on_colab_nothing_is_installed(bare):
+    script = """
+lines = Path("requirements.txt")
+lines.write_text("torch>=2.6\\ntiny-package>=2")
+install.install_missing(lines)
+"""
+    done = bare(script)
+    assert done.returncode == 1 and f"\n    {install.PREPARE}\n" in done.stdout
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("utils.notebooks.install.Stop: ") and last.endswith(
+        "lacks torch>=2.6, tiny-package>=2: run the line above."
+    )
+    assert "tiny_package-2.0" not in done.stdout
+
+
+def test_on_colab_pip_is_heard_and_a_restart_is_asked_for(bare):
+    """First a version that is in use is replaced, then nothing is missing, then there is what cannot be installed."""
+    script = """
+import tiny_package
+lines = Path("requirements.txt")
+lines.write_text("tiny-package>=2")
+try:
+    install.install_missing(lines)
+except install.Stop as stop:
+    print("STOP", stop)
+install.install_missing(lines)
+print("again")
+lines.write_text("torch>=2.6")
+install.install_missing(lines)
+"""
+    done = bare(script, on_colab=True)
+    said = done.stdout.splitlines()
+    assert said[0] == f"Installing tiny-package>=2. To download: {install.OTHERS}."
+    assert "Successfully installed tiny-package-2.0" in said
+    (stop,) = [line for line in said if line.startswith("STOP")]
+    assert stop.startswith("STOP Restart the runtime") and "it still uses tiny-package 1.0, which" in stop
+    after = said[said.index("again") + 1 :]
+    assert after[0] == f"Installing torch>=2.6. To download: {install.PYTORCH}."
+    assert any("No matching distribution found for torch>=2.6" in line for line in after)
+    assert "pip could not install what is missing" in done.stderr.splitlines()[-1]
+
+
+def test_a_notebook_shows_the_sentence_without_a_traceback(tmp_path):
+    cell = "from utils.notebooks.install import Stop\nraise Stop('One sentence.')"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "IPYTHONDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "IPython", "--colors=NoColor", "-c", cell]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == "One sentence." and "Traceback" not in done.stderr

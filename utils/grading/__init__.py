@@ -1,7 +1,8 @@
 """Checks answers: in a notebook (`check`, `progress`), under pytest (`plugin`), and the tests themselves (`proof`).
 
-`find` finds what a student wrote, `run` runs tests on it inside a pytest session, `compare` is what tests compare with, `diagnose`
-names the mistake, `show` shows the result.
+`find` finds what a student wrote (`untouched`: whether that is anything), `run` runs tests on it inside a pytest session (`hooks` are
+pytest's, `session` is for notebooks, `pytest_parts` is what is private to pytest), `compare` is what tests compare with, `diagnose`
+names the mistake, `show` shows the result. `run.comparison_tools` and `run.process_state` put back what student code changes.
 """
 
 from importlib import import_module

@@ -5,8 +5,6 @@ import sys
 import time
 
 from utils.grading.chapters import chapters
-from utils.grading.proof import prove_chapter
-from utils.grading.run.session import CollectionError
 from utils.notebooks.errors import CourseError
 from utils.notebooks.place import course_folder
 
@@ -17,6 +15,8 @@ def main(arguments: list[str] | None = None) -> int:
     command = commands.add_parser("prove", help="right answers pass, planted mistakes fail with their own sentences")
     command.add_argument("--chapter", type=int, metavar="N", help="this chapter only")
     options = parser.parse_args(arguments)
+    from utils.grading.run.session import CollectionError  # it imports PyTorch, which `--help` does not need
+
     try:
         course = chapters(course_folder())
         chosen = [chapter for chapter in course if options.chapter in (None, chapter.number)]
@@ -30,6 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def report(chapter) -> int:
     """Print what the proof finds in a chapter; returns the number of problems."""
+    from utils.grading.proof import prove_chapter
+
     print(f"Chapter {chapter.number}: {chapter.title}")
     total, start = 0, time.perf_counter()
     for name, problems in prove_chapter(chapter):

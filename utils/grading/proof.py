@@ -14,8 +14,8 @@ from utils.grading.find.cells import Cell
 from utils.grading.results import Answer, CaseResult
 from utils.grading.run.grader import case_result
 from utils.grading.run.session import TestSession
+from utils.notebooks.completeness import MINIMUM_MISTAKES
 
-MINIMUM_MISTAKES = 5
 MINIMUM_ALTERNATES = 1
 
 

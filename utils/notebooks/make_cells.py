@@ -26,7 +26,7 @@ LINE = "course_line"  # the line of the page that a cell was made from, while it
 SHOWS = "course_shows"  # the id of the cell whose output a cell shows, while it is built
 
 SETUP = """\
-# Setup. Finds the course or fetches it (on Colab), and installs what is missing. Running it twice does no harm.
+# Setup. Finds the course or fetches it, and on Colab installs what is missing. Running it twice does no harm.
 import os
 import subprocess
 import sys
