@@ -10,7 +10,6 @@
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -22,14 +21,7 @@ from solutions.chapter3_attribution_graphs.freezing import TranscoderReplacement
 from utils.engine.arguments import check_output_choice
 from utils.engine.graph import GraphNodes, NodeInfo, NodeType, at_least_float32
 from utils.engine.hooks import EMBEDDING_HOOK, Transcoder, mlp_out_hook, reading_hook
-
-
-class OutputToken(NamedTuple):
-    """A token whose logit becomes a node."""
-
-    str_token: str
-    prob: float
-    token_id: int
+from utils.engine.targets import OutputToken, Target, stack_targets
 
 
 def compute_salient_logits(
@@ -39,7 +31,7 @@ def compute_salient_logits(
     *,
     probability_mass: float | None = None,
     max_output_nodes: int = 10,
-    token_ids: Sequence[int] | None = None,
+    token_ids: Sequence[int | Target] | None = None,
 ) -> tuple[Float[Tensor, "n_output d_model"], list[OutputToken]]:
     """Choose the output tokens and return their reading vectors, the demeaned columns of `W_U`.
 
@@ -54,7 +46,8 @@ def compute_salient_logits(
         probability_mass: take the smallest set of top tokens whose probabilities add up to at least this much (above 0, at
             most 1) ...
         max_output_nodes: ... but no more than this many.
-        token_ids: take exactly these tokens, in this order, each once, whatever the other arguments say.
+        token_ids: take exactly these tokens, in this order, each once, whatever the other arguments say. They may be
+            `Target`s instead (a person's choice, with weights), which have their vectors already.
 
     Returns:
         The reading vectors (one row a token, at least float32, without gradient), and for each token its text, probability
@@ -63,6 +56,8 @@ def compute_salient_logits(
     Raises:
         ValueError: an argument is out of range.
     """
+    if token_ids is not None and any(isinstance(chosen, Target) for chosen in token_ids):
+        return stack_targets(token_ids, logits)
     check_output_choice(logits.shape[-1], n_output_nodes, probability_mass, max_output_nodes, token_ids)
     W_U = at_least_float32(model.W_U.detach())
     # Set `probs`, (d_vocab,) in float32; `ids`, the chosen tokens as a tensor (n_output,); and `reading_vecs`.
@@ -240,6 +235,8 @@ def build_graph_nodes(
         n_layers=len(transcoders),
         start_posn=start_posn,
     )
+    for node, token in zip(graph.nodes[first_logit:], top_token_info, strict=True):
+        node.weight = token.weight
     graph.reading_bias = graph.reading_vecs.new_zeros(len(graph))
     for layer, transcoder in transcoders.items():
         start, end = graph.node_range_dict[layer]

@@ -1,6 +1,6 @@
 """The whole pipeline: from a prompt to a pruned attribution graph."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int
@@ -17,18 +17,19 @@ from solutions.chapter3_attribution_graphs.edges import (
 )
 from solutions.chapter3_attribution_graphs.freezing import FreezeHooks, TranscoderReplacementHooks
 from solutions.chapter3_attribution_graphs.influence import compute_graph_scores, compute_influence, prune_graph
-from solutions.chapter3_attribution_graphs.nodes import OutputToken, build_graph_nodes, compute_salient_logits
+from solutions.chapter3_attribution_graphs.nodes import build_graph_nodes, compute_salient_logits
 from utils.engine.arguments import (
     TracingArguments,
     check_tracing_arguments,
     evaluating,
     first_visible_position,
     name_of,
-    token_id,
+    text_of,
     tokenize_prompt,
 )
 from utils.engine.graph import AttributionResult, GraphNodes, NodeType
 from utils.engine.hooks import Transcoder, check_transcoders
+from utils.engine.targets import GivenTargets, OutputToken, as_targets
 
 
 def pack_result(
@@ -82,7 +83,8 @@ def attribute(
     *,
     probability_mass: float | None = None,
     max_output_nodes: int = 10,
-    target_tokens: Sequence[str | int] | None = None,
+    target_tokens: GivenTargets | None = None,
+    position: int | None = None,
     keep_embeddings: bool = True,
     model_name: str | None = None,
     dictionary_name: str = "",
@@ -102,7 +104,11 @@ def attribute(
         batch_size: targets that are walked back together. More is faster and needs more memory; the result is the same.
         node_threshold, edge_threshold: shares of influence to keep, in [0, 1]; higher ones keep more.
         probability_mass, max_output_nodes: trace the smallest set of top tokens that reaches this mass, but no more than this.
-        target_tokens: trace exactly these tokens (texts that are one token each, or ids).
+        target_tokens: trace exactly this, whatever the other arguments say: a token (a text that is one token, or an id),
+            several, a dict token -> weight, or `Target`s: `contrast` (the logit of one token less that of others) and
+            `direction` (any vector at the output) make them. All weigh the same unless weights are given.
+        position: trace what the model says after the token at this position, not after the last one. The rest of the prompt
+            cannot act on it and is left out.
         keep_embeddings: never prune the embeddings of visible positions.
         model_name, dictionary_name: names to put into the result; the model's own name if not given.
         progress: called with (targets done, targets in all) during the computation of the edges.
@@ -112,12 +118,14 @@ def attribute(
 
     Raises:
         ValueError: an argument is wrong; the message says what to do.
+        TypeError: an argument is of the wrong kind.
     """
     check_transcoders(model, transcoders)
     check_tracing_arguments(top_k, batch_size, node_threshold, edge_threshold)
-    tokens = tokenize_prompt(model, prompt)
+    tokens = tokenize_prompt(model, prompt, position)
+    prompt = prompt if position is None else text_of(model, tokens)
     start_posn = first_visible_position(model, tokens, start_posn)
-    token_ids = None if target_tokens is None else [token_id(model, token) for token in target_tokens]
+    token_ids = as_targets(model, target_tokens)
 
     with torch.inference_mode(False), torch.no_grad(), evaluating(model):
         tokens = tokens.clone()
@@ -156,7 +164,7 @@ def attribute(
         bias = compute_bias(**linear_model, graph=graph)
         values = compute_values(graph, recorded)
 
-        logit_weights = torch.tensor([output.prob for output in outputs]).to(adjacency)
+        logit_weights = graph.logit_weights.to(adjacency)
         keep = graph.mask(NodeType.EMBEDDING) if keep_embeddings else None
         kept_indices, pruned_matrix = prune_graph(
             adjacency, logit_weights, len(transcoders), node_threshold, edge_threshold, keep, graph.hidden
@@ -182,14 +190,13 @@ def choose_outputs(
     model: TransformerBridge, logits: Float[Tensor, "1 seq d_vocab"], given: TracingArguments
 ) -> tuple[Float[Tensor, "n_output d_model"], list[OutputToken]]:
     """The output tokens that the arguments ask for: what `compute_salient_logits` returns."""
-    token_ids = None if given.target_tokens is None else [token_id(model, token) for token in given.target_tokens]
     return compute_salient_logits(
         model,
         logits,
         given.n_output_nodes,
         probability_mass=given.probability_mass,
         max_output_nodes=given.max_output_nodes,
-        token_ids=token_ids,
+        token_ids=as_targets(model, given.target_tokens),
     )
 
 
@@ -203,8 +210,7 @@ def prune_and_pack(
     given: TracingArguments,
 ) -> AttributionResult:
     """The end of `attribute` for graphs of other dictionaries: prune by the arguments, and pack."""
-    logits = [graph.nodes[i] for i in graph.indices(NodeType.LOGIT)]
-    logit_weights = torch.tensor([node.token_prob for node in logits]).to(adjacency)
+    logit_weights = graph.logit_weights.to(adjacency)
     keep = graph.mask(NodeType.EMBEDDING) if given.keep_embeddings else None
     thresholds = {"node_threshold": given.node_threshold, "edge_threshold": given.edge_threshold}
     kept_indices, pruned_matrix = prune_graph(

@@ -32,6 +32,7 @@ from utils.engine.arguments import (
     evaluating,
     first_visible_position,
     name_of,
+    text_of,
     tokenize_prompt,
 )
 from utils.engine.graph import AttributionResult, GraphNodes, NodeType, at_least_float32
@@ -152,7 +153,8 @@ def attribute_cross_layer(
     """
     check_fits(model, clt)
     given = TracingArguments(**arguments)
-    tokens = tokenize_prompt(model, prompt)
+    tokens = tokenize_prompt(model, prompt, given.position)
+    prompt = prompt if given.position is None else text_of(model, tokens)
     start_posn = first_visible_position(model, tokens, given.start_posn)
 
     with torch.inference_mode(False), torch.no_grad(), evaluating(model):

@@ -439,9 +439,9 @@ def prune_graph(
                     "        values, targets = compute_values(graph, recorded), prepare_backward_batches(graph, batch_size)\n",
                 ),
                 (
-                    "logit_weights = torch.tensor([output.prob for output in outputs]).to(adjacency)",
-                    "logits = graph.indices(NodeType.LOGIT)\n"
-                    "        logit_weights = adjacency.new_tensor([graph.nodes[i].token_prob for i in logits])",
+                    "logit_weights = graph.logit_weights.to(adjacency)",
+                    "weights = [out.prob if out.weight is None else out.weight for out in outputs]\n"
+                    "        logit_weights = adjacency.new_tensor(weights)",
                 ),
                 (
                     "keep = graph.mask(NodeType.EMBEDDING) if keep_embeddings else None",

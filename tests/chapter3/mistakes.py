@@ -1252,7 +1252,7 @@ PRUNE_GRAPH = [
 
 KEEP = "keep = graph.mask(NodeType.EMBEDDING) if keep_embeddings else None"
 PRUNED = "adjacency, logit_weights, len(transcoders), node_threshold, edge_threshold, keep, graph.hidden"
-WEIGHTS = "logit_weights = torch.tensor([output.prob for output in outputs]).to(adjacency)"
+WEIGHTS = "logit_weights = graph.logit_weights.to(adjacency)"
 SETUP = "recorded = setup_attribution(**linear_model)"
 
 ATTRIBUTE = [
@@ -1298,8 +1298,18 @@ ATTRIBUTE = [
     ),
     Mistake(
         "equal_weights",
-        "You give all logits the same weight: their weights are the tokens' probabilities.",
+        "You give all logits the same weight: unless a person names them, their weights are the tokens' probabilities.",
         [(WEIGHTS, "logit_weights = torch.ones(len(outputs)).to(adjacency)")],
+    ),
+    Mistake(
+        "probabilities_of_chosen_targets",
+        "You weigh targets that a person names by their probabilities: they weigh the same, as `graph.logit_weights` says.",
+        [(WEIGHTS, "logit_weights = torch.tensor([output.prob for output in outputs]).to(adjacency)")],
+    ),
+    Mistake(
+        "probabilities_of_chosen_targets",
+        "You weigh targets that a person names by their probabilities: they weigh the same, as `graph.logit_weights` says.",
+        [(WEIGHTS, "logit_weights = torch.tensor([output.prob for output in outputs]).to(adjacency)")],
     ),
     Mistake(
         "weights_rescaled",

@@ -71,6 +71,14 @@ def test_targets_can_be_chosen(attribute, tiny):
     expect_equal(targets(target_tokens=["Austin", 3]), [model.to_single_token("Austin"), 3], "The tokens by name")
 
 
+def test_chosen_targets_weigh_the_same(attribute, traced):
+    """Tokens that are chosen by name weigh the same, so that also an unlikely one gets its edges."""
+    x = traced("gemma3")
+    result = attribute(x.model, x.transcoders, PROMPT, target_tokens=["Austin", 3])
+    influence = compute_influence(result.adjacency_matrix, torch.tensor([0.5, 0.5], dtype=torch.float64), 3)
+    expect_close(result.influence, influence, "The influence when two tokens are chosen")
+
+
 def test_progress_and_batches(attribute, tiny):
     """`batch_size` limits the batches, and after each one `progress` is told how many targets are done."""
     calls = []

@@ -6,6 +6,7 @@ Whatever is wrong is said in one sentence, with what to do.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 
 import torch
@@ -13,32 +14,57 @@ from jaxtyping import Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
+from utils.engine.targets import GivenTargets
 
-def tokenize_prompt(model: TransformerBridge, prompt: str) -> Int[Tensor, "1 seq"]:
-    """The prompt's tokens.
+
+def tokenize_prompt(model: TransformerBridge, prompt: str, position: int | None = None) -> Int[Tensor, "1 seq"]:
+    """The prompt's tokens, with one beginning-of-sequence token in front if the model wants one, even if the text has one too.
+
+    Args:
+        position: keep the tokens up to and with this one; negative numbers count from the end. What is behind a target
+            cannot act on it.
 
     Raises:
-        ValueError: there are none, or more than the model can take.
+        TypeError: the prompt is not a text, or the position not a whole number.
+        ValueError: there are no tokens, or more than the model can take, or there is no such position.
     """
-    if not isinstance(prompt, str) or not prompt.strip():
+    if not isinstance(prompt, str):
+        raise TypeError(f"The prompt must be a text, not a {type(prompt).__name__}.")
+    if not prompt.strip():
         raise ValueError("The prompt is empty; give at least one word.")
     tokens = model.to_tokens(prompt, truncate=False)
-    n_ctx = getattr(model.cfg, "n_ctx", None)
-    if n_ctx and tokens.shape[1] > n_ctx:
-        raise ValueError(f"The prompt has {tokens.shape[1]} tokens, but the model takes at most {n_ctx}; shorten it.")
-    return tokens
+    bos = model.tokenizer.bos_token_id
+    while bos is not None and tokens[0, :2].tolist() == [bos, bos]:
+        tokens = tokens[:, 1:]
+    n_ctx, seq_len = getattr(model.cfg, "n_ctx", None), tokens.shape[1]
+    if n_ctx and seq_len > n_ctx:
+        raise ValueError(f"The prompt has {seq_len} tokens, but the model takes at most {n_ctx}; shorten it.")
+    if position is None:
+        return tokens
+    check_whole_number("position", position)
+    if not -seq_len <= position < seq_len:
+        raise ValueError(f"position must be between {-seq_len} and {seq_len - 1} for this prompt, not {position}.")
+    return tokens[:, : position % seq_len + 1]
+
+
+def text_of(model: TransformerBridge, tokens: Int[Tensor, "1 seq"]) -> str:
+    """The text of some tokens, without the beginning-of-sequence token in front."""
+    ids = tokens[0].tolist()
+    return model.tokenizer.decode(ids[1:] if ids[:1] == [model.tokenizer.bos_token_id] else ids)
 
 
 def first_visible_position(model: TransformerBridge, tokens: Int[Tensor, "1 seq"], start_posn: int | None) -> int:
     """`start_posn`; if it is None, 1 for a prompt with a beginning-of-sequence token, else 0.
 
     Raises:
+        TypeError: it is not a whole number.
         ValueError: there is no such position.
     """
     seq_len = tokens.shape[1]
     if start_posn is None:
         starts_with_bos = tokens[0, 0].item() == model.tokenizer.bos_token_id
         return int(starts_with_bos and seq_len > 1)
+    check_whole_number("start_posn", start_posn)
     if not 0 <= start_posn < seq_len:
         raise ValueError(f"start_posn must be between 0 and {seq_len - 1} for this prompt, not {start_posn}.")
     return start_posn
@@ -48,24 +74,41 @@ def check_threshold(threshold: float, name: str = "A pruning threshold") -> None
     """Refuse a threshold that is not a share.
 
     Raises:
+        TypeError: it is not a number.
         ValueError: it is not between 0 and 1.
     """
+    if isinstance(threshold, bool) or not isinstance(threshold, Real):
+        raise TypeError(f"{name} must be a number between 0 and 1, not {threshold!r}.")
     if not 0 <= threshold <= 1:
         raise ValueError(f"{name} must be between 0 and 1, not {threshold}.")
+
+
+def check_whole_number(name: str, value: int) -> None:
+    """Refuse what is not a whole number.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be a whole number, not {value!r}.")
 
 
 def check_tracing_arguments(top_k: int | None, batch_size: int, node_threshold: float, edge_threshold: float) -> None:
     """Refuse numbers out of range.
 
     Raises:
-        ValueError: one of them is.
+        TypeError: one of them is not a number of the right kind.
+        ValueError: one of them is out of range.
     """
     check_threshold(node_threshold, "node_threshold")
     check_threshold(edge_threshold, "edge_threshold")
+    check_whole_number("batch_size", batch_size)
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}.")
-    if top_k is not None and top_k < 0:
-        raise ValueError(f"top_k must be at least 0, or None to keep every active latent, not {top_k}.")
+    if top_k is not None:
+        check_whole_number("top_k", top_k)
+        if top_k < 0:
+            raise ValueError(f"top_k must be at least 0, or None to keep every active latent, not {top_k}.")
 
 
 @dataclass
@@ -74,7 +117,7 @@ class TracingArguments:
 
     Raises:
         ValueError: a number is out of range.
-        TypeError: there is no such argument.
+        TypeError: there is no such argument, or it is of the wrong kind.
     """
 
     n_output_nodes: int = 3
@@ -85,7 +128,8 @@ class TracingArguments:
     edge_threshold: float = 0.85
     probability_mass: float | None = None
     max_output_nodes: int = 10
-    target_tokens: Sequence[str | int] | None = None
+    target_tokens: GivenTargets | None = None
+    position: int | None = None
     keep_embeddings: bool = True
     model_name: str | None = None
     dictionary_name: str = ""
@@ -118,28 +162,6 @@ def check_output_choice(
         raise ValueError(f"probability_mass must be above 0 and at most 1, not {probability_mass}.")
     elif max_output_nodes < 1:
         raise ValueError(f"max_output_nodes must be at least 1, not {max_output_nodes}.")
-
-
-def token_id(model: TransformerBridge, token: str | int) -> int:
-    """The id of a text that is a single token.
-
-    Raises:
-        ValueError: the text is unknown or takes several tokens.
-    """
-    d_vocab = model.W_U.shape[1]
-    if isinstance(token, int):
-        if not 0 <= token < d_vocab:
-            raise ValueError(f"There is no token {token}; ids go from 0 to {d_vocab - 1}.")
-        return token
-    ids = model.tokenizer.encode(token, add_special_tokens=False)
-    if len(ids) == 1 and (ids[0] != model.tokenizer.unk_token_id or token == model.tokenizer.unk_token):
-        return ids[0]
-    if len(ids) < 2:
-        raise ValueError(f"The model does not know the token {token!r}; give one that is in its vocabulary.")
-    pieces = " | ".join(model.tokenizer.decode([i]) for i in ids)
-    raise ValueError(
-        f"{token!r} is not one token but {len(ids)} ({pieces}); give a single token, such as the first one."
-    )
 
 
 def name_of(model: TransformerBridge) -> str:

@@ -48,11 +48,12 @@ class NodeInfo:
         node_type: embedding, latent, MLP error or logit.
         layer: "E" for an embedding, the layer's index for a latent or an error, "L" for a logit.
         ctx_idx: position in the prompt, counted from 0 (a beginning-of-sequence token counts).
-        feature: token id (embedding, logit), index of the latent in its transcoder (latent), 0 (error).
+        feature: token id (embedding, logit; a target that is not one token has a number behind the last id), index of the latent in its transcoder (latent), 0 (error).
         activation: activation of the latent on this prompt; 0 for other nodes.
         token_prob: probability of the token (logit); 0 for other nodes.
         str_token: text of the token (embedding, logit).
         label: a name for people, when one is known.
+        weight: how much of the influence starts at an output node; None stands for `token_prob`.
     """
 
     node_type: NodeType
@@ -63,6 +64,7 @@ class NodeInfo:
     token_prob: float = 0.0
     str_token: str = ""
     label: str = ""
+    weight: float | None = None
 
     @property
     def node_id(self) -> str:
@@ -111,6 +113,13 @@ class GraphNodes:
         """True for the nodes at positions before `start_posn`."""
         return self._where(node.ctx_idx < self.start_posn for node in self.nodes)
 
+    @property
+    def logit_weights(self) -> Float[Tensor, " n_logits"]:
+        """How much of the influence starts at each output node: its weight, or its probability where it has none."""
+        logits = [self.nodes[i] for i in self.indices(NodeType.LOGIT)]
+        weights = [node.token_prob if node.weight is None else node.weight for node in logits]
+        return torch.tensor(weights, dtype=torch.double)
+
     def _where(self, flags: Iterable[bool]) -> Bool[Tensor, " n_nodes"]:
         return torch.tensor(list(flags), dtype=torch.bool, device=self.writing_vecs.device)
 
@@ -157,9 +166,8 @@ class AttributionResult:
 
     @property
     def logit_weights(self) -> Float[Tensor, " n_logits"]:
-        """Probabilities of the logit nodes, in their order."""
-        probs = [node.token_prob for node in self.graph.nodes if node.node_type is NodeType.LOGIT]
-        return torch.tensor(probs, dtype=self.influence.dtype, device=self.influence.device)
+        """Weights of the logit nodes, in their order: probabilities, unless a person has chosen the targets."""
+        return self.graph.logit_weights.to(self.influence)
 
     def save(self, folder: str | Path) -> Path:
         """Write the result into `folder`: `result.json` and `tensors.safetensors`, no pickle.

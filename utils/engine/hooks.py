@@ -68,8 +68,13 @@ def check_transcoders(model: TransformerBridge, transcoders: dict[int, Transcode
     """Refuse transcoders that the algebra of this chapter does not cover.
 
     Raises:
+        TypeError: the model or the transcoders are something else.
         ValueError: one sentence that names the layer and what is wrong.
     """
+    if not isinstance(model, TransformerBridge):
+        raise TypeError(f"The model must be a TransformerBridge, as `load` gives it, not a {type(model).__name__}.")
+    if not isinstance(transcoders, dict):
+        raise TypeError(f"Transcoders are a dict, layer -> transcoder, not a {type(transcoders).__name__}.")
     n_layers, d_model = model.cfg.n_layers, model.cfg.d_model
     missing = sorted(set(range(n_layers)) - set(transcoders))
     if missing:
