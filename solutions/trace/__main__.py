@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:  # importing these takes seconds, which --help and a mistyped option should not cost
     from transformer_lens.model_bridge import TransformerBridge
 
+    from solutions.trace.asking import Question
     from solutions.trace.paths import Path as GraphPath
     from utils.engine.cross_layer import CrossLayerWeights
     from utils.engine.graph import AttributionResult
     from utils.engine.hooks import Transcoder
 
-N_TOP_TOKENS = 5
 N_PATHS = 6
 N_PATHS_PER_TOKEN = 2
 EXAMPLE = "The capital of the state containing Dallas is"
@@ -43,32 +43,41 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         epilog=f'example: python -m solutions.trace "{EXAMPLE}"',
     )
     parser.add_argument("prompt", help="the text to trace")
-    parser.add_argument(
-        "--model", default="atlas", help="a model's name, or a folder (default: atlas, which is bundled)"
-    )
-    parser.add_argument(
+    add = parser.add_argument_group("model").add_argument
+    add("--model", default="atlas", help="a model's name, or a folder (default: atlas, which is bundled)")
+    add(
         "--dictionary",
         choices=("transcoders", "clt"),
         default="transcoders",
         help="per-layer transcoders (default), or a cross-layer transcoder (atlas has one)",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (default: out/<model>-<prompt>)")
-    parser.add_argument(
-        "--top-k", type=int, metavar="K", help="keep the K most active latents of a layer at a position"
+    add("--device", help="cpu, cuda or mps (default: the GPU if there is one)")
+
+    add = parser.add_argument_group("what is traced (default: the likeliest next tokens)").add_argument
+    add("--target", nargs="+", metavar="TOKEN", help="these tokens; with or without a space in front, as is likelier")
+    add(
+        "--contrast",
+        nargs="+",
+        metavar="TOKEN",
+        help="the target's logit less the mean logit of these tokens: why the target and not those",
     )
-    parser.add_argument("--node-threshold", type=float, default=0.8, metavar="X", help="influence to keep, 0 to 1")
-    parser.add_argument("--edge-threshold", type=float, default=0.85, metavar="X", help="edge scores to keep, 0 to 1")
-    parser.add_argument("--target", nargs="+", metavar="TOKEN", help="trace these tokens instead of the likeliest ones")
-    parser.add_argument(
+    add("--weights", nargs="+", type=float, metavar="W", help="one for each target (default: all weigh the same)")
+    add("--position", type=int, metavar="N", help="trace the answer after token N (0 is the first, -1 the last)")
+
+    add = parser.add_argument_group("size of the graph").add_argument
+    add("--top-k", type=int, metavar="K", help="keep the K most active latents of a layer at a position")
+    add("--node-threshold", type=float, default=0.8, metavar="X", help="influence to keep, 0 to 1 (default: 0.8)")
+    add("--edge-threshold", type=float, default=0.85, metavar="X", help="edge scores to keep, 0 to 1 (default: 0.85)")
+
+    add = parser.add_argument_group("what is written").add_argument
+    add("--out", type=Path, metavar="DIR", help="folder to write to (default: out/<model>-<prompt>)")
+    add(
         "--examples",
         choices=("auto", "download", "none"),
         default="auto",
         help="what latents fire on: what can be had here (default), GemmaScope's files too, or nothing",
     )
-    parser.add_argument(
-        "--circuit-tracer", action="store_true", help="also write a folder for circuit-tracer's local page"
-    )
-    parser.add_argument("--device", help="cpu, cuda or mps (default: the GPU if there is one)")
+    add("--circuit-tracer", action="store_true", help="also write a folder for circuit-tracer's local page")
     arguments = parser.parse_intermixed_args(argv)
     _check_arguments(arguments)
     return arguments
@@ -81,6 +90,8 @@ def _check_arguments(arguments: argparse.Namespace) -> None:
         raise ValueError("The prompt is not valid UTF-8 text.")
     if arguments.top_k is not None and arguments.top_k < 1:
         raise ValueError(f"--top-k must be at least 1, not {arguments.top_k}.")
+    if arguments.weights and len(arguments.weights) != len(arguments.target or ()):
+        raise ValueError(f"--weights has {len(arguments.weights)} numbers for {len(arguments.target or ())} targets.")
     for name in ("node_threshold", "edge_threshold"):
         value = getattr(arguments, name)
         if not 0 <= value <= 1:
@@ -119,6 +130,7 @@ def _trace_into(temporary: Path, folder: Path, arguments: argparse.Namespace) ->
 
             return show
 
+        from solutions.trace.asking import ask
         from solutions.trace.output import CIRCUIT_TRACER, GRAPH, PAGE, RESULT
         from solutions.trace.summary import summarize
         from utils.dashboard import build_graph, write_for_circuit_tracer, write_graph, write_page
@@ -131,7 +143,9 @@ def _trace_into(temporary: Path, folder: Path, arguments: argparse.Namespace) ->
         model, transcoders = load(arguments.model, device=arguments.device)
         if clt is not None:
             transcoders = clt.transcoders()
-        result = _attribute(model, transcoders if clt is None else clt, arguments, progress("tracing the prompt"))
+        question = ask(model, arguments)
+        show = progress("tracing the prompt")
+        result = _attribute(model, transcoders if clt is None else clt, question, arguments, show)
         latents = describe_latents(
             arguments.model,
             model,
@@ -157,12 +171,13 @@ def _trace_into(temporary: Path, folder: Path, arguments: argparse.Namespace) ->
         if arguments.circuit_tracer:
             write_for_circuit_tracer(graph, latents, temporary / CIRCUIT_TRACER)
             files.append(folder / CIRCUIT_TRACER)
-        return summarize(result, _top_tokens(model, arguments.prompt), paths, names, files)
+        return summarize(result, question.top_tokens, paths, names, files, question.notes)
 
 
 def _attribute(
     model: TransformerBridge,
     dictionary: dict[int, Transcoder] | CrossLayerWeights,
+    question: Question,
     arguments: argparse.Namespace,
     progress: Callable[[int, int], None],
 ) -> AttributionResult:
@@ -182,7 +197,8 @@ def _attribute(
         top_k=arguments.top_k,
         node_threshold=arguments.node_threshold,
         edge_threshold=arguments.edge_threshold,
-        target_tokens=[_target(model, text) for text in arguments.target] if arguments.target else None,
+        target_tokens=question.targets,
+        position=arguments.position,
         dictionary_name=dictionary_name(arguments.model, arguments.dictionary),
         progress=progress,
     )
@@ -198,23 +214,6 @@ def _paths(result: AttributionResult, names: dict[tuple[int, int], str]) -> list
         result, N_PATHS, per_token=N_PATHS_PER_TOKEN, through=lambda node: (node.layer, node.feature) in concepts
     )
     return named or strongest_paths(result, N_PATHS, per_token=N_PATHS_PER_TOKEN)
-
-
-def _target(model: TransformerBridge, text: str) -> str:
-    """``text``, or ``text`` after a space where only that is one token: most tokens begin with one."""
-    spaced = " " + text
-    counts = [len(model.tokenizer.encode(form, add_special_tokens=False)) for form in (text, spaced)]
-    return spaced if counts[0] != 1 and counts[1] == 1 else text
-
-
-def _top_tokens(model: TransformerBridge, prompt: str) -> list[tuple[str, float]]:
-    """The model's likeliest next tokens with their probabilities, whatever tokens are traced."""
-    import torch
-
-    with torch.no_grad():
-        probs = model(model.to_tokens(prompt))[0, -1].float().softmax(-1)
-    top = probs.topk(min(N_TOP_TOKENS, probs.numel()))
-    return [(model.tokenizer.decode([i]), p) for i, p in zip(top.indices.tolist(), top.values.tolist())]
 
 
 def main(argv: list[str] | None = None) -> int:

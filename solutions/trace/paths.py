@@ -32,9 +32,44 @@ class _Step(NamedTuple):
 
 
 def likeliest_answer(result: AttributionResult) -> int:
-    """Index of the most probable output token's node."""
-    logits = result.graph.indices(NodeType.LOGIT)
-    return max(logits, key=lambda i: result.graph.nodes[i].token_prob)
+    """Index of the output node that weighs most; of several that weigh the same, the most probable one."""
+    logits, weights = result.graph.indices(NodeType.LOGIT), result.graph.logit_weights.tolist()
+    return max(zip(logits, weights), key=lambda pair: (pair[1], result.graph.nodes[pair[0]].token_prob))[0]
+
+
+class Source(NamedTuple):
+    """A source of a target: its index in ``result.graph.nodes``, its share of the target's inputs, whether it raises it."""
+
+    node: int
+    share: float
+    sign: int
+
+
+def top_sources(result: AttributionResult, target: int, n: int = 5, order: int = 1) -> list[Source]:
+    """The strongest sources of a target, ``order`` steps before it, in the graph before pruning.
+
+    Args:
+        target: index into ``result.graph.nodes``.
+        n: how many to return at most. Hidden positions are left out.
+        order: 1 for direct sources, 2 for the sources of its sources: their shares are sums over what lies between. All
+            shares of first order sum to 1; those of second order to what does not begin at embeddings and errors.
+
+    Raises:
+        ValueError: the order is below 1.
+    """
+    if order < 1:
+        raise ValueError(f"order must be at least 1, not {order}.")
+    matrix = result.adjacency_matrix
+    totals = matrix.abs().sum(1)
+    totals = totals.where(totals > 0, 1)
+    share, effect = matrix[target].abs() / totals[target], matrix[target] / totals[target]
+    for _ in range(order - 1):
+        through = share / totals
+        share, effect = through @ matrix.abs(), (effect / totals) @ matrix
+    shown = share.masked_fill(result.graph.hidden.to(share.device), 0)
+    best = shown.topk(min(n, len(shown)))
+    found = zip(best.indices.tolist(), best.values.tolist())
+    return [Source(i, value, -1 if effect[i] < 0 else 1) for i, value in found if value > 0]
 
 
 def strongest_paths(

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path as FilePath
 
-from solutions.trace.paths import Path
+from solutions.trace.paths import Path, likeliest_answer, top_sources
 from utils.engine.graph import AttributionResult, NodeInfo, NodeType
 
 Labels = Mapping[tuple[int, int], str]
 
 MAX_LABEL = 48
+N_SOURCES = 3
 RAISES, LOWERS = "→", "⊣"
 
 
@@ -67,10 +68,12 @@ def summarize(
     paths: Sequence[Path],
     labels: Labels,
     files: Sequence[FilePath],
+    notes: Sequence[str] = (),
 ) -> str:
-    """The whole summary: answers, paths, numbers, files."""
+    """The whole summary: answers, what was traced (``notes``), paths, strongest sources, numbers, files."""
     answers = "   ".join(f"{quoted(token)} {percent(prob)}" for token, prob in top_tokens)
-    lines = ["", printable(result.prompt, 400), f"  {RAISES} {answers}", "", *_path_lines(result, paths, labels), ""]
+    lines = ["", printable(result.prompt, 400), f"  {RAISES} {answers}", *(f"  {note}" for note in notes)]
+    lines += [*_lost_targets(result), "", *_path_lines(result, paths, labels), *_source_lines(result, labels), ""]
     lines += [f"{name:<14}{text}" for name, text in _numbers(result)]
     lines += [f"{'Files':<14}{files[0]}", *(f"{'':<14}{file}" for file in files[1:])]
     return "\n".join(lines)
@@ -87,6 +90,32 @@ def _path_lines(result: AttributionResult, paths: Sequence[Path], labels: Labels
     lines += [f"  {percent(path.strength):>6}  {path_in_words(path, result, labels)}" for path in paths]
     if any(sign < 0 for path in paths for sign in path.signs):
         lines.append(f"  {RAISES} raises the next node, {LOWERS} lowers it.")
+    return lines
+
+
+def _lost_targets(result: AttributionResult) -> list[str]:
+    """A sentence for each target to which pruning left no edge."""
+    rows = {i: row for row, i in enumerate(result.kept_indices.tolist())}
+    lost = []
+    for i, weight in zip(result.graph.indices(NodeType.LOGIT), result.graph.logit_weights.tolist()):
+        if not bool(result.pruned_matrix[rows[i]].any()):
+            name = quoted(result.graph.nodes[i].str_token)
+            lost.append(f"  No edge to {name} is left: it weighs {percent(weight)}. Trace it with --target.")
+    return lost
+
+
+def _source_lines(result: AttributionResult, labels: Labels) -> list[str]:
+    """The strongest sources of the answer, and the strongest sources of its sources."""
+    answer, lines = likeliest_answer(result), []
+    name = quoted(result.graph.nodes[answer].str_token)
+    for order, words in ((1, f"Strongest inputs of {name}"), (2, "Strongest inputs of its inputs")):
+        sources = top_sources(result, answer, N_SOURCES, order)
+        told = [
+            f"{'' if source.sign > 0 else LOWERS + ' '}"
+            f"{node_in_words(result.graph.nodes[source.node], result.str_tokens, labels)} {percent(source.share)}"
+            for source in sources
+        ]
+        lines += [words, *(f"  {line}" for line in told)] if told else []
     return lines
 
 

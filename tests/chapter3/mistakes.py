@@ -1307,11 +1307,6 @@ ATTRIBUTE = [
         [(WEIGHTS, "logit_weights = torch.tensor([output.prob for output in outputs]).to(adjacency)")],
     ),
     Mistake(
-        "probabilities_of_chosen_targets",
-        "You weigh targets that a person names by their probabilities: they weigh the same, as `graph.logit_weights` says.",
-        [(WEIGHTS, "logit_weights = torch.tensor([output.prob for output in outputs]).to(adjacency)")],
-    ),
-    Mistake(
         "weights_rescaled",
         "You rescale the logits' probabilities so that they add up to 1: hand them on as they are.",
         [(WEIGHTS, WEIGHTS + "\n        logit_weights = logit_weights / logit_weights.sum()")],

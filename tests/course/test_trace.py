@@ -15,7 +15,7 @@ from solutions.chapter5_cross_layer_transcoders import CrossLayerTranscoder
 from solutions.trace import __main__ as command
 from solutions.trace.output import PARTS, staged
 from solutions.trace.paths import Path as GraphPath
-from solutions.trace.paths import likeliest_answer, strongest_paths
+from solutions.trace.paths import likeliest_answer, strongest_paths, top_sources
 from solutions.trace.summary import node_in_words, path_in_words, printable, summarize
 from tests.course.samples import HOSTILE, prune_sample, sample_result
 from tests.tiny import D_MODEL, N_CTX, PROMPT, tiny_model, tiny_transcoders
@@ -104,6 +104,62 @@ def test_targets_are_traced_instead_of_the_likeliest(trace, tmp_path):
     assert "Strongest paths to" in out
 
 
+def test_a_contrast_is_traced_and_said(trace, tmp_path):
+    code, out, _ = trace(PROMPT, "--out", tmp_path / "o", "--target", "Paris", "--contrast", "France", "Austin")
+    assert code == 0 and "Traced: 'Paris − mean of 2 others' ('Paris'" in out
+    result = AttributionResult.load(tmp_path / "o" / "result")
+    (node,) = [node for node in result.graph.nodes if node.node_type is NodeType.LOGIT]
+    assert node.str_token == "Paris − mean of 2 others" and node.weight == 1
+
+
+def test_a_contrast_alone_is_that_of_the_likeliest_token(trace, tmp_path):
+    code, out, _ = trace(PROMPT, "--out", tmp_path / "o", "--contrast", "France")
+    first = out.split("→ '")[1].split("'")[0]
+    assert code == 0 and f"Traced: '{first} − France'" in out
+
+
+def test_weights_and_positions_are_taken(trace, tmp_path):
+    code, _, _ = trace(
+        PROMPT, "--out", tmp_path / "o", "--target", "Paris", "is", "--weights", "1", "3", "--position", "-2"
+    )
+    assert code == 0
+    result = AttributionResult.load(tmp_path / "o" / "result")
+    assert result.logit_weights.tolist() == [0.25, 0.75] and result.prompt == PROMPT.rsplit(" ", 1)[0]
+
+
+@needs_atlas
+def test_of_two_forms_of_a_target_the_likelier_is_taken_and_named(trace, tmp_path):
+    _, out, _ = trace(
+        "Dallas lies in the state of",
+        *("--target", "Texas", "--out", tmp_path / "o", "--examples", "none"),
+        model="atlas",
+    )
+    assert "Traced: ' Texas'" in out and "' Texas' (99.1 %) was taken; 'Texas' (<0.1 %) is another token." in out
+
+
+def test_a_target_that_lost_all_its_edges_is_named(bundle):
+    result = sample_result(n_layers=2, per_cell=1, seed=0)
+    assert "No edge to" not in summarize(result, [], [], {}, [bundle])
+    result.pruned_matrix[:] = 0
+    assert "No edge to" in summarize(result, [], [], {}, [bundle])
+
+
+def test_the_strongest_sources_are_those_of_products_of_shares():
+    """First order: a row of the shares. Second order: its product with the matrix of shares."""
+    result = sample_result(n_layers=3, per_cell=2, seed=1)
+    answer = likeliest_answer(result)
+    shares = result.adjacency_matrix.abs() / result.adjacency_matrix.abs().sum(1, keepdim=True).clamp(min=1e-30)
+    for order, expected in ((1, shares[answer]), (2, shares[answer] @ shares), (3, shares[answer] @ shares @ shares)):
+        expected = expected.masked_fill(result.graph.hidden, 0)
+        found = top_sources(result, answer, 4, order)
+        assert [source.node for source in found] == expected.topk(4).indices.tolist()
+        assert [source.share for source in found] == pytest.approx(expected.topk(4).values.tolist(), rel=1e-5)
+    signs = result.adjacency_matrix[answer].sign()
+    assert all(source.sign == signs[source.node] for source in top_sources(result, answer, 9))
+    with pytest.raises(ValueError, match="order must be"):
+        top_sources(result, answer, order=0)
+
+
 def test_top_k_limits_the_latents(trace, tmp_path):
     trace(PROMPT, "--out", tmp_path / "o", "--top-k", "1")
     cells = [
@@ -180,6 +236,13 @@ def test_hostile_prompts_are_traced_and_shown_as_text(trace, tmp_path, prompt):
         (["is " * (N_CTX + 1)], ["tokens", str(N_CTX)]),
         (["is", "--target", "Zork"], ["'Zork'"]),
         (["is", "--target", "Paris France"], ["Paris France"]),
+        (["is", "--target", ""], ["token ''"]),
+        (["is", "--contrast", "Zork"], ["'Zork'"]),
+        (["is", "--target", "Paris", "--contrast", "Paris"], ["with itself"]),
+        (["is", "--target", "Paris", "--weights", "1", "2"], ["2 numbers for 1 targets"]),
+        (["is", "--weights", "1"], ["1 numbers for 0 targets"]),
+        (["is", "--target", "Paris", "--weights", "0"], ["weigh nothing"]),
+        (["is", "--position", "7"], ["position must be between"]),
         (["is", "--node-threshold", "1.01"], ["--node-threshold", "between 0 and 1"]),
         (["is", "--edge-threshold", "-0.1"], ["--edge-threshold", "between 0 and 1"]),
         (["is", "--node-threshold", "nan"], ["--node-threshold"]),

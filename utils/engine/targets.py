@@ -152,8 +152,10 @@ def as_targets(model: TransformerBridge, given: GivenTargets | None) -> list[Tar
         several = [given] if isinstance(given, str | Integral | Target) else list(given)
         targets = [x if isinstance(x, Target) else token_target(model, x) for x in several]
     # a token that is named twice is one node
-    once = {target.token_id if target.is_token else id(target): target for target in reversed(targets)}
-    targets = list(reversed(once.values()))
+    once: dict[int, Target] = {}
+    for target in targets:
+        once.setdefault(target.token_id if target.is_token else id(target), target)
+    targets = list(once.values())
     if not targets:
         raise ValueError("No target is given: at least one is needed.")
     if not any(target.weight > 0 for target in targets):

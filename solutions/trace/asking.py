@@ -1,0 +1,78 @@
+"""What the command line asks for: which tokens are traced, and what is said about them."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from solutions.trace.summary import percent, quoted
+from utils.engine.arguments import evaluating, tokenize_prompt
+from utils.engine.targets import Target, contrast, likelier_form, token_target
+
+N_TOP_TOKENS = 5
+
+
+@dataclass
+class Question:
+    """What is traced.
+
+    Attributes:
+        targets: what was asked for; None for the likeliest tokens.
+        top_tokens: the model's likeliest next tokens with their probabilities, whatever is traced.
+        notes: sentences about the choice, for the summary.
+    """
+
+    targets: list[Target] | None
+    top_tokens: list[tuple[str, float]]
+    notes: list[str] = field(default_factory=list)
+
+
+@torch.no_grad()
+def ask(model: TransformerBridge, arguments: Namespace) -> Question:
+    """The question that ``--target``, ``--contrast``, ``--weights`` and ``--position`` ask.
+
+    Raises:
+        ValueError: a text is not one token, or the prompt or the position is wrong.
+    """
+    with evaluating(model):
+        logits = model(tokenize_prompt(model, arguments.prompt, arguments.position))[:, -1:].float()
+    probs = logits[0, -1].softmax(-1)
+    top = probs.topk(min(N_TOP_TOKENS, probs.numel()))
+    tokens = [(model.tokenizer.decode([i]), p) for i, p in zip(top.indices.tolist(), top.values.tolist())]
+    question = Question(None, tokens)
+    if not arguments.target and not arguments.contrast:
+        return question
+
+    chosen = [_chosen(model, text, logits, probs, question.notes) for text in arguments.target or ()]
+    chosen = chosen or [int(top.indices[0])]
+    weights = arguments.weights or [1.0] * len(chosen)
+    others = [_chosen(model, text, logits, probs, question.notes) for text in arguments.contrast or ()]
+    if others:
+        question.targets = [contrast(model, i, others, weight) for i, weight in zip(chosen, weights)]
+    else:
+        question.targets = [token_target(model, i, weight) for i, weight in zip(chosen, weights)]
+    traced = ", ".join(quoted(target.name) for target in question.targets)
+    question.notes.insert(0, f"Traced: {traced}" + _chances(model, [*chosen, *others], probs))
+    return question
+
+
+def _chosen(
+    model: TransformerBridge, text: str, logits: Float[Tensor, "1 1 d_vocab"], probs: Tensor, notes: list[str]
+) -> int:
+    """The token that a text on the command line stands for. Where two forms are tokens, a note says which was taken."""
+    taken, left = likelier_form(model, text, logits)
+    if left is not None:
+        first, second = (f"{quoted(model.tokenizer.decode([i]))} ({percent(float(probs[i]))})" for i in (taken, left))
+        notes.append(f"{first} was taken; {second} is another token.")
+    return taken
+
+
+def _chances(model: TransformerBridge, ids: list[int], probs: Float[Tensor, " d_vocab"]) -> str:
+    """`` (' Austin' 99.9 %, ' Raleigh' <0.1 %)``."""
+    told = [f"{quoted(model.tokenizer.decode([i]))} {percent(float(probs[i]))}" for i in ids]
+    return f" ({', '.join(told[:8])}{', …' if len(told) > 8 else ''})"
