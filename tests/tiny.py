@@ -14,16 +14,24 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
     PreTrainedTokenizerFast,
     Qwen3Config,
     Qwen3ForCausalLM,
 )
 
 ARCHITECTURES = ("gemma3", "qwen3", "gpt2")
+# with a cap on logits and attention scores; with biases in a gated MLP; with attention and MLP side by side; with ReLU
+MORE_ARCHITECTURES = ("gemma2", "llama", "pythia", "relu")
 N_CTX = 23
 D_MODEL = 24
 D_LATENTS = 41
@@ -59,6 +67,40 @@ def make_hf_model(architecture: str, n_layers: int, vocab_size: int) -> torch.nn
             query_pre_attn_scalar=10,
         )
         model = Gemma3ForCausalLM(config)
+    elif architecture == "gemma2":
+        config = Gemma2Config(
+            **common,
+            **heads,
+            **sizes,
+            max_position_embeddings=N_CTX,
+            sliding_window=4,
+            query_pre_attn_scalar=10,
+            attn_logit_softcapping=5.0,
+            final_logit_softcapping=3.0,
+        )
+        model = Gemma2ForCausalLM(config)
+    elif architecture == "llama":
+        model = LlamaForCausalLM(
+            LlamaConfig(
+                **common,
+                **sizes,
+                num_attention_heads=4,
+                num_key_value_heads=2,
+                max_position_embeddings=N_CTX,
+                mlp_bias=True,
+                tie_word_embeddings=True,
+            )
+        )
+    elif architecture == "pythia":
+        model = GPTNeoXForCausalLM(
+            GPTNeoXConfig(**common, **sizes, num_attention_heads=4, max_position_embeddings=N_CTX)
+        )
+    elif architecture == "relu":
+        model = LlamaForCausalLM(
+            LlamaConfig(
+                **common, **sizes, num_attention_heads=4, max_position_embeddings=N_CTX, hidden_act="relu", head_dim=6
+            )
+        )
     elif architecture == "qwen3":
         model = Qwen3ForCausalLM(
             Qwen3Config(**common, **heads, **sizes, max_position_embeddings=N_CTX, tie_word_embeddings=False)
@@ -72,7 +114,7 @@ def make_hf_model(architecture: str, n_layers: int, vocab_size: int) -> torch.nn
             noise = torch.randn_like(weight)
             is_norm = "norm" in name or "ln_" in name
             weight.copy_(noise * 0.3 + 1.0 if is_norm and name.endswith("weight") else noise * 0.4)
-            if is_norm and architecture == "gemma3":
+            if is_norm and architecture in ("gemma2", "gemma3"):
                 weight.sub_(1.0)  # Gemma's norms multiply by 1 + weight
     return model
 

@@ -34,6 +34,7 @@ from solutions.chapter3_attribution_graphs.nodes import (
     build_intermediate_nodes,
     build_logit_nodes,
     compute_salient_logits,
+    join_nodes,
     select_latents,
 )
 from solutions.chapter3_attribution_graphs.pipeline import attribute, choose_outputs, pack_result, prune_and_pack
@@ -59,6 +60,7 @@ __all__ = [
     "compute_influence",
     "compute_salient_logits",
     "compute_values",
+    "join_nodes",
     "normalize_matrix",
     "pack_result",
     "prepare_backward_batches",

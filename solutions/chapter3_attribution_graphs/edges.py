@@ -149,7 +149,8 @@ def tabulate_sources(graph: GraphNodes) -> dict[int | str, SourceTable]:
     for place, (start, end) in graph.node_range_dict.items():
         if place == "L":
             continue
-        positions = torch.tensor([node.ctx_idx for node in graph.nodes[start:end]], device=graph.writing_vecs.device)
+        positions = [node.ctx_idx for node in graph.nodes[start:end]]
+        positions = torch.tensor(positions, dtype=torch.long, device=graph.writing_vecs.device)
         order = positions.argsort(stable=True)
         counts = torch.bincount(positions, minlength=graph.seq_len)
         first_in_row = counts.cumsum(0) - counts

@@ -10,6 +10,7 @@
 """
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float, Int
@@ -201,6 +202,44 @@ def build_logit_nodes(
     ### END SOLUTION
 
 
+Part: TypeAlias = tuple[list[NodeInfo], Float[Tensor, "n_nodes d_model"], Float[Tensor, "n_nodes d_model"]]
+
+
+def join_nodes(
+    embedding: Part,
+    intermediate: Part,
+    logit: Part,
+    layer_ranges: dict[int, tuple[int, int]],
+    outputs: Sequence[OutputToken],
+    start_posn: int,
+) -> GraphNodes:
+    """One graph of three parts, each with its nodes, writing and reading vectors. The constants that nodes read are still 0.
+
+    Args:
+        layer_ranges: layer -> (first, one past the last) index into the nodes between embeddings and logits.
+        outputs: what the logits stand for, with their weights.
+        start_posn: first position that is not hidden.
+    """
+    nodes, writing_vecs, reading_vecs = zip(embedding, intermediate, logit, strict=True)
+    seq_len, first_logit = len(nodes[0]), len(nodes[0]) + len(nodes[1])
+    ranges: dict[int | str, tuple[int, int]] = {"E": (0, seq_len)}
+    ranges |= {layer: (start + seq_len, end + seq_len) for layer, (start, end) in layer_ranges.items()}
+    ranges["L"] = (first_logit, first_logit + len(nodes[2]))
+    graph = GraphNodes(
+        nodes=[node for part in nodes for node in part],
+        writing_vecs=torch.cat(writing_vecs),
+        reading_vecs=torch.cat(reading_vecs),
+        node_range_dict=ranges,
+        seq_len=seq_len,
+        n_layers=len(layer_ranges),
+        start_posn=start_posn,
+    )
+    for node, token in zip(nodes[2], outputs, strict=True):
+        node.weight = token.weight
+    graph.reading_bias = graph.reading_vecs.new_zeros(len(graph))
+    return graph
+
+
 def build_graph_nodes(
     model: TransformerBridge,
     transcoders: dict[int, Transcoder],
@@ -219,25 +258,7 @@ def build_graph_nodes(
         transcoders, cache, tc_hooks, tokens, d_model, start_posn, top_k
     )
     logit = build_logit_nodes(reading_vecs_logit, top_token_info, seq_len, d_model)
-    nodes, writing_vecs, reading_vecs = zip(embedding, intermediate, logit, strict=True)
-
-    first_logit = len(nodes[0]) + len(nodes[1])
-    ranges: dict[int | str, tuple[int, int]] = {"E": (0, seq_len)}
-    ranges |= {layer: (start + seq_len, end + seq_len) for layer, (start, end) in layer_ranges.items()}
-    ranges["L"] = (first_logit, first_logit + len(nodes[2]))
-
-    graph = GraphNodes(
-        nodes=[node for part in nodes for node in part],
-        writing_vecs=torch.cat(writing_vecs),
-        reading_vecs=torch.cat(reading_vecs),
-        node_range_dict=ranges,
-        seq_len=seq_len,
-        n_layers=len(transcoders),
-        start_posn=start_posn,
-    )
-    for node, token in zip(graph.nodes[first_logit:], top_token_info, strict=True):
-        node.weight = token.weight
-    graph.reading_bias = graph.reading_vecs.new_zeros(len(graph))
+    graph = join_nodes(embedding, intermediate, logit, layer_ranges, top_token_info, start_posn)
     for layer, transcoder in transcoders.items():
         start, end = graph.node_range_dict[layer]
         latents = [node.feature for node in graph.nodes[start:end] if node.node_type is NodeType.LATENT]

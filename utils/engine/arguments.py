@@ -111,6 +111,19 @@ def check_tracing_arguments(top_k: int | None, batch_size: int, node_threshold: 
             raise ValueError(f"top_k must be at least 0, or None to keep every active latent, not {top_k}.")
 
 
+def check_max_latent_nodes(max_latent_nodes: int | None) -> None:
+    """Refuse a number of nodes that cannot be kept.
+
+    Raises:
+        TypeError: it is not a whole number.
+        ValueError: it is below 1.
+    """
+    if max_latent_nodes is not None:
+        check_whole_number("max_latent_nodes", max_latent_nodes)
+        if max_latent_nodes < 1:
+            raise ValueError(f"max_latent_nodes must be at least 1, or None to keep all, not {max_latent_nodes}.")
+
+
 @dataclass
 class TracingArguments:
     """How a prompt is traced: the arguments that `attribute` (chapter 3, where they are described) and its kin share.
@@ -130,6 +143,7 @@ class TracingArguments:
     max_output_nodes: int = 10
     target_tokens: GivenTargets | None = None
     position: int | None = None
+    max_latent_nodes: int | None = None
     keep_embeddings: bool = True
     model_name: str | None = None
     dictionary_name: str = ""
@@ -137,6 +151,7 @@ class TracingArguments:
 
     def __post_init__(self) -> None:
         check_tracing_arguments(self.top_k, self.batch_size, self.node_threshold, self.edge_threshold)
+        check_max_latent_nodes(self.max_latent_nodes)
 
 
 def check_output_choice(
