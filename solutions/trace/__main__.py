@@ -134,7 +134,7 @@ def _trace_into(temporary: Path, folder: Path, arguments: argparse.Namespace) ->
         from solutions.trace.output import CIRCUIT_TRACER, GRAPH, PAGE, RESULT
         from solutions.trace.summary import summarize
         from utils.dashboard import build_graph, write_for_circuit_tracer, write_graph, write_page
-        from utils.latents.examples import bundle_key, describe_latents, is_bundled, kept_latents
+        from utils.latents.examples import describe_latents, dictionary_key, kept_latents, why_left_out
         from utils.latents.labels import labels
         from utils.models import load, load_clt
 
@@ -153,7 +153,6 @@ def _trace_into(temporary: Path, folder: Path, arguments: argparse.Namespace) ->
             kept_latents(result),
             kind=kind,
             examples=arguments.examples,
-            progress=progress("reading the corpus, once"),
         )
         bar.set_description_str("writing the files")
         names = labels(arguments.model, kind)
@@ -162,7 +161,7 @@ def _trace_into(temporary: Path, folder: Path, arguments: argparse.Namespace) ->
             result,
             names,
             paths=paths,
-            dictionary_key=bundle_key(kind) if is_bundled(arguments.model) else "",
+            dictionary_key=dictionary_key(arguments.model, kind),
         )
         write_graph(graph, temporary / GRAPH)
         write_page(graph, temporary / PAGE, latents=latents)
@@ -171,7 +170,9 @@ def _trace_into(temporary: Path, folder: Path, arguments: argparse.Namespace) ->
         if arguments.circuit_tracer:
             write_for_circuit_tracer(graph, latents, temporary / CIRCUIT_TRACER)
             files.append(folder / CIRCUIT_TRACER)
-        return summarize(result, question.top_tokens, paths, names, files, question.notes)
+        summary = summarize(result, question.top_tokens, paths, names, files, question.notes)
+        left_out = "" if arguments.examples == "none" else why_left_out(arguments.model, kind)
+        return f"{summary}\n{left_out}" if left_out else summary
 
 
 def _attribute(

@@ -65,6 +65,10 @@ INSTEAD = {
         TRAIN,
         "takes a minute; test_atlas.py runs it",
     ),
+    "python -m utils.atlas.examples": (
+        "python -m utils.atlas.examples --help",
+        "takes two minutes; test_shipped_examples.py makes such files",
+    ),
     "python -m utils.dashboard --serve out": (
         "python -m utils.dashboard --help",
         "serves until it is stopped; test_dashboard_command.py runs a server",

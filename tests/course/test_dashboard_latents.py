@@ -1,7 +1,9 @@
 """What is known of latents: logits, firings, examples, files in Anthropic's form, GemmaScope's own files."""
 
 import json
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -12,17 +14,12 @@ from tests.course.samples import prune_sample, sample_result
 from tests.tiny import ARCHITECTURES, PROMPT
 from utils.dashboard import GraphFormatError, latents_of, read_latents, write_for_circuit_tracer, write_latents
 from utils.dashboard.read_graph import graph_view
-from utils.latents import examples
-from utils.latents.examples import (
-    Firings,
-    describe_firings,
-    describe_latents,
-    describe_published,
-    kept_latents,
-    logit_effects,
-    record_firings,
-)
+from utils.latents.examples import describe_latents, kept_latents
 from utils.latents.files import cantor, compact_latent, compact_latents
+from utils.latents.firings import Firings, record_firings
+from utils.latents.logits import logit_effects
+from utils.latents.published import describe_published
+from utils.latents.summary import summarize
 
 # what circuit-tracer's model of a latent's file asks for
 REQUIRED = {
@@ -84,61 +81,73 @@ def test_logit_values_are_the_effect_on_the_models_own_logits(tiny, architecture
 @pytest.fixture(scope="module")
 def recorded(tiny):
     model, transcoders = tiny("gemma3")
-    steps = []
-    found = record_firings(model, transcoders, SENTENCES, lambda done, total: steps.append((done, total)))
-    assert steps == [(1, 1)]
-    return model, transcoders, found
+    return model, transcoders, record_firings(model, transcoders, SENTENCES)
+
+
+def text_of(found, row):
+    return [i for i in found.tokens[row].tolist() if i >= 0]
 
 
 def test_every_firing_is_noted_once(recorded):
     model, transcoders, found = recorded
-    total = 0
-    for row, sentence in enumerate(SENTENCES):
-        assert found.text(row) == model.to_tokens(sentence)[0].tolist()
-        _, cache = model.run_with_cache(sentence)
-        for layer, transcoder in transcoders.items():
+    total, first = 0, 0
+    for layer, transcoder in transcoders.items():
+        for row, sentence in enumerate(SENTENCES):
+            assert text_of(found, row) == model.to_tokens(sentence)[0].tolist()
+            _, cache = model.run_with_cache(sentence)
             acts = transcoder.encode(cache[transcoder.cfg.metadata.hook_name])[0].detach()
             total += int((acts > 0).sum())
             latent = int(acts.sum(0).argmax())
-            number = int(found.first[layer]) + latent
-            part = slice(int(found.start[number]), int(found.start[number + 1]))
-            here = found.row[part] == row
-            got = dict(zip(found.position[part][here].tolist(), found.activation[part][here].tolist()))
+            firings = found.latent(first + latent)
+            here = firings.row == row
+            got = dict(zip(firings.position[here].tolist(), firings.activation[here].tolist()))
             wanted = {p: a for p, a in enumerate(acts[:, latent].tolist()) if a > 0}
             assert got == pytest.approx(wanted, rel=1e-4)
-            falling = found.activation[part].tolist()
+            falling = firings.activation.tolist()
             assert falling == sorted(falling, reverse=True)
+        first += found.widths[layer]
     assert total == len(found.row) > 100
 
 
+def test_equal_beginnings_have_one_number(recorded):
+    _, _, found = recorded
+    seen = {}
+    for row in range(len(SENTENCES)):
+        ids = text_of(found, row)
+        for position in range(len(ids)):
+            assert (
+                seen.setdefault(tuple(ids[: position + 1]), found.beginnings[row, position])
+                == (found.beginnings[row, position])
+            )
+    assert len(set(seen.values())) == len(seen) < sum(len(text_of(found, row)) for row in range(len(SENTENCES)))
+
+
 def test_a_latents_description_agrees_with_its_firings(recorded):
-    model, transcoders, found = recorded
-    counts = found.start.diff()
-    number = int(counts.argmax())
-    described = found.describe((number // 41, number % 41), model.tokenizer.decode)
-    n_tokens = int((found.tokens >= 0).sum())
-    assert described["activation_frequency"] == pytest.approx(int(counts[number]) / n_tokens)
-    part = found.activation[int(found.start[number]) : int(found.start[number + 1])]
-    assert described["act_max"] == part[0] and described["act_min"] == part[-1]
-    assert sum(described["histogram"]) == len(part)
-    assert (
-        described["quantile_values"] == sorted(described["quantile_values"])
-        and len(described["quantile_values"]) == 100
-    )
-    assert f"{n_tokens} tokens" in described["source"]
+    model, _, found = recorded
+    firings = found.latent(int(np.diff(found.start).argmax()))
+    acts = firings.activation
+    summary = summarize(firings, lambda *place: found.beginnings[place])
+    described = summary.describe(partial(text_of, found), model.tokenizer.decode)
+    assert summary.count == len(acts)
+    assert described["act_max"] == acts[0] and described["act_min"] == acts[-1]
+    assert described["histogram"] == pytest.approx(torch.histc(torch.tensor(acts), 30).tolist(), abs=1)
+    assert sum(described["histogram"]) == len(acts)
+    cuts = described["quantile_values"]
+    assert cuts == sorted(cuts) and len(cuts) == 20 and (cuts[0], cuts[-1]) == (acts[-1], acts[0])
     top = described["examples_quantiles"][0]
     assert top["quantile_name"] == "Strongest"
     peaks = [example["tokens_acts_list"][example["train_token_ind"]] for example in top["examples"]]
-    assert peaks[0] == part[0] and peaks == sorted(peaks, reverse=True)
+    assert peaks[0] == acts[0] and peaks == sorted(peaks, reverse=True)
     texts = {"".join(example["tokens"]) for group in described["examples_quantiles"] for example in group["examples"]}
     assert len(texts) == sum(len(group["examples"]) for group in described["examples_quantiles"])
 
 
 def test_examples_come_from_their_quarter_and_no_beginning_comes_twice():
     n = 400
-    firings = Firings(torch.arange(n), torch.full((n,), 2), torch.linspace(8, 1, n))
+    firings = Firings(np.arange(n), np.full(n, 2), np.linspace(8, 1, n))
     texts = {row: [row % 100, 7, 7, row] for row in range(n)}  # four rows share each beginning
-    described = describe_firings(firings, texts.__getitem__, lambda ids: f"<{ids[0]}>")
+    summary = summarize(firings, lambda row, position: tuple(texts[row][: position + 1]))
+    described = summary.describe(texts.__getitem__, lambda ids: f"<{ids[0]}>")
     groups = {group["quantile_name"]: group["examples"] for group in described["examples_quantiles"]}
     assert list(groups) == ["Strongest", "Upper quarter", "Second quarter", "Third quarter", "Lowest quarter"]
     assert [len(rows) for rows in groups.values()] == [8, 4, 4, 4, 4]
@@ -150,8 +159,8 @@ def test_examples_come_from_their_quarter_and_no_beginning_comes_twice():
 
 
 def test_a_latent_that_never_fires_is_described():
-    none = Firings(torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long), torch.zeros(0))
-    described = describe_firings(none, lambda row: [], str)
+    none = Firings(np.zeros(0, int), np.zeros(0, int), np.zeros(0))
+    described = summarize(none, lambda *place: place).describe(lambda row: [], str)
     assert described["examples_quantiles"] == [] and described["histogram"] == []
     compact_latent(described | {"activation_frequency": 0.0}, {})
 
@@ -162,70 +171,14 @@ def test_kept_latents_are_those_that_pruning_kept():
     assert kept_latents(result) == {(n.layer, n.feature) for n in nodes if n.activation > 0}
 
 
-def test_models_without_a_corpus_have_logits_only(tiny):
+def test_models_without_a_file_of_examples_have_logits_only(tiny, tmp_path):
     model, transcoders = tiny("qwen3")
-    described = describe_latents("some/folder", model, transcoders, {(0, 3), (2, 40)})
+    described = describe_latents(tmp_path, model, transcoders, {(0, 3), (2, 40)})
     assert set(described) == {(0, 3), (2, 40)}
     assert all(len(d["top_logits"]) == 10 and d["examples_quantiles"] == [] for d in described.values())
     assert "activation_frequency" not in described[0, 3]
     with pytest.raises(ValueError, match="'auto', 'download' or 'none', not 'all'"):
         describe_latents("atlas", model, transcoders, set(), examples="all")
-
-
-# ---------------------------------------------------------------- the cache
-
-
-@pytest.fixture
-def few_sentences(monkeypatch, tmp_path):
-    """The bundled model's corpus, cut to a few sentences, and a cache of its own."""
-    monkeypatch.setattr(examples, "CACHE_FOLDER", tmp_path / "cache")
-    monkeypatch.setattr(examples, "corpus_sentences", lambda: ["The capital of Texas is Austin.", "36 + 59 = 95."])
-    return tmp_path / "cache"
-
-
-def test_the_bundled_models_latents_are_read_once_and_kept(atlas, few_sentences, monkeypatch):
-    model, transcoders = atlas
-    wanted = {(layer, latent) for layer in range(2) for latent in range(5)}
-    first = describe_latents("atlas", model, transcoders, wanted, progress=lambda done, total: None)
-    (kept,) = few_sentences.iterdir()
-    runs = []
-    monkeypatch.setattr(examples, "record_firings", lambda *rest: runs.append(rest))
-    assert describe_latents("atlas", model, transcoders, wanted) == first and not runs
-    for data in first.values():
-        assert all(isinstance(data[key], kind) for key, kind in REQUIRED.items())
-    monkeypatch.undo()
-
-
-def test_a_damaged_or_old_cache_is_made_again(atlas, few_sentences, monkeypatch):
-    model, transcoders = atlas
-    found = examples.corpus_firings(model, transcoders, lambda done, total: None)
-    (kept,) = few_sentences.iterdir()
-    kept.write_bytes(kept.read_bytes()[:100])
-    again = examples.corpus_firings(model, transcoders, lambda done, total: None)
-    assert torch.equal(again.activation, found.activation)
-    monkeypatch.setattr(examples, "bundle_key", lambda kind: "another")
-    examples.corpus_firings(model, transcoders, lambda done, total: None)
-    assert [path.name for path in few_sentences.iterdir()] == ["latents-another.safetensors"]
-
-
-def test_a_cache_that_cannot_be_written_is_no_reason_to_stop(atlas, few_sentences, tmp_path):
-    few_sentences.write_text("a file where the folder should be")
-    model, transcoders = atlas
-    assert len(examples.corpus_firings(model, transcoders, lambda done, total: None).row) > 0
-
-
-def test_the_corpus_has_every_family_and_nothing_held_out():
-    from utils.atlas.corpus import all_sentences
-    from utils.atlas.world import load_world
-
-    sentences = examples.corpus_sentences()
-    lengths = [len(text) for text in sentences]
-    assert lengths == sorted(lengths, reverse=True) and len(set(sentences)) == len(sentences)
-    every = all_sentences(load_world(), drawn=examples.SENTENCES_PER_FAMILY)
-    texts = set(sentences)
-    held_out = {s.text for s in every if s.held_out} - {s.text for s in every if not s.held_out}
-    assert not texts & held_out
-    assert {s.family for s in every} == {s.family for s in every if s.text in texts}
 
 
 # ---------------------------------------------------------------- GemmaScope's files

@@ -22,6 +22,7 @@ from utils.atlas.card import label_latents, measure, write_card
 from utils.atlas.clt import CltConfig, label_clt, measure_clt, train_clt
 from utils.atlas.corpus import FAMILIES, Sentence, all_sentences, tokenizer_texts
 from utils.atlas.dictionaries import Activations, DictionaryConfig, collect, train_all
+from utils.atlas.examples import make_examples
 from utils.atlas.interchange import Partners
 from utils.atlas.language_model import ModelConfig, Rows, batches, encode_rows, train_model
 from utils.atlas.naming import NAMED, names_for
@@ -181,6 +182,7 @@ def install(work: Path, out: Path, labels: dict) -> None:
     shutil.copytree(work / "saes", part / "saes")
     shutil.copytree(work / "clt", part / "clt")
     write_json(part / "labels.json", labels)
+    make_examples(part)
     shutil.rmtree(out / "weights", ignore_errors=True)
     part.replace(out / "weights")
 

@@ -86,7 +86,7 @@ def write(arguments: argparse.Namespace) -> Path:
 
 
 def known_latents(graph: Mapping[str, Any], folder: Path | None) -> dict[tuple[int, int], dict[str, Any]]:
-    """What is known of a graph's latents: from a folder, or for the bundled model from what was kept of its corpus.
+    """What is known of a graph's latents: from a folder, or for the bundled model from its own file.
 
     The bundled model's are only taken for a graph that was made with the model as it is now.
     """
@@ -100,9 +100,9 @@ def known_latents(graph: Mapping[str, Any], folder: Path | None) -> dict[tuple[i
     stamp = settings.get("dictionary_key") if isinstance(settings, Mapping) else None
     if not isinstance(stamp, str) or not wanted:
         return {}
-    from utils.latents.examples import bundle_key, bundled_latents  # only now: it imports torch
+    from utils.latents.examples import BUNDLED, bundled_latents, dictionary_key  # only now: it imports torch
 
-    kinds = [kind for kind in ("transcoders", "clt") if stamp == bundle_key(kind)]
+    kinds = [kind for kind in ("transcoders", "clt") if stamp == dictionary_key(BUNDLED, kind)]
     return bundled_latents(wanted, kinds[0]) if kinds else {}
 
 

@@ -79,7 +79,7 @@ def build_graph(
         paths: paths worth showing, each beginning with indices into ``result.graph.nodes`` (kept nodes, joined by kept
             edges) and its strength between 0 and 1. Other viewers pin their nodes into a subgraph.
         created: the time written into the file; now when not given.
-        dictionary_key: says which state of a dictionary that may change the latents are of (``latents.examples.bundle_key``).
+        dictionary_key: says which state of a dictionary that may change the latents are of (``latents.examples.dictionary_key``).
 
     Raises:
         GraphFormatError: a weight, influence or probability is not finite, a position lies outside the prompt, two

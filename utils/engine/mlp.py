@@ -36,17 +36,27 @@ def norm_weight(norm: torch.nn.Module, d_model: int) -> Float[Tensor, " d_model"
     Models keep it in different forms (Gemma stores the weight minus 1), so it is measured: a large vector of +1 and -1 has
     mean 0 and a scale that is known.
     """
-    parameter = next(norm.parameters())
-    signs = torch.ones(1, 1, d_model, dtype=parameter.dtype, device=parameter.device)
-    signs[..., 1::2] = -1
-    weight = (norm(1e4 * signs) - norm(torch.zeros_like(signs))) * signs
-    return weight[0, 0]
+    signs = torch.ones(d_model)
+    signs[1::2] = -1
+    weight = _without_bias(norm, signs)
+    return weight * signs.to(weight)
 
 
+@torch.no_grad()
 def is_centred(norm: torch.nn.Module) -> bool:
-    """Whether a norm takes the mean away first: LayerNorm does, RMSNorm does not."""
-    inner = getattr(norm, "original_component", norm)
-    return "layernorm" in type(inner).__name__.lower() and "rms" not in type(inner).__name__.lower()
+    """Whether a norm takes the mean away first: LayerNorm does, RMSNorm does not.
+
+    It is measured, as the weight is: of a vector of ones LayerNorm leaves nothing.
+    """
+    d_model = next(norm.parameters()).shape[-1]
+    return bool(_without_bias(norm, torch.ones(d_model)).norm() < 0.01 * norm_weight(norm, d_model).norm())
+
+
+def _without_bias(norm: torch.nn.Module, x: Float[Tensor, " d_model"]) -> Float[Tensor, " d_model"]:
+    """What a norm makes of a large vector in the direction of `x`, its bias taken away."""
+    parameter = next(norm.parameters())
+    x = 1e4 * x.to(parameter)[None, None]
+    return (norm(x) - norm(torch.zeros_like(x)))[0, 0]
 
 
 def thresholds(transcoder: Transcoder) -> Float[Tensor, " latent"]:

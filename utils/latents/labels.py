@@ -3,7 +3,6 @@
 import json
 import os
 import re
-from pathlib import Path
 
 # How a label begins that names no concept, only the tokens that a latent fires on.
 FIRES_ON = "on "
@@ -21,14 +20,12 @@ def labels(name: str | os.PathLike[str], kind: str = "transcoders") -> dict[tupl
     Raises:
         ValueError: unknown name, or a file that is not of this form.
     """
-    from utils.models import registry  # it imports torch, which a look at a label should not cost
-    from utils.models.errors import restore_advice
-    from utils.models.registry import ModelSpec, resolve
+    from utils.models.errors import restore_advice  # it imports torch, which a look at a label should not cost
+    from utils.models.registry import local_folder
 
-    source = resolve(name)
-    if isinstance(source, ModelSpec) and source.hub_id is not None:
+    folder = local_folder(name)
+    if folder is None:
         return {}
-    folder = source if isinstance(source, Path) else registry.ATLAS_FOLDER
     path = folder / ("clt/labels.json" if kind == "clt" else "labels.json")
     if not path.is_file():
         return {}

@@ -110,6 +110,18 @@ def resolve(name: str | os.PathLike[str]) -> ModelSpec | Path:
     raise ValueError(f"Unknown model {text!r}: {hint}Choose one of {', '.join(MODELS)}, or give a folder.")
 
 
+def local_folder(name: str | os.PathLike[str]) -> Path | None:
+    """Where the model called `name` lies on this machine: the bundled one's folder or the user's own; None for one of the hub.
+
+    Raises:
+        ValueError, FileNotFoundError: unknown name.
+    """
+    source = resolve(name)
+    if isinstance(source, ModelSpec):
+        return ATLAS_FOLDER if source.hub_id is None else None
+    return source
+
+
 def dictionary_name(name: str | os.PathLike[str], kind: str = "transcoders") -> str:
     """A readable name of the dictionaries `load(name)` uses, e.g. `mwhanna-qwen3-0.6b-transcoders-lowl0/layer_{layer}`.
 
