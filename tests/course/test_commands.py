@@ -27,7 +27,7 @@ from utils.notebooks.errors import CourseError
 SECONDS = 600  # by the clock, on a machine with much else to do
 PIP, NO_NETWORK = "python -m pip install --help", "needs the network; .ci/run and .ci/colab install for real"
 TRAIN = "python -m utils.atlas.train --help"
-COLAB = "bash -n .ci/colab && .ci/colab --help"
+COLAB = "bash -n .ci/colab && .ci/colab --help && grep '^from utils' .ci/colab | python -"
 HOOKS = "python -c 'import yaml; assert yaml.safe_load(open(\".pre-commit-config.yaml\"))'"
 PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "instructions").glob("*.md"))]
 
