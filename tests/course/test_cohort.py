@@ -32,7 +32,7 @@ from utils.cohort.report.student_files import as_classroom, as_gradescope, as_ma
 from utils.cohort.report.table import StudentRow, as_csv, misconceptions, pass_rates, rows_of, unexplained
 from utils.grading.chapters import chapters
 from utils.grading.compare.expectations import Check
-from utils.grading.diagnose.variants import Alternate, build
+from utils.grading.diagnose.variants import Alternate, make_answer
 from utils.grading.find.cells import Cell
 from utils.grading.results import Answer
 from utils.notebooks.make_cells import build_notebook
@@ -200,11 +200,11 @@ def test_right_answers_get_all_points_and_mistakes_their_sentence(judge, toy_ses
     judge.refuse_unfair()
     for name, points in chapter.points.items():
         reference = chapter.reference(name)
-        for answer in (reference, *(build(alternate, reference) for alternate in chapter.alternates(name))):
+        for answer in (reference, *(make_answer(alternate, reference) for alternate in chapter.alternates(name))):
             verdict = judged(judge, toy_session, name, answer)
             assert (verdict.status, verdict.earned, verdict.mistake) == ("done", points, "")
         for mistake in chapter.mistakes(name):
-            verdict = judged(judge, toy_session, name, build(mistake, reference))
+            verdict = judged(judge, toy_session, name, make_answer(mistake, reference))
             assert (verdict.status, verdict.mistake, verdict.signature) == ("failing", mistake.name, "")
             assert verdict.earned < points
 
@@ -274,7 +274,7 @@ def test_the_reference_class_is_known_by_its_code(chapter, name):
     """It, and what is derived from it; but not a class that a student has written in the same words."""
     reference = chapter.reference(name)
     codes = codes_in(reference, inspect.getfile(reference))
-    written = build(Alternate("same", source=chapter.page.source(name).text), reference)
+    written = make_answer(Alternate("same", source=chapter.page.source(name).text), reference)
     assert codes and uses(reference, codes) and uses(type("Mine", (reference,), {}), codes)
     assert not uses(written, codes) and not uses(lambda: 0, codes)
 

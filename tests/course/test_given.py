@@ -8,7 +8,7 @@ import torch
 from solutions import chapter3_attribution_graphs as chapter3
 from utils.grading.chapters import chapters
 from utils.grading.compare.expectations import Unexpected
-from utils.grading.diagnose.variants import Mistake, build
+from utils.grading.diagnose.variants import Mistake, make_answer
 from utils.grading.results import Answer
 from utils.grading.run.exercise import grade
 from utils.grading.run.process_state import data_are_unchanged, restore_watched, watch_data
@@ -125,7 +125,7 @@ def third():
 @pytest.mark.parametrize("name", IN_PLACE)
 def test_one_answer_does_not_spoil_the_check_of_another(third, name):
     chapter, session = third
-    answer = Answer(name, build(Mistake("in_place", "", [IN_PLACE[name]]), chapter.reference(name)))
+    answer = Answer(name, make_answer(Mistake("in_place", "", [IN_PLACE[name]]), chapter.reference(name)))
     wrong = grade(session.grader, session.items(name), answer, 0)
     assert any("You change `" in case.failure for case in wrong.cases), [case.failure for case in wrong.cases]
     for other in (name, "normalize_matrix"):

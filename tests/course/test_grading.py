@@ -21,7 +21,7 @@ from tests.course.damaged.cases import HEALTHY, MEAN, RUNNING_MEAN, STUB, notebo
 from utils.grading import Alternate, Mistake, in_notebook, progress_file
 from utils.grading.chapters import chapters
 from utils.grading.diagnose.failures import sentence
-from utils.grading.diagnose.variants import PlantedError, build
+from utils.grading.diagnose.variants import VersionError, make_answer
 from utils.grading.find.answers import NotebookAnswers
 from utils.grading.find.cells import Cell
 from utils.grading.proof import prove, prove_chapter
@@ -818,8 +818,8 @@ def test_the_proof_runs_the_reference_as_a_student_would(toy_session, monkeypatc
 
 
 def test_a_version_must_define_the_exercise(toy_session):
-    with pytest.raises(PlantedError, match="does not define mean"):
-        build(Mistake("other", "x", source="def median(values): pass"), toy_session[1].reference("mean"))
+    with pytest.raises(VersionError, match="does not define mean"):
+        make_answer(Mistake("other", "x", source="def median(values): pass"), toy_session[1].reference("mean"))
 
 
 def test_the_command_proves_the_toy_course(toy_course):

@@ -17,7 +17,7 @@ from nbformat.v4 import new_output
 
 from utils import ROOT
 from utils.notebooks import __main__, install
-from utils.notebooks.build import build, check_answers, find_stale, numbers_of_cells, write, wrong_outputs
+from utils.notebooks.build import build, find_stale, numbers_of_cells, refuse_failing_answers, write, wrong_outputs
 from utils.notebooks.errors import CourseError
 from utils.notebooks.make_cells import build_notebook
 from utils.notebooks.numbers import unmarked
@@ -687,13 +687,13 @@ def test_an_output_that_is_not_as_expected_is_refused(copy):
 def test_an_answer_that_fails_its_check_is_refused(built):
     chapter = read_page(page(built))
     notebook = read_notebook(built / "solutions" / "chapter9_toy.ipynb")
-    check_answers(chapter, notebook)
+    refuse_failing_answers(chapter, notebook)
     cell = next(cell for cell in notebook.cells if cell.id == "check-smooth")
     said = "smooth: failing, 1 of 3 tests passed."
     cell.outputs = [new_output("display_data", {"text/html": "<b>", "text/plain": said})]
     line = line_of(page(built), "::::{exercise} smooth")
     with pytest.raises(CourseError, match=rf"chapter9_toy\.md:{line}: check\(smooth\) on the answer says: {said}"):
-        check_answers(chapter, notebook)
+        refuse_failing_answers(chapter, notebook)
 
 
 @pytest.mark.parametrize(

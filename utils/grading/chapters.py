@@ -39,11 +39,11 @@ class Chapter(FrontMatter):
 
     def mistakes(self, name: str) -> "list[Mistake]":
         """The planted mistakes of an exercise."""
-        return planted(self.tests / "mistakes.py").get(name, [])
+        return versions_in(self.tests / "mistakes.py").get(name, [])
 
     def alternates(self, name: str) -> "list[Alternate]":
         """The other right answers to an exercise."""
-        return planted(self.tests / "alternates.py").get(name, [])
+        return versions_in(self.tests / "alternates.py").get(name, [])
 
 
 @cache
@@ -62,8 +62,8 @@ def chapter_of_test(path: Path) -> Chapter | None:
 
 
 @cache
-def planted(path: Path) -> dict[str, list]:
-    """`MISTAKES` or `ALTERNATES` of a file of that name; nothing if there is no such file."""
+def versions_in(path: Path) -> dict[str, list]:
+    """The versions of each exercise's answer in `mistakes.py` or `alternates.py`; nothing if there is no such file."""
     if not path.is_file():
         return {}
     spec = importlib.util.spec_from_file_location(f"{path.parent.name}_{path.stem}", path)

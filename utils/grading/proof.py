@@ -8,7 +8,7 @@ import pytest
 from utils.grading.chapters import Chapter
 from utils.grading.compare.fingerprints import Fingerprint
 from utils.grading.diagnose.matching import diagnose
-from utils.grading.diagnose.variants import Mistake, PlantedError, build
+from utils.grading.diagnose.variants import Mistake, VersionError, make_answer
 from utils.grading.find.answers import NotebookAnswers
 from utils.grading.find.cells import Cell
 from utils.grading.results import Answer, CaseResult
@@ -70,9 +70,9 @@ def _alternates(exercise: _Exercise) -> Iterator[str]:
     reference = exercise.chapter.reference(exercise.name)
     for alternate in exercise.chapter.alternates(exercise.name):
         try:
-            cases = exercise.run_all(Answer(exercise.name, build(alternate, reference)))
+            cases = exercise.run_all(Answer(exercise.name, make_answer(alternate, reference)))
             yield from _failures(f"Alternate {alternate.name}", cases)
-        except PlantedError as error:
+        except VersionError as error:
             yield f"Alternate {error}"
 
 
@@ -110,9 +110,9 @@ def _wrong_answers(exercise: _Exercise, seconds: list[float]) -> Iterator[str]:
     reference, mistakes, answers = exercise.chapter.reference(exercise.name), [], {}
     for mistake in exercise.chapter.mistakes(exercise.name):
         try:
-            answers[mistake.name] = Answer(exercise.name, build(mistake, reference))
+            answers[mistake.name] = Answer(exercise.name, make_answer(mistake, reference))
             mistakes.append(mistake)
-        except PlantedError as error:
+        except VersionError as error:
             yield f"Mistake {error}"
     observations = _Observations(exercise, answers)
     quickest_first = sorted(range(len(seconds)), key=seconds.__getitem__)

@@ -109,7 +109,7 @@ def build_answers(chapter: Page) -> NotebookNode:
     notebook = build_notebook(chapter, answers=True)
     made_from = fingerprints(chapter, notebook)
     values = execute(notebook, chapter.root, chapter.path, lines_of_cells(chapter), numbers_of_cells(chapter))
-    check_answers(chapter, notebook)
+    refuse_failing_answers(chapter, notebook)
     notebook.metadata.course |= {"made_from": made_from} | ({"numbers": values} if values else {})
     notebook.metadata.course["outputs"] = hash_of_outputs(notebook)
     return notebook
@@ -163,7 +163,7 @@ def wrong_on_page(chapter: Page, answers: NotebookNode) -> list[CourseError]:
     return wrong_outputs(chapter, printed_in(answers)) + differences(values, chapter.path)
 
 
-def check_answers(chapter: Page, notebook: NotebookNode) -> None:
+def refuse_failing_answers(chapter: Page, notebook: NotebookNode) -> None:
     """See that every `check` in an executed answer notebook says that the answer is right. Raises CourseErrors."""
     cells = {cell.id: cell for cell in notebook.cells}
     problems = []

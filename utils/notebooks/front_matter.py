@@ -36,7 +36,7 @@ class FrontMatter:
     @classmethod
     def of(cls, course: dict | None, path: Path, text: str, root: Path | None = None) -> "FrontMatter":
         """From the `course:` part of a page's head. `root` is by default the folder above the page's. Raises CourseError."""
-        course = checked(course, path, text)
+        course = validated(course, path, text)
         root = Path(root) if root else path.resolve().parents[1]
         tests = root / course["tests"]
         return cls(path, root, course["chapter"], course["title"], course["solutions"], tests, course["points"])
@@ -67,7 +67,7 @@ class FrontMatter:
         return self.root / "solutions" / f"{self.slug}.ipynb"
 
 
-def checked(course: dict | None, path: Path, text: str) -> dict:
+def validated(course: dict | None, path: Path, text: str) -> dict:
     """The `course:` part of the front matter, if it is as it must be. Raises CourseError."""
     start = line_of("course", text)
     if not isinstance(course, dict):

@@ -15,7 +15,7 @@ from utils.cohort.judge.records import Record, read_record, record
 from utils.grading.chapters import Chapter
 from utils.grading.compare.expectations import Unexpected
 from utils.grading.diagnose.matching import diagnose
-from utils.grading.diagnose.variants import Mistake, build
+from utils.grading.diagnose.variants import Mistake, make_answer
 from utils.grading.results import DONE, FAILING, NOT_STARTED, Answer, CaseResult, ExerciseResult
 from utils.grading.run.grader import in_words
 from utils.grading.run.session import CollectionError, TestSession
@@ -223,7 +223,7 @@ class Judge:
         """What a planted mistake gives in a test; run once, kept for all students."""
         key = name, mistake.name, index
         if key not in self._observed:
-            answer = Answer(name, build(mistake, self.chapter.reference(name)))
+            answer = Answer(name, make_answer(mistake, self.chapter.reference(name)))
             self._observed[key] = self._run(name, index, answer)
         return self._observed[key]
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from utils.grading.compare.fingerprints import Fingerprint
-from utils.grading.diagnose.variants import Mistake, build
+from utils.grading.diagnose.variants import Mistake, make_answer
 from utils.grading.results import Answer, CaseResult
 from utils.grading.run.grader import TASK, Grader
 
@@ -65,7 +65,7 @@ def observe_until(grader: Grader, items: Sequence[pytest.Item], seconds: float) 
         if time.process_time() >= end:
             return None
         if mistake.name not in answers:
-            answers[mistake.name] = Answer(task.name, build(mistake, reference))
+            answers[mistake.name] = Answer(task.name, make_answer(mistake, reference))
         return grader.run(items[index], answers[mistake.name]).fingerprint
 
     return observe

@@ -1,4 +1,7 @@
-"""Planted mistakes and alternates: other versions of a reference answer, given as patches of its source or in full."""
+"""Other versions of a reference answer: wrong ones (`Mistake`, planted to be recognised) and right ones (`Alternate`).
+
+A version is given as patches of the reference's source, or in full; `make_answer` makes the function or class.
+"""
 
 import inspect
 import itertools
@@ -12,7 +15,7 @@ Patches = Sequence[tuple[str, str]]
 _numbers = itertools.count()
 
 
-class PlantedError(ValueError):
+class VersionError(ValueError):
     """A mistake or an alternate does not fit the solution; the text is meant for its author."""
 
 
@@ -46,24 +49,24 @@ def patched_source(version: Mistake | Alternate, source: str) -> str:
     """The source of a version, made from that of the reference.
 
     Raises:
-        PlantedError: an old text does not occur exactly once, or there is not either a source or patches.
+        VersionError: an old text does not occur exactly once, or there is not either a source or patches.
     """
     if bool(version.patches) == bool(version.source):
-        raise PlantedError(f"{version.name}: give either patches or a source.")
+        raise VersionError(f"{version.name}: give either patches or a source.")
     if version.source:
         return version.source
     for old, new in version.patches:
         if source.count(old) != 1:
-            raise PlantedError(f"{version.name}: {old!r} occurs {source.count(old)} times, but it must occur once.")
+            raise VersionError(f"{version.name}: {old!r} occurs {source.count(old)} times, but it must occur once.")
         source = source.replace(old, new)
     return source
 
 
-def build(version: Mistake | Alternate, reference: object) -> object:
-    """A version of the reference, run in a copy of the globals of the module that defines the reference.
+def make_answer(version: Mistake | Alternate, reference: object) -> object:
+    """The function or class that a version defines, run in a copy of the globals of the module that defines the reference.
 
     Raises:
-        PlantedError: a patch does not fit, or the source cannot be run.
+        VersionError: a patch does not fit, or the source cannot be run.
     """
     source = patched_source(version, inspect.getsource(reference))
     # inspect and tracebacks look for sources in linecache
@@ -73,7 +76,7 @@ def build(version: Mistake | Alternate, reference: object) -> object:
     try:
         exec(compile(source, filename, "exec"), namespace)
     except Exception as error:
-        raise PlantedError(f"{version.name}: its source cannot be run: {type(error).__name__}: {error}") from error
+        raise VersionError(f"{version.name}: its source cannot be run: {type(error).__name__}: {error}") from error
     if namespace[reference.__name__] is reference:
-        raise PlantedError(f"{version.name}: its source does not define {reference.__name__}.")
+        raise VersionError(f"{version.name}: its source does not define {reference.__name__}.")
     return namespace[reference.__name__]

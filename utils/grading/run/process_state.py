@@ -69,24 +69,26 @@ def watch(*models: nn.Module) -> None:
     """Models that tests share: after each graded test their hooks, modes and gradients are as they are now."""
     for model in models:
         modules = {id(module): module for module in _all_modules(model)}.values()
-        checks = [_module_check(module) for module in modules]
-        checks += [_parameter_check(parameter) for module in modules for parameter in module.parameters(recurse=False)]
-        _watched.append(checks)
+        restorers = [_module_restorer(module) for module in modules]
+        restorers += [
+            _parameter_restorer(parameter) for module in modules for parameter in module.parameters(recurse=False)
+        ]
+        _watched.append(restorers)
 
 
 def watch_data(*values: object) -> None:
     """Tensors that tests share, alone or in lists, dictionaries and objects: an answer must not change them."""
-    _watched_data.append([_tensor_check(tensor) for value in values for tensor in tensors_in(value)])
+    _watched_data.append([_tensor_comparer(tensor) for value in values for tensor in tensors_in(value)])
 
 
 def data_are_unchanged() -> bool:
     """Whether the tensors that tests share are as they were made."""
-    return all(check() for checks in _watched_data for check in checks)
+    return all(is_same() for comparers in _watched_data for is_same in comparers)
 
 
 def restore_watched() -> bool:
     """Put all watched models back. False: weights or tensors were changed, and all must be made again."""
-    is_whole = all([check() for checks in _watched for check in checks]) and data_are_unchanged()
+    is_whole = all([restore() for restorers in _watched for restore in restorers]) and data_are_unchanged()
     if not is_whole:
         _watched.clear()
         _watched_data.clear()
@@ -100,13 +102,13 @@ def _all_modules(model: nn.Module) -> Iterator[nn.Module]:
         yield from model.original_model.modules()
 
 
-def _module_check(module: nn.Module) -> Callable[[], bool]:
+def _module_restorer(module: nn.Module) -> Callable[[], bool]:
     """A function that puts hooks and the training mode back, and returns True."""
     training, level = module.training, getattr(module, "context_level", None)
     hooks = {name: dict(getattr(module, name)) for name in MODULE_HOOKS}
     handles = {name: list(getattr(module, name)) for name in HANDLES if isinstance(getattr(module, name, None), list)}
 
-    def check() -> bool:
+    def restore() -> bool:
         module.training = training
         if level is not None and module.context_level != level:
             module.context_level = level
@@ -120,23 +122,23 @@ def _module_check(module: nn.Module) -> Callable[[], bool]:
                 setattr(module, name, list(before))
         return True
 
-    return check
+    return restore
 
 
-def _parameter_check(parameter: nn.Parameter) -> Callable[[], bool]:
+def _parameter_restorer(parameter: nn.Parameter) -> Callable[[], bool]:
     """A function that puts `requires_grad` and `grad` back, and says whether the weights are still the same."""
     requires_grad, grad, version = parameter.requires_grad, parameter.grad, version_of(parameter)
 
-    def check() -> bool:
+    def restore() -> bool:
         if parameter.requires_grad != requires_grad:
             parameter.requires_grad_(requires_grad)
         if parameter.grad is not grad:
             parameter.grad = grad
         return version_of(parameter) == version
 
-    return check
+    return restore
 
 
-def _tensor_check(tensor: torch.Tensor) -> Callable[[], bool]:
+def _tensor_comparer(tensor: torch.Tensor) -> Callable[[], bool]:
     version = version_of(tensor)
     return lambda: version_of(tensor) == version
