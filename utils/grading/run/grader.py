@@ -47,7 +47,8 @@ class RunOutcome:
 def find_task(item: pytest.Item) -> Task | None:
     """The exercise whose fixture a test takes; of several, the last in the order of the chapter."""
     # the folder counts, not the file: an instructor's hidden tests are collected into it from elsewhere
-    chapter = chapter_of_test(item.getparent(pytest.Module).parent.path)
+    module = item.getparent(pytest.Module)
+    chapter = chapter_of_test(module.parent.path) if module else None  # an exercise that is not started has no module
     taken = [name for name in chapter.points if name in getattr(item, "fixturenames", ())] if chapter else []
     return Task(chapter, taken[-1]) if taken else None
 

@@ -16,7 +16,7 @@ from utils.grading.plugin import RESULTS
 from utils.grading.results import Answer, CaseResult
 from utils.grading.run.exercise import conclude_exercise
 from utils.grading.run.grader import GRADER, TASK, Grader, Task, case_result, conclude, find_task
-from utils.grading.run.pytest_parts import run_test
+from utils.grading.run.pytest_parts import end_fixtures, run_test
 from utils.notebooks.errors import CourseError
 
 CASE = pytest.StashKey[CaseResult]()
@@ -98,6 +98,8 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         with grader.around_protocol(item):
             run_test(item, nextitem, log=False)
         return True
+    # tests that were not run, as nothing is started, have left open what the last one had
+    end_fixtures(item.session, item)
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     if TASK not in item.stash:
         run_test(item, nextitem)
