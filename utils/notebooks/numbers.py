@@ -32,8 +32,8 @@ NO_RESULT = [
         r"(?:(?:,|,? and|,? or|,? to|–)\s?\d+(?:\.\d+)*)*",
         r"\b(?:dimension|head)s?\s\d+(?!\.?\d)(?:(?:,|,? and|,? or) \d+(?!\.?\d))*",
         r"(?<![\w.,−+-])[01](?![\w.,]*\d| ?%)\b",  # nothing and all
-        r"\b(?:Gemma|GemmaScope|Llama|GPT|Qwen|Python|TransformerLens)[ -]?\d[\w.-]*\b(?:, \d\b)?",
-        r"\b[a-z_][\w-]*\d[\w.-]*\b",  # W_2, Qwen3-0.6B, float32
+        r"\b(?:Gemma|GemmaScope|Scope|Llama|GPT|Qwen|Python|TransformerLens)[ -]?\d[\w.-]*\b(?:, \d\b)?",
+        r"\b[a-z_][\w-]*\d[\w.-]*\b|\b\d+[MB]\b",  # W_2, Qwen3-0.6B, float32, 270M
     )
 ]
 
