@@ -140,7 +140,8 @@ def build_intermediate_nodes(
         tokens: the prompt.
         d_model: width of the residual stream.
         start_posn: first position whose latents become nodes.
-        top_k: keep this many latents a position and layer; None keeps every active one.
+        top_k: keep this many latents a position and layer; None keeps every active one. A dict, layer -> (positions,
+            latents), says which ones.
 
     Returns:
         The nodes, their writing vectors, their reading vectors (zeros for errors), and layer -> (first, one past the last)
@@ -156,7 +157,8 @@ def build_intermediate_nodes(
         acts, x, y = (at_least_float32(tensor[0]) for tensor in (acts, x, y))
         W_dec, W_enc = transcoder.W_dec.detach().to(x), transcoder.W_enc.detach().to(x)
         # the latents that become nodes: where and which, and how active, each (n_kept,)
-        positions, latents = select_latents(acts, start_posn, top_k)
+        chosen = top_k[layer] if isinstance(top_k, dict) else select_latents(acts, start_posn, top_k)
+        positions, latents = chosen
         kept_acts = acts[positions, latents]
         # Set `writes` and `reads`, (n_kept, d_model), of these latents, and `errors`, (seq, d_model).
         ### BEGIN SOLUTION

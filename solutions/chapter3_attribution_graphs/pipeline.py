@@ -20,6 +20,7 @@ from solutions.chapter3_attribution_graphs.influence import compute_graph_scores
 from solutions.chapter3_attribution_graphs.nodes import build_graph_nodes, compute_salient_logits
 from utils.engine.arguments import (
     TracingArguments,
+    check_max_latent_nodes,
     check_tracing_arguments,
     evaluating,
     first_visible_position,
@@ -85,6 +86,7 @@ def attribute(
     max_output_nodes: int = 10,
     target_tokens: GivenTargets | None = None,
     position: int | None = None,
+    max_latent_nodes: int | None = None,
     keep_embeddings: bool = True,
     model_name: str | None = None,
     dictionary_name: str = "",
@@ -109,6 +111,8 @@ def attribute(
             `direction` (any vector at the output) make them. All weigh the same unless weights are given.
         position: trace what the model says after the token at this position, not after the last one. The rest of the prompt
             cannot act on it and is left out.
+        max_latent_nodes: keep only this many latents in all, those with most influence. They are found while their edges are
+            computed, so that the others' edges are never needed; the others go into the error nodes.
         keep_embeddings: never prune the embeddings of visible positions.
         model_name, dictionary_name: names to put into the result; the model's own name if not given.
         progress: called with (targets done, targets in all) during the computation of the edges.
@@ -122,6 +126,7 @@ def attribute(
     """
     check_transcoders(model, transcoders)
     check_tracing_arguments(top_k, batch_size, node_threshold, edge_threshold)
+    check_max_latent_nodes(max_latent_nodes)
     tokens = tokenize_prompt(model, prompt, position)
     prompt = prompt if position is None else text_of(model, tokens)
     start_posn = first_visible_position(model, tokens, start_posn)
@@ -129,6 +134,12 @@ def attribute(
 
     with torch.inference_mode(False), torch.no_grad(), evaluating(model):
         tokens = tokens.clone()
+        if max_latent_nodes is not None:
+            from solutions.ranking import strongest_latents
+
+            choice = {"n_output_nodes": n_output_nodes, "token_ids": token_ids}
+            choice |= {"probability_mass": probability_mass, "max_output_nodes": max_output_nodes}
+            top_k = strongest_latents(model, transcoders, tokens, max_latent_nodes, start_posn, top_k, choice)
         # Set `graph`, `adjacency`, `bias`, `values`, `logit_weights` (a tensor like `adjacency`), `kept_indices` and
         # `pruned_matrix`. Hidden nodes (`graph.hidden`) are pruned; `graph.mask(NodeType.EMBEDDING)` finds the embeddings.
         ### BEGIN SOLUTION

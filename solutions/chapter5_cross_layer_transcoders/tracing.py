@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -27,6 +28,7 @@ from solutions.chapter3_attribution_graphs import (
     walk_back,
 )
 from solutions.chapter5_cross_layer_transcoders.transcoder import CrossLayerTranscoder
+from solutions.ranking import rank_latents
 from utils.engine.arguments import (
     TracingArguments,
     evaluating,
@@ -140,6 +142,17 @@ def compute_cross_layer_edges(
     return adjacency
 
 
+def cross_layer_rows(
+    run: FrozenRun, sources: dict[int | str, PlaceSources], n_nodes: int, batch: BackwardBatch
+) -> Float[Tensor, "batch n_nodes"]:
+    """The rows of the matrix that belong to one batch of targets."""
+    found = batch.reading_vecs.new_zeros(len(batch.nodes), n_nodes)
+    for place, grad in walk_back(run, batch.reading_vecs, batch.positions, batch.layers[0]):
+        source = sources[place]
+        found[:, source.nodes] += torch.einsum("tsd,sd->ts", grad[:, source.positions].to(found), source.vectors)
+    return found
+
+
 def attribute_cross_layer(
     model: TransformerBridge, clt: CrossLayerTranscoder, prompt: str, **arguments
 ) -> AttributionResult:
@@ -165,14 +178,19 @@ def attribute_cross_layer(
         parts = clt.weights().transcoders(name_of(model))
         tc_hooks = TranscoderReplacementHooks(model, parts, cache)
         outputs = choose_outputs(model, freeze.logits, given)
-        graph = build_graph_nodes(model, parts, cache, tc_hooks, *outputs, tokens, start_posn, given.top_k)
+        run = setup_attribution(model, tokens, freeze, tc_hooks)
+        nodes = partial(build_graph_nodes, model, parts, cache, tc_hooks, *outputs, tokens, start_posn)
+        graph = nodes(given.top_k)
         sources = collect_sources(clt, graph, cache)
+        if given.max_latent_nodes is not None:
+            rows_of = partial(cross_layer_rows, run, sources, len(graph))
+            graph = nodes(rank_latents(graph, rows_of, given.max_latent_nodes))
+            sources = collect_sources(clt, graph, cache)
         for layer in parts:
             errors = sources[layer].nodes[-graph.seq_len :]
             graph.writing_vecs[errors] = sources[layer].vectors[-graph.seq_len :].to(graph.writing_vecs)
 
         batches = prepare_backward_batches(graph, given.batch_size)
-        run = setup_attribution(model, tokens, freeze, tc_hooks)
         adjacency = compute_cross_layer_edges(graph, sources, batches, run, given.progress)
         bias, values = compute_bias(model, tokens, graph, freeze, tc_hooks), compute_values(graph, run)
         return prune_and_pack(model, prompt, graph, adjacency, bias, values, given)

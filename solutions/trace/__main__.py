@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -47,9 +47,9 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--model", default="atlas", help="a model's name, or a folder (default: atlas, which is bundled)")
     add(
         "--dictionary",
-        choices=("transcoders", "clt"),
+        choices=("transcoders", "clt", "neurons"),
         default="transcoders",
-        help="per-layer transcoders (default), or a cross-layer transcoder (atlas has one)",
+        help="per-layer transcoders (default), a cross-layer transcoder (atlas has one), or the MLPs' own neurons (any model)",
     )
     add("--device", help="cpu, cuda or mps (default: the GPU if there is one)")
 
@@ -66,6 +66,12 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
     add = parser.add_argument_group("size of the graph").add_argument
     add("--top-k", type=int, metavar="K", help="keep the K most active latents of a layer at a position")
+    add(
+        "--max-latent-nodes",
+        type=int,
+        metavar="N",
+        help="keep the N latents with most influence, found as the graph is built (default: all; 300 neurons)",
+    )
     add("--node-threshold", type=float, default=0.8, metavar="X", help="influence to keep, 0 to 1 (default: 0.8)")
     add("--edge-threshold", type=float, default=0.85, metavar="X", help="edge scores to keep, 0 to 1 (default: 0.85)")
 
@@ -90,6 +96,10 @@ def _check_arguments(arguments: argparse.Namespace) -> None:
         raise ValueError("The prompt is not valid UTF-8 text.")
     if arguments.top_k is not None and arguments.top_k < 1:
         raise ValueError(f"--top-k must be at least 1, not {arguments.top_k}.")
+    if arguments.max_latent_nodes is not None and arguments.max_latent_nodes < 1:
+        raise ValueError(f"--max-latent-nodes must be at least 1, not {arguments.max_latent_nodes}.")
+    if arguments.dictionary == "neurons" and arguments.top_k is not None:
+        raise ValueError("Neurons are chosen by attribution: give --max-latent-nodes instead of --top-k.")
     if arguments.weights and len(arguments.weights) != len(arguments.target or ()):
         raise ValueError(f"--weights has {len(arguments.weights)} numbers for {len(arguments.target or ())} targets.")
     for name in ("node_threshold", "edge_threshold"):
@@ -136,32 +146,28 @@ def _trace_into(temporary: Path, folder: Path, arguments: argparse.Namespace) ->
         from utils.dashboard import build_graph, write_for_circuit_tracer, write_graph, write_page
         from utils.latents.examples import describe_latents, dictionary_key, kept_latents, why_left_out
         from utils.latents.labels import labels
-        from utils.models import load, load_clt
 
         kind = arguments.dictionary
-        clt = load_clt(arguments.model, device=arguments.device) if kind == "clt" else None
-        model, transcoders = load(arguments.model, device=arguments.device)
-        if clt is not None:
-            transcoders = clt.transcoders()
+        model, dictionary, transcoders = _load(arguments)
         question = ask(model, arguments)
         show = progress("tracing the prompt")
-        result = _attribute(model, transcoders if clt is None else clt, question, arguments, show)
+        result = _attribute(model, dictionary, question, arguments, show)
         latents = describe_latents(
             arguments.model,
             model,
             transcoders,
             kept_latents(result),
             kind=kind,
-            examples=arguments.examples,
+            examples="none" if kind == "neurons" else arguments.examples,
         )
         bar.set_description_str("writing the files")
-        names = labels(arguments.model, kind)
+        names = {} if kind == "neurons" else labels(arguments.model, kind)
         paths = _paths(result, names)
         graph = build_graph(
             result,
             names,
             paths=paths,
-            dictionary_key=dictionary_key(arguments.model, kind),
+            dictionary_key="" if kind == "neurons" else dictionary_key(arguments.model, kind),
         )
         write_graph(graph, temporary / GRAPH)
         write_page(graph, temporary / PAGE, latents=latents)
@@ -171,38 +177,59 @@ def _trace_into(temporary: Path, folder: Path, arguments: argparse.Namespace) ->
             write_for_circuit_tracer(graph, latents, temporary / CIRCUIT_TRACER)
             files.append(folder / CIRCUIT_TRACER)
         summary = summarize(result, question.top_tokens, paths, names, files, question.notes)
-        left_out = "" if arguments.examples == "none" else why_left_out(arguments.model, kind)
+        left_out = "" if kind == "neurons" or arguments.examples == "none" else why_left_out(arguments.model, kind)
         return f"{summary}\n{left_out}" if left_out else summary
+
+
+def _load(arguments: argparse.Namespace) -> tuple[TransformerBridge, object, Mapping[int, object]]:
+    """The model, the dictionary it is traced with, and layer -> what has the latents' writing vectors as `W_dec`."""
+    from utils.models import load, load_clt, load_model
+
+    name, device = arguments.model, arguments.device
+    if arguments.dictionary == "neurons":
+        from solutions.neurons import check_neurons, neuron_weights
+
+        model = load_model(name, device=device)
+        check_neurons(model)
+        return model, None, {layer: neuron_weights(model, layer) for layer in range(model.cfg.n_layers)}
+    if arguments.dictionary == "clt":
+        clt = load_clt(name, device=device)
+        return load_model(name, device=device), clt, clt.transcoders()
+    model, transcoders = load(name, device=device)
+    return model, transcoders, transcoders
 
 
 def _attribute(
     model: TransformerBridge,
-    dictionary: dict[int, Transcoder] | CrossLayerWeights,
+    dictionary: dict[int, Transcoder] | CrossLayerWeights | None,
     question: Question,
     arguments: argparse.Namespace,
     progress: Callable[[int, int], None],
 ) -> AttributionResult:
-    """The graph, by chapter 3's pipeline, or by chapter 5's for a cross-layer transcoder."""
-    from solutions.chapter3_attribution_graphs import attribute
+    """The graph, by chapter 3's pipeline, by chapter 5's for a cross-layer transcoder, or that of neurons."""
     from utils.models import dictionary_name
 
-    if arguments.dictionary == "clt":
-        from solutions.chapter5_cross_layer_transcoders import CrossLayerTranscoder
-        from solutions.chapter5_cross_layer_transcoders import attribute_cross_layer as attribute
+    settings = {
+        "top_k": arguments.top_k,
+        "max_latent_nodes": arguments.max_latent_nodes,
+        "node_threshold": arguments.node_threshold,
+        "edge_threshold": arguments.edge_threshold,
+        "target_tokens": question.targets,
+        "position": arguments.position,
+        "dictionary_name": dictionary_name(arguments.model, arguments.dictionary),
+        "progress": progress,
+    }
+    if arguments.dictionary == "neurons":
+        from solutions.neurons import attribute_neurons
 
-        dictionary = CrossLayerTranscoder.from_weights(dictionary)
-    return attribute(
-        model,
-        dictionary,
-        arguments.prompt,
-        top_k=arguments.top_k,
-        node_threshold=arguments.node_threshold,
-        edge_threshold=arguments.edge_threshold,
-        target_tokens=question.targets,
-        position=arguments.position,
-        dictionary_name=dictionary_name(arguments.model, arguments.dictionary),
-        progress=progress,
-    )
+        return attribute_neurons(model, arguments.prompt, **settings)
+    if arguments.dictionary == "clt":
+        from solutions.chapter5_cross_layer_transcoders import CrossLayerTranscoder, attribute_cross_layer
+
+        return attribute_cross_layer(model, CrossLayerTranscoder.from_weights(dictionary), arguments.prompt, **settings)
+    from solutions.chapter3_attribution_graphs import attribute
+
+    return attribute(model, dictionary, arguments.prompt, **settings)
 
 
 def _paths(result: AttributionResult, names: dict[tuple[int, int], str]) -> list[GraphPath]:

@@ -160,6 +160,27 @@ def test_the_strongest_sources_are_those_of_products_of_shares():
         top_sources(result, answer, order=0)
 
 
+def test_neurons_need_no_dictionary(trace, bundle, tmp_path):
+    """A folder in Hugging Face form is enough."""
+    code, out, _ = trace(
+        PROMPT,
+        *("--dictionary", "neurons", "--max-latent-nodes", "40", "--out", tmp_path / "o"),
+        model=bundle / "model",
+    )
+    assert code == 0 and "read through neurons" in out
+    check_graph(json.loads((tmp_path / "o" / "graph.json").read_text()))
+    result = AttributionResult.load(tmp_path / "o" / "result")
+    assert len(result.graph.indices(NodeType.LATENT)) == 40 and result.scores["completeness_gap"] < 1e-3
+    again, _, _ = trace(PROMPT, "--dictionary", "neurons", "--out", tmp_path / "p")
+    assert again == 0
+
+
+def test_the_number_of_latents_can_be_limited(trace, tmp_path):
+    code, _, _ = trace(PROMPT, "--max-latent-nodes", "7", "--out", tmp_path / "o")
+    assert code == 0
+    assert len(AttributionResult.load(tmp_path / "o" / "result").graph.indices(NodeType.LATENT)) == 7
+
+
 def test_top_k_limits_the_latents(trace, tmp_path):
     trace(PROMPT, "--out", tmp_path / "o", "--top-k", "1")
     cells = [
@@ -242,6 +263,8 @@ def test_hostile_prompts_are_traced_and_shown_as_text(trace, tmp_path, prompt):
         (["is", "--target", "Paris", "--weights", "1", "2"], ["2 numbers for 1 targets"]),
         (["is", "--weights", "1"], ["1 numbers for 0 targets"]),
         (["is", "--target", "Paris", "--weights", "0"], ["weigh nothing"]),
+        (["is", "--max-latent-nodes", "0"], ["--max-latent-nodes"]),
+        (["is", "--dictionary", "neurons", "--top-k", "3"], ["--max-latent-nodes instead of --top-k"]),
         (["is", "--position", "7"], ["position must be between"]),
         (["is", "--node-threshold", "1.01"], ["--node-threshold", "between 0 and 1"]),
         (["is", "--edge-threshold", "-0.1"], ["--edge-threshold", "between 0 and 1"]),

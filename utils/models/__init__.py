@@ -5,6 +5,7 @@
     model, transcoders = load("gemma-3-270m-it")  # Hugging Face hub, HF_TOKEN from .env
     saes = load_saes("atlas")  # sparse autoencoders on the residual stream, for chapter 1
     clt = load_clt("atlas")  # a cross-layer transcoder, for chapter 5
+    model = load_model("my-folder")  # a model alone, in Hugging Face form, for graphs of its neurons
 
 Whatever the model, what `load` gives has the same form and conventions (`d` = d_model, `F` = latents a layer):
 
@@ -19,7 +20,7 @@ Whatever the model, what `load` gives has the same form and conventions (`d` = d
 """
 
 from utils.models.layers import LoadedModel
-from utils.models.loading import load, load_clt, load_saes
+from utils.models.loading import load, load_clt, load_model, load_saes
 from utils.models.registry import MODELS, ModelSpec, dictionary_name
 
-__all__ = ["MODELS", "LoadedModel", "ModelSpec", "dictionary_name", "load", "load_clt", "load_saes"]
+__all__ = ["MODELS", "LoadedModel", "ModelSpec", "dictionary_name", "load", "load_clt", "load_model", "load_saes"]

@@ -16,17 +16,14 @@ from utils.models.placement import dtype_name
 if TYPE_CHECKING:
     from sae_lens import SAE
     from sae_lens.saes.transcoder import Transcoder
+    from transformer_lens.model_bridge import TransformerBridge
 
     from utils.engine.cross_layer import CrossLayerWeights
 
 
 def load_folder(folder: Path, name: str, device: str, dtype: torch.dtype) -> LoadedModel:
     """Load `folder/model` and `folder/transcoders/layer_{l}`, never touching the network."""
-    require_files(folder / "model", ("config.json", "tokenizer.json", "*.safetensors"))
-    with local_errors(folder / "model"), _no_progress_bars():
-        _require_all_weights(folder / "model")
-        model = boot(str(folder / "model"), device, dtype)
-    model.cfg.model_name = name  # instead of a path of this machine: the name goes into saved results
+    model = load_folder_model(folder, name, device, dtype)
 
     def load_layer(layer: int) -> Transcoder:
         from sae_lens.saes.transcoder import Transcoder
@@ -40,6 +37,20 @@ def load_folder(folder: Path, name: str, device: str, dtype: torch.dtype) -> Loa
     for layer, transcoder in transcoders.items():
         _require_width(folder / "transcoders" / f"layer_{layer}", transcoder, model.cfg.d_model)
     return LoadedModel(model, transcoders)
+
+
+def load_folder_model(folder: Path, name: str, device: str, dtype: torch.dtype) -> TransformerBridge:
+    """Load `folder/model`, or `folder` itself if it is in Hugging Face form, without any dictionary."""
+    if not (folder / "model").is_dir() and (folder / "config.json").is_file():
+        inner = folder
+    else:
+        inner = folder / "model"
+    require_files(inner, ("config.json", "tokenizer.json", "*.safetensors"))
+    with local_errors(inner), _no_progress_bars():
+        _require_all_weights(inner)
+        model = boot(str(inner), device, dtype)
+    model.cfg.model_name = name  # instead of a path of this machine: the name goes into saved results
+    return model
 
 
 def require_files(folder: Path, patterns: tuple[str, ...]) -> None:

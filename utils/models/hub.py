@@ -17,14 +17,14 @@ from utils.models.registry import MODELS, ModelSpec, dictionary_name
 if TYPE_CHECKING:
     from sae_lens import SAE
     from sae_lens.saes.transcoder import Transcoder
+    from transformer_lens.model_bridge import TransformerBridge
 
 
 def load_hub(spec: ModelSpec, device: str, dtype: torch.dtype) -> LoadedModel:
     """Download (or take from the cache) a model and its dictionaries, by SAELens' own loaders."""
     require_token(spec)
     require_memory(spec, device, dtype)
-    with hub_errors(spec, spec.hub_id):
-        model = boot(spec.hub_id, device, dtype)
+    model = load_hub_model(spec, device, dtype)
 
     from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
     from sae_lens.saes.transcoder import Transcoder
@@ -37,6 +37,13 @@ def load_hub(spec: ModelSpec, device: str, dtype: torch.dtype) -> LoadedModel:
             return Transcoder.from_pretrained(spec.release, sae_id, device=device, dtype=dtype_name(dtype))
 
     return LoadedModel(model, load_layers(load_layer, model, dictionary_name(spec.name)))
+
+
+def load_hub_model(spec: ModelSpec, device: str, dtype: torch.dtype) -> TransformerBridge:
+    """Download (or take from the cache) a model alone."""
+    require_token(spec)
+    with hub_errors(spec, spec.hub_id):
+        return boot(spec.hub_id, device, dtype)
 
 
 def hub_saes(spec: ModelSpec, device: str, dtype: str) -> tuple[list[int], Callable[[int], SAE]]:

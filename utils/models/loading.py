@@ -1,4 +1,4 @@
-"""The three functions that load: `load`, `load_saes`, `load_clt`."""
+"""The functions that load: `load`, `load_model`, `load_saes`, `load_clt`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import torch
 from tqdm import tqdm
 
 from utils.models import registry
-from utils.models.folder import folder_clt, folder_saes, load_folder
-from utils.models.hub import hub_saes, load_hub
+from utils.models.folder import folder_clt, folder_saes, load_folder, load_folder_model
+from utils.models.hub import hub_saes, load_hub, load_hub_model
 from utils.models.layers import LoadedModel
 from utils.models.placement import device_name, dtype_name, parse_dtype
 from utils.models.registry import ModelSpec, resolve
 
 if TYPE_CHECKING:
     from sae_lens import SAE
+    from transformer_lens.model_bridge import TransformerBridge
 
     from utils.engine.cross_layer import CrossLayerWeights
 
@@ -56,6 +57,28 @@ def load(
     if source.hub_id is None:
         return load_folder(registry.ATLAS_FOLDER, source.name, device, parse_dtype(dtype) or source.default_dtype)
     return load_hub(source, device, parse_dtype(dtype) or source.default_dtype)
+
+
+def load_model(
+    name: str | os.PathLike[str],
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | str | None = None,
+) -> TransformerBridge:
+    """Load a model alone, without dictionaries: enough for graphs of its own neurons.
+
+    Args:
+        name: a name of `MODELS`, a folder with `model/`, or a folder in Hugging Face form (`config.json`, weights, tokenizer).
+        device, dtype: as in `load`.
+
+    Raises:
+        ValueError, FileNotFoundError, PermissionError, ConnectionError, MemoryError, OSError: as in `load`.
+    """
+    source = resolve(name)
+    device = device_name(device)
+    if isinstance(source, ModelSpec) and source.hub_id is not None:
+        return load_hub_model(source, device, parse_dtype(dtype) or source.default_dtype)
+    folder = source if isinstance(source, Path) else registry.ATLAS_FOLDER
+    return load_folder_model(folder, source.name, device, parse_dtype(dtype) or torch.float32)
 
 
 def load_saes(

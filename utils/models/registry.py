@@ -126,12 +126,14 @@ def dictionary_name(name: str | os.PathLike[str], kind: str = "transcoders") -> 
     """A readable name of the dictionaries `load(name)` uses, e.g. `mwhanna-qwen3-0.6b-transcoders-lowl0/layer_{layer}`.
 
     Args:
-        kind: "transcoders", or "clt" for what `load_clt(name)` gives.
+        kind: "transcoders", "clt" for what `load_clt(name)` gives, or "neurons", which need no dictionary.
 
     Raises:
         ValueError: unknown name.
     """
     source = resolve(name)
+    if kind == "neurons":
+        return "neurons"
     if kind == "clt":
         return f"{source.name}/clt"
     if isinstance(source, ModelSpec) and source.release is not None:
