@@ -13,6 +13,7 @@ from solutions.chapter3_attribution_graphs.edges import (
     setup_attribution,
     tabulate_sources,
     walk_back,
+    with_runs,
 )
 from solutions.chapter3_attribution_graphs.freezing import FreezeHooks, TranscoderReplacementHooks
 from solutions.chapter3_attribution_graphs.influence import (
@@ -76,4 +77,5 @@ __all__ = [
     "tabulate_sources",
     "walk_back",
     "weights_of_all_nodes",
+    "with_runs",
 ]

@@ -26,6 +26,7 @@ from solutions.chapter3_attribution_graphs import (
     prune_and_pack,
     setup_attribution,
     walk_back,
+    with_runs,
 )
 from solutions.chapter5_cross_layer_transcoders.transcoder import CrossLayerTranscoder
 from solutions.ranking import rank_latents
@@ -125,7 +126,7 @@ def compute_cross_layer_edges(
     """
     n_nodes, n_targets, n_done = len(graph), sum(len(batch.nodes) for batch in batches), 0
     adjacency = graph.writing_vecs.new_zeros(n_nodes, n_nodes)
-    for batch in batches:
+    for batch, run in with_runs(run, batches):
         # Fill the rows of this batch's targets, `batch.global_start_idx` and the following. Chapter 3's `walk_back`, called
         # with `run`, the batch's `reading_vecs` and `positions`, and the layer where all of them read (`layers[0]`), yields
         # the places before the targets and the gradients there, (target, seq, d_model).

@@ -5,11 +5,13 @@ import torch
 
 from solutions.benchmark import adjacency_by_loop
 from solutions.chapter3_attribution_graphs import (
+    FrozenRun,
     completeness_gap,
     compute_adjacency_matrix,
     prepare_backward_batches,
     tabulate_sources,
     walk_back,
+    with_runs,
 )
 from tests.tiny import ARCHITECTURES, D_MODEL
 from tests.tracing import trace
@@ -130,14 +132,30 @@ def test_sources_are_tabulated_by_position(traced):
     assert sorted(listed) == graph.indices(NodeType.EMBEDDING, NodeType.LATENT, NodeType.MLP_ERROR)
 
 
-def test_one_forward_pass_is_enough(traced, monkeypatch):
-    x = traced("gemma3")
+@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_runs_that_end_at_the_targets_give_the_same_edges(traced, architecture, size):
+    """With every batch walked back through the whole prompt the matrix is the same, and the runs are really shorter."""
+    x = traced(architecture)
+    batches = prepare_backward_batches(x.graph, size)
+    whole = FrozenRun(x.run.writes, x.run.reads)  # it does not know how it was made, so it cannot be cut
+    arguments = (x.model, x.tokens, x.graph, x.freeze, x.tc_hooks, batches)
+    expected = compute_adjacency_matrix(*arguments, whole)
+    torch.testing.assert_close(compute_adjacency_matrix(*arguments, x.run), expected, rtol=1e-9, atol=1e-12)
+    lengths = [(int(batch.positions.max()) + 1, run.reads["L"].shape[1]) for batch, run in with_runs(x.run, batches)]
+    assert len(lengths) == len(batches) and all(needed <= used for needed, used in lengths)
+    if size == 1:
+        assert all(needed == used for needed, used in lengths)
+
+
+def test_a_long_prompt_is_cut_at_16_lengths_at_most(traced):
+    x = traced("gpt2")
     passes = []
     x.model.add_hook("blocks.0.hook_in", lambda value, hook: passes.append(tuple(value.shape)))
     try:
-        compute_adjacency_matrix(
-            x.model, x.tokens, x.graph, x.freeze, x.tc_hooks, prepare_backward_batches(x.graph, 20)
-        )
+        compute_adjacency_matrix(x.model, x.tokens, x.graph, x.freeze, x.tc_hooks, prepare_backward_batches(x.graph, 1))
     finally:
         x.model.reset_hooks()
-    assert passes == [(1, x.tokens.shape[1], D_MODEL)]
+    seq_len = x.tokens.shape[1]
+    assert len(passes) == len(set(passes)) <= min(seq_len, 17)  # each length once, and the whole prompt first
+    assert passes[0] == (1, seq_len, D_MODEL)
