@@ -237,7 +237,8 @@ def compute_adjacency_matrix(
     n_nodes, n_targets, n_done = len(graph), sum(len(batch.nodes) for batch in batches), 0
     # one column more, for the fillers of the tables; it is cut off in the end
     adjacency = graph.writing_vecs.new_zeros(n_nodes, n_nodes + 1)
-    for batch, run in with_runs(run, batches):
+    batches_and_runs = with_runs(run, batches)
+    for batch, run in batches_and_runs:
         # Fill the rows of this batch's targets. `walk_back` yields the places and the gradients there, (batch, seq, d_model);
         # `tables[place]` has the sources that write there.
         ### BEGIN SOLUTION

@@ -126,7 +126,8 @@ def compute_cross_layer_edges(
     """
     n_nodes, n_targets, n_done = len(graph), sum(len(batch.nodes) for batch in batches), 0
     adjacency = graph.writing_vecs.new_zeros(n_nodes, n_nodes)
-    for batch, run in with_runs(run, batches):
+    batches_and_runs = with_runs(run, batches)
+    for batch, run in batches_and_runs:
         # Fill the rows of this batch's targets, `batch.global_start_idx` and the following. Chapter 3's `walk_back`, called
         # with `run`, the batch's `reading_vecs` and `positions`, and the layer where all of them read (`layers[0]`), yields
         # the places before the targets and the gradients there, (target, seq, d_model).

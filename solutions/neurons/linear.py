@@ -174,9 +174,11 @@ class NeuronHooks:
 
             def replace(value: Tensor, hook: HookPoint, layer=layer, names=names, live=live) -> Tensor:
                 parts = [live.pop(name) for name in names]
-                linear = sum(slope.to(part) * part for slope, part in zip(self.slopes[layer], parts, strict=True))
+                n_tokens = value.shape[1]  # fewer than the prompt has where a run is cut short
+                found = [slope[:n_tokens] for slope in self.slopes[layer]]
+                linear = sum(slope.to(part) * part for slope, part in zip(found, parts, strict=True))
                 if layer in self.nodes:
-                    linear = linear.masked_fill(self.nodes[layer], 0)
+                    linear = linear.masked_fill(self.nodes[layer][:n_tokens], 0)
                 return combine(linear, value)
 
             hooks += [*((name, note) for name in names), (acts_hook(layer), replace)]

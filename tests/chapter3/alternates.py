@@ -374,6 +374,7 @@ def prune_nodes(adjacency_matrix, logit_weights, n_layers, threshold=0.8, keep=N
         ),
     ],
     "prune_edges": [
+        Alternate("all_shares", [("largest_reaching(scores, threshold)", "share_of_larger(scores) < threshold")]),
         Alternate(
             "edge_by_edge",
             source="""

@@ -791,7 +791,7 @@ COMPLETENESS_GAP = [
 ]
 
 TOTAL = "total = strengths.sum(dim=1, keepdim=True)"
-DIVIDED = "return strengths / torch.where(total > 0, total, 1)"
+DIVIDED = "return strengths.div_(torch.where(total > 0, total, 1))"
 
 NORMALIZE_MATRIX = [
     Mistake(
@@ -1032,8 +1032,8 @@ PRUNE_NODES = [
 ]
 
 THROUGH = "through = influence + weights_of_all_nodes(adjacency_matrix, logit_weights)"
-SCORES = "scores = normalize_matrix(adjacency_matrix) * through[:, None]"
-KEPT_EDGES = "share_of_larger(scores) < threshold"
+SCORES = "scores = normalize_matrix(adjacency_matrix).mul_(through[:, None])"
+KEPT_EDGES = "largest_reaching(scores, threshold)"
 WITH_EDGES = "kept = (pruned != 0).any(dim=0) | (pruned != 0).any(dim=1) | always"
 
 PRUNE_EDGES = [
@@ -1060,7 +1060,7 @@ PRUNE_EDGES = [
     Mistake(
         "lower_keeps_more",
         "Your threshold works the wrong way round: raising it must keep more edges.",
-        [(KEPT_EDGES, "share_of_larger(scores) < 1 - threshold")],
+        [(KEPT_EDGES, "largest_reaching(scores, 1 - threshold)")],
     ),
     Mistake(
         "one_too_many",
@@ -1090,7 +1090,7 @@ PRUNE_EDGES = [
     Mistake(
         "normalised_matrix",
         "You return normalised edges: the edges that are kept stay as they were.",
-        [("threshold, adjacency_matrix, 0)", "threshold, normalize_matrix(adjacency_matrix), 0)")],
+        [("threshold), adjacency_matrix, 0)", "threshold), normalize_matrix(adjacency_matrix), 0)")],
     ),
     Mistake(
         "scores_returned",

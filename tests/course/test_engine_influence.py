@@ -14,6 +14,7 @@ from solutions.chapter3_attribution_graphs import (
 )
 from tests.chapter3.dags import N_LAYERS, graph_by_hand, random_dag
 from tests.tiny import ARCHITECTURES
+from utils.engine import largest
 from utils.engine.graph import GraphNodes, NodeInfo, NodeType
 
 
@@ -63,6 +64,27 @@ def test_a_million_small_scores_count():
     scores = torch.cat([torch.ones(1), torch.full((1_000_000,), 1e-6)])
     assert (share_of_larger(scores) < 0.4).sum() == 1
     assert (share_of_larger(scores) < 0.6).sum() == len(scores)
+
+
+@pytest.mark.parametrize("kind", ["even", "ties", "wide", "nearly equal", "equal"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_bins_find_the_set_that_sorting_finds(kind, dtype, monkeypatch):
+    """Also with many ties, with scores over 17 powers of ten, and when the scores come in blocks."""
+    make = {
+        "even": lambda x: x,
+        "ties": lambda x: (5 * x).round() / 7,
+        "wide": lambda x: (40 * x - 30).exp(),
+        "nearly equal": lambda x: 0.1 * (1 + 1e-7 * x),
+        "equal": lambda x: 0 * x + 0.1,
+    }[kind]
+    for seed, size in enumerate((1, 2, 5, 30, 300, 3000)):
+        generator = torch.Generator().manual_seed(seed)
+        present = torch.rand(size, generator=generator) < 0.7
+        scores = make(torch.rand(size, generator=generator, dtype=dtype)) * present
+        monkeypatch.setattr(largest, "BLOCK", 7 if seed % 2 else 1 << 21)
+        for threshold in (0.0, 0.3, 0.5, 0.8, 0.85, 0.98, 1.0):
+            found = largest.largest_reaching(scores, threshold)
+            assert torch.equal(found, share_of_larger(scores) < threshold), (size, threshold)
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])

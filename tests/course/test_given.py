@@ -102,7 +102,7 @@ def test_shared_data_are_watched():
 
 
 IN_PLACE = {
-    "prune_edges": ("pruned = torch.where(share_of_larger(scores) < threshold, adjacency_matrix, 0)",
+    "prune_edges": ("pruned = torch.where(largest_reaching(scores, threshold), adjacency_matrix, 0)",
                     "adjacency_matrix[share_of_larger(scores) >= threshold] = 0\n    pruned = adjacency_matrix"),
     "prune_nodes": ("    influence = compute", "    adjacency_matrix.abs_()\n    influence = compute"),
     "compute_influence": ("    shares = ", "    adjacency_matrix *= 2\n    shares = "),
