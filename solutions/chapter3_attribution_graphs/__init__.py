@@ -13,7 +13,6 @@ from solutions.chapter3_attribution_graphs.edges import (
     setup_attribution,
     tabulate_sources,
     walk_back,
-    with_runs,
 )
 from solutions.chapter3_attribution_graphs.freezing import FreezeHooks, TranscoderReplacementHooks
 from solutions.chapter3_attribution_graphs.influence import (
@@ -77,5 +76,4 @@ __all__ = [
     "tabulate_sources",
     "walk_back",
     "weights_of_all_nodes",
-    "with_runs",
 ]

@@ -8,7 +8,6 @@ put in as gradients and walked back one block at a time; at every block, all sou
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -22,6 +21,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from solutions.chapter3_attribution_graphs.freezing import FreezeHooks, TranscoderReplacementHooks
 from utils.engine.graph import GraphNodes, NodeInfo, NodeType
 from utils.engine.hooks import EMBEDDING_HOOK, FINAL_HOOK, hooked, reading_hook, writing_hook
+from utils.engine.memory import zero_edges
 
 
 @dataclass
@@ -31,31 +31,37 @@ class FrozenRun:
     Attributes:
         writes: "E" and every layer -> (1, seq, d_model), the residual stream where the sources of that place write.
         reads: every layer and "L" -> (1, seq, d_model), what the targets of that place read.
-        made_from: the arguments of `setup_attribution`, so that the run can be made again on fewer tokens.
-        seq_len: number of positions of the prompt. A run that was cut short has fewer.
+        made_from: the arguments of `setup_attribution`, by which the run can be made again on fewer tokens.
     """
 
     writes: dict[int | str, Float[Tensor, "1 seq d_model"]]
     reads: dict[int | str, Float[Tensor, "1 seq d_model"]]
     made_from: tuple | None = None
-    seq_len: int | None = None
+    _shorter: "tuple[int, FrozenRun] | None" = None
 
-    def until(self, n_tokens: int) -> "FrozenRun":
-        """The same run on the first `n_tokens` tokens only: attention never looks ahead, so they do not notice."""
+    def until(self, position: int) -> "FrozenRun":
+        """The same run, ended soon after a position: attention never looks ahead, so what stands before does not notice.
+
+        There are at most 16 lengths, and the latest one is kept.
+        """
         if self.made_from is None:
             return self
         model, tokens, freeze, tc_hooks = self.made_from
-        if n_tokens >= tokens.shape[1]:
+        seq_len = tokens.shape[1]
+        step = -(-seq_len // 16)
+        n_tokens = (position // step + 1) * step
+        if n_tokens >= seq_len:
             return self
 
         def cut(value: Tensor, hook: HookPoint) -> Tensor:
             frozen = freeze.frozen_values[hook.name]
             return frozen[tuple(slice(size) for size in value.shape)]
 
-        shorter = SimpleNamespace(fwd_hooks=[(name, cut) for name in freeze.frozen_values])
-        run = setup_attribution(model, tokens[:, :n_tokens], shorter, tc_hooks)
-        run.seq_len = tokens.shape[1]
-        return run
+        if self._shorter is None or self._shorter[0] != n_tokens:
+            self._shorter = None  # its memory is free before the next one is made
+            frozen = SimpleNamespace(fwd_hooks=[(name, cut) for name in freeze.frozen_values])
+            self._shorter = n_tokens, setup_attribution(model, tokens[:, :n_tokens], frozen, tc_hooks)
+        return self._shorter[1]
 
 
 class BackwardBatch(NamedTuple):
@@ -144,22 +150,6 @@ def prepare_backward_batches(graph: GraphNodes, batch_size: int = 128) -> list[B
     ### END SOLUTION
 
 
-def with_runs(run: FrozenRun, batches: list[BackwardBatch]) -> Iterator[tuple[BackwardBatch, FrozenRun]]:
-    """Every batch, with a run that ends soon after its last target: no later position has a part in its edges.
-
-    On average that is half of the prompt, and half of the arithmetic. The run is cut at no more than 16 lengths.
-    """
-    step = -(-run.reads["L"].shape[1] // 16)
-
-    def length(batch: BackwardBatch) -> int:
-        return -(-(int(batch.positions.max()) + 1) // step) * step
-
-    for n_tokens, group in groupby(sorted(batches, key=length), key=length):
-        cut = run.until(n_tokens)
-        for batch in group:
-            yield batch, cut
-
-
 def walk_back(
     run: FrozenRun,
     reading_vecs: Float[Tensor, "batch d_model"],
@@ -170,8 +160,10 @@ def walk_back(
 
     Yields:
         The place ("E" or a layer) and the gradient there, from the last place before `layer` down to the embedding. Only one
-        place's gradient is held at a time. Where the run was cut short, the gradient is 0.
+        place's gradient is held at a time. Positions behind all targets have no part in it, so the run may end before them.
     """
+    whole_len = run.reads[layer].shape[1]
+    run = run.until(int(positions.max()))
     output = run.reads[layer]
     batch, (_, seq_len, d_model) = len(positions), output.shape
     grad = output.new_zeros(batch, 1, seq_len, d_model)
@@ -179,8 +171,7 @@ def walk_back(
     places = ["E", *(key for key in sorted(key for key in run.writes if key != "E") if layer == "L" or key < layer)]
     for place in reversed(places):
         (grad,) = torch.autograd.grad(output, run.writes[place], grad, retain_graph=True, is_grads_batched=True)
-        # the positions that a shorter run leaves out
-        yield place, pad(grad[:, 0], (0, 0, 0, (run.seq_len or seq_len) - seq_len))
+        yield place, pad(grad[:, 0], (0, 0, 0, whole_len - seq_len))
         output = run.writes[place]
 
 
@@ -236,9 +227,9 @@ def compute_adjacency_matrix(
     tables = tabulate_sources(graph)
     n_nodes, n_targets, n_done = len(graph), sum(len(batch.nodes) for batch in batches), 0
     # one column more, for the fillers of the tables; it is cut off in the end
-    adjacency = graph.writing_vecs.new_zeros(n_nodes, n_nodes + 1)
-    batches_and_runs = with_runs(run, batches)
-    for batch, run in batches_and_runs:
+    adjacency = zero_edges(graph.writing_vecs, n_nodes + 1)
+    # in this order `walk_back` needs each length of the run once
+    for batch in sorted(batches, key=lambda batch: int(batch.positions.max())):
         # Fill the rows of this batch's targets. `walk_back` yields the places and the gradients there, (batch, seq, d_model);
         # `tables[place]` has the sources that write there.
         ### BEGIN SOLUTION

@@ -26,7 +26,6 @@ from solutions.chapter3_attribution_graphs import (
     prune_and_pack,
     setup_attribution,
     walk_back,
-    with_runs,
 )
 from solutions.chapter5_cross_layer_transcoders.transcoder import CrossLayerTranscoder
 from solutions.ranking import rank_latents
@@ -40,6 +39,7 @@ from utils.engine.arguments import (
 )
 from utils.engine.graph import AttributionResult, GraphNodes, NodeType, at_least_float32
 from utils.engine.hooks import mlp_out_hook
+from utils.engine.memory import zero_edges
 
 
 class PlaceSources(NamedTuple):
@@ -125,9 +125,9 @@ def compute_cross_layer_edges(
         progress: called with (targets done, targets in all) after every batch.
     """
     n_nodes, n_targets, n_done = len(graph), sum(len(batch.nodes) for batch in batches), 0
-    adjacency = graph.writing_vecs.new_zeros(n_nodes, n_nodes)
-    batches_and_runs = with_runs(run, batches)
-    for batch, run in batches_and_runs:
+    adjacency = zero_edges(graph.writing_vecs, n_nodes)
+    # in this order `walk_back` needs each length of the run once
+    for batch in sorted(batches, key=lambda batch: int(batch.positions.max())):
         # Fill the rows of this batch's targets, `batch.global_start_idx` and the following. Chapter 3's `walk_back`, called
         # with `run`, the batch's `reading_vecs` and `positions`, and the layer where all of them read (`layers[0]`), yields
         # the places before the targets and the gradients there, (target, seq, d_model).

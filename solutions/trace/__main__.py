@@ -140,6 +140,7 @@ def _trace_into(temporary: Path, folder: Path, arguments: argparse.Namespace) ->
 
             return show
 
+        _say_what_it_takes()
         from solutions.trace.asking import ask
         from solutions.trace.output import CIRCUIT_TRACER, GRAPH, PAGE, RESULT
         from solutions.trace.summary import summarize
@@ -230,6 +231,24 @@ def _attribute(
     from solutions.chapter3_attribution_graphs import attribute
 
     return attribute(model, dictionary, arguments.prompt, **settings)
+
+
+def _say_what_it_takes() -> None:
+    """Let the line that says how many nodes a graph has, and what memory they take, appear on stderr before the work."""
+    import logging
+
+    from tqdm import tqdm
+
+    from utils.engine.memory import log
+
+    class Beside(logging.Handler):
+        """Above the progress bar, not into it."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            tqdm.write(record.getMessage(), file=sys.stderr)
+
+    log.handlers, log.propagate = [Beside()], False
+    log.setLevel(logging.INFO)
 
 
 def _paths(result: AttributionResult, names: dict[tuple[int, int], str]) -> list[GraphPath]:

@@ -797,7 +797,10 @@ NORMALIZE_MATRIX = [
     Mistake(
         "signs_kept",
         "You keep the signs: shares are of absolute values, or positive and negative edges would cancel.",
-        [("strengths = adjacency_matrix.abs()", "strengths = adjacency_matrix")] + [("total > 0", "total != 0")],
+        [
+            ("strengths = adjacency_matrix.abs()", "strengths = adjacency_matrix"),
+            (DIVIDED, "return strengths / torch.where(total != 0, total, 1)"),
+        ],
     ),
     Mistake(
         "signed_sum",
@@ -807,7 +810,7 @@ NORMALIZE_MATRIX = [
     Mistake(
         "signed_shares",
         "You divide by the sum of absolute values but keep the signs of the edges: shares are not negative.",
-        [("return strengths /", "return adjacency_matrix /")],
+        [(DIVIDED, "return adjacency_matrix / torch.where(total > 0, total, 1)")],
     ),
     Mistake(
         "columns",
@@ -1095,7 +1098,7 @@ PRUNE_EDGES = [
     Mistake(
         "scores_returned",
         "You return scores: the edges that are kept stay as they were.",
-        [("threshold, adjacency_matrix, 0)", "threshold, scores.to(adjacency_matrix), 0)")],
+        [("threshold), adjacency_matrix, 0)", "threshold), scores.to(adjacency_matrix), 0)")],
     ),
     Mistake(
         "positive_edges_only",

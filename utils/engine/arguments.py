@@ -14,6 +14,7 @@ from jaxtyping import Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
+from utils.engine.memory import memory_errors
 from utils.engine.targets import GivenTargets
 
 
@@ -187,14 +188,18 @@ def name_of(model: TransformerBridge) -> str:
 
 @contextmanager
 def evaluating(model: TransformerBridge) -> Iterator[None]:
-    """Without dropout and without autocast; the model's mode is put back at the end."""
+    """Without dropout and without autocast; the model's mode is put back at the end.
+
+    Raises:
+        MemoryError: the memory ran out meanwhile; one sentence says what helps.
+    """
     # the bridge does not own the Hugging Face model that it runs
     modules = {*model.modules(), *model.original_model.modules()}
     training = [module for module in modules if module.training]
     try:
         for module in training:
             module.training = False
-        with torch.autocast(model.W_U.device.type, enabled=False):
+        with torch.autocast(model.W_U.device.type, enabled=False), memory_errors():
             yield
     finally:
         for module in training:

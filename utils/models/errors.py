@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from utils.engine.memory import is_out_of_memory
 from utils.models import registry
 from utils.models.placement import dtype_name
 from utils.models.registry import ModelSpec
@@ -94,9 +95,7 @@ def hub_problem(error: Exception, spec: ModelSpec, repo_id: str) -> Exception | 
 
 def memory_error(error: BaseException, spec: ModelSpec | None = None) -> MemoryError | None:
     """A MemoryError with a sentence if `error` is one in any of the forms PyTorch gives it, else None."""
-    text = str(error)
-    signs = ("out of memory", "can't allocate memory", "not enough memory", "Cannot allocate memory")
-    if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and not any(s in text for s in signs):
+    if not is_out_of_memory(error):
         return None
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
