@@ -145,11 +145,11 @@ def compute_cross_layer_edges(
 
 
 def cross_layer_rows(
-    run: FrozenRun, sources: dict[int | str, PlaceSources], n_nodes: int, batch: BackwardBatch
+    run: FrozenRun, sources: dict[int | str, PlaceSources], n_nodes: int, targets: BackwardBatch
 ) -> Float[Tensor, "batch n_nodes"]:
     """The rows of the matrix that belong to one batch of targets."""
-    found = batch.reading_vecs.new_zeros(len(batch.nodes), n_nodes)
-    for place, grad in walk_back(run, batch.reading_vecs, batch.positions, batch.layers[0]):
+    found = targets.reading_vecs.new_zeros(len(targets.nodes), n_nodes)
+    for place, grad in walk_back(run, targets.reading_vecs, targets.positions, targets.layers[0]):
         source = sources[place]
         found[:, source.nodes] += torch.einsum("tsd,sd->ts", grad[:, source.positions].to(found), source.vectors)
     return found
