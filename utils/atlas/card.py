@@ -5,6 +5,7 @@ import math
 import random
 import time
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from sae_lens import JumpReLUSkipTranscoder
@@ -18,12 +19,13 @@ from utils.atlas.evaluate import (
     answers_kept,
     dictionary_quality,
     encode_prompts,
-    exchange,
     latents_of,
     name_groups,
     name_latents,
 )
+from utils.atlas.interchange import Step
 from utils.atlas.naming import CONCEPTS, values_of
+from utils.atlas.necessity import measure_steps
 from utils.latents.labels import FIRES_ON
 from utils.latents.tokens import top_tokens
 
@@ -96,17 +98,6 @@ def share_good(named: list[NamedLatent]) -> float:
     return sum(n.f1 >= GOOD_F1 for n in named) / max(1, len(named))
 
 
-def exchange_pairs(sentences: list[Sentence], count: int, rng: random.Random) -> list[tuple[Sentence, Sentence]]:
-    """Pairs of prompts for the capital, about cities in two different states."""
-    asked = [s for s in sentences if s.family == "two-hop" and s.prompt.startswith("The capital of the state")]
-    pairs = []
-    while len(pairs) < count:
-        first, second = rng.sample(asked, 2)
-        if first.concepts["place"] != second.concepts["place"]:
-            pairs.append((first, second))
-    return pairs
-
-
 def measure(
     model: TransformerBridge,
     transcoders: dict[int, JumpReLUSkipTranscoder],
@@ -114,7 +105,7 @@ def measure(
     seen: set[str],
     activations: Activations,
     questions: int,
-    exchanges: int,
+    steps: Sequence[Step],
 ) -> tuple[dict, list[NamedLatent]]:
     """Every number of the model card, and the latents that can be named.
 
@@ -122,11 +113,11 @@ def measure(
         seen: prompts that the dictionaries were trained on.
         activations: of sentences that the dictionaries were not trained on.
         questions: how many questions of each family are asked at most.
-        exchanges: how many pairs of prompts exchange their latents.
+        steps: of a question, that the language model was taught to take at one place each.
     """
     tokenizer, rng = model.tokenizer, random.Random(0)
     choose, test = probe_sentences(sentences, seen, rng)
-    found = [(latents_of(model, transcoders, encode_prompts(group, tokenizer)), group) for group in (choose, test)]
+    found = tuple((latents_of(model, transcoders, encode_prompts(group, tokenizer)), group) for group in (choose, test))
     summary, named = name_all(*found)
     two_hop = [s for s in sentences if s.family == "two-hop"]
     asked = rng.sample(two_hop, min(questions, len(two_hop))), rng.sample(sentences, questions)
@@ -137,7 +128,7 @@ def measure(
         "kept_two_hop": answers_kept(model, tokenizer, transcoders, asked[0]),
         "kept_all": answers_kept(model, tokenizer, transcoders, asked[1]),
         "latents": summary,
-        "exchange": exchange(model, transcoders, tokenizer, exchange_pairs(sentences, exchanges, rng)),
+        "steps": measure_steps(model, transcoders, steps, sentences, found),
         "sentences": dict(Counter(s.family for s in sentences)),
     }
     return metrics, named
@@ -258,11 +249,49 @@ def card_text(metrics: dict) -> str:
             f"| {_percent(row['share_anywhere'])} | {row['mean_f1_anywhere']:.2f} |"
             for kind, row in metrics["latents"].items()
         ),
-        "",
-        f"Exchanged latents (layer 1 up, from the end of the city's name on, on the real model with live attention): "
-        f"the other state's capital in {_percent(metrics['exchange'])} of the pairs.",
+        *step_lines(metrics["steps"]),
     ]
     return "\n".join(lines) + "\n"
+
+
+def step_lines(steps: list[dict]) -> list[str]:
+    """The model card's part on what each step needs."""
+    return [
+        "",
+        "## Is each step needed?",
+        "",
+        "Each step is to be taken by one MLP at one position (`utils.atlas.interchange`). The table changes what is written there, "
+        "on the real model, and everything after it is computed anew. *Right*: the first token of the answer is the most probable token. "
+        "*Contrast*: the logit of the own answer minus the mean logit of the alternatives (for a state and an answer: the other 49 "
+        "capitals; for a relation: the same state's answers to the other relations; for a language: the same word in the other two).",
+        "",
+        "| step | MLP, at | questions | unchanged | whole write: mean of all questions | one latent at 0 | controls |",
+        "|---|---|---|---|---|---|---|",
+        *(
+            f"| {row['step']} | {row['layer']}, {row['place']} | {row['questions']} | {_right(row['unchanged'])} "
+            f"| {_right(row['mlp']['mean'])} | {_right(row['latent']['zeroed'])} | {_right(row['latent']['controls'])} |"
+            for row in steps
+        ),
+        "",
+        "Each entry: share right, and mean contrast. Controls: all other active latents of the place, scaled until they write a vector of the "
+        "same length.",
+        "",
+        "*Swap*: the share of the questions answered as with the partner's fact, when the partner's whole write, or its one latent, is put "
+        "into the place. *Held out*: interchange training never used the partner's city (the concept in its language).",
+        "",
+        "| step | whole write, trained | whole write, held out | one latent, trained | one latent, held out | questions held out |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {row['step']} | {_percent(row['mlp']['swap']['trained'])} | {_percent(row['mlp']['swap']['held_out'])} "
+            f"| {_percent(row['latent']['swap']['trained'])} | {_percent(row['latent']['swap']['held_out'])} "
+            f"| {row['held_out']} |"
+            for row in steps
+        ),
+    ]
+
+
+def _right(found: dict[str, float]) -> str:
+    return f"{_percent(found['right'])}, {found['contrast']:.1f}"
 
 
 def clt_lines(found: dict) -> list[str]:
@@ -284,4 +313,16 @@ def clt_lines(found: dict) -> list[str]:
         f"transcoders: {_percent(found['same_top_token_per_layer'])}), and keeps {_percent(found['kept_two_hop'])} of the two-hop "
         f"answers and {_percent(found['kept_all'])} of all answers (the per-layer transcoders: "
         f"{_percent(found['kept_all_per_layer'])} of these).",
+        "",
+        "No latent of it was given a name. In every layer, the latent that tells a value best by F1 is changed at the step's position. "
+        "The table has the layer in which a latent at 0 lowers the contrast most:",
+        "",
+        "| step | latents of layer | unchanged | one latent at 0 | controls | swap by one latent, trained | held out |",
+        "|---|---|---|---|---|---|---|",
+        *(
+            f"| {row['step']} | {row['latents_of_layer']} | {_right(row['unchanged'])} | {_right(row['latent']['zeroed'])} "
+            f"| {_right(row['latent']['controls'])} | {_percent(row['latent']['swap']['trained'])} "
+            f"| {_percent(row['latent']['swap']['held_out'])} |"
+            for row in found["steps"]
+        ),
     ]

@@ -7,7 +7,7 @@ it. The weights are stored in float16.
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,8 +19,10 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from utils.atlas.card import label_latents, name_all, probe_sentences
 from utils.atlas.corpus import Sentence
-from utils.atlas.dictionaries import Activations, what_is_left
+from utils.atlas.dictionaries import Activations, ridge
 from utils.atlas.evaluate import answers_kept, answers_kept_under, encode_prompts, latents_of, replacement_hooks
+from utils.atlas.interchange import Step
+from utils.atlas.necessity import measure_steps
 from utils.atlas.tokenizer import BOS_ID, EOS_ID, PAD_ID
 from utils.engine.cross_layer import CrossLayerWeights
 from utils.engine.hooks import Hook, mlp_out_hook, reading_hook
@@ -40,7 +42,7 @@ class CltConfig:
     bandwidth: float = 1.0  # of the straight-through gradient
     dead_weight: float = 3e-4
     dead_after: int = 20  # a latent is dead when it has been silent for more steps than this
-    refit_shrinkage: float = 1e-3  # keeps what latents write near what they wrote, see `dictionaries.what_is_left`
+    refit_shrinkage: float = 1e-3  # keeps what latents write near what they wrote, see `dictionaries.ridge`
     save_every: int = 150  # steps from one checkpoint to the next
 
 
@@ -143,7 +145,7 @@ def refit_writes(weights: CrossLayerWeights, activations: Activations, shrinkage
                 acts = [weights.encode(layer, x) for layer, x in enumerate(read)]
                 yield torch.cat(acts, dim=1), written - weights.decode(target, acts)
 
-        change, bias = what_is_left(pairs(), shrinkage)
+        change, bias = ridge(pairs(), shrinkage)
         for source, rows in enumerate(change.split(width)):
             weights.W_dec[source][target - source] += rows
         weights.b_dec[target] += bias
@@ -286,16 +288,19 @@ def label_clt(
     sentences: list[Sentence],
     seen: set[str],
     activations: Activations,
+    steps: Sequence[Step],
     seed: int,
-) -> dict[str, dict[str, str]]:
-    """A label for every latent that fires, as `utils.atlas.card` gives them to the per-layer transcoders' latents.
+) -> tuple[dict[str, dict[str, str]], list[dict]]:
+    """A label for every latent that fires, as the per-layer transcoders' latents have, and what its latents do for each step.
 
     Args:
         seen: prompts that it was trained on.
         activations: of sentences that it was not trained on.
+        steps: of a question, see `utils.atlas.interchange`.
     """
     layers = weights.transcoders("atlas")
     groups = probe_sentences(sentences, seen, random.Random(seed))
-    found = [(latents_of(model, layers, encode_prompts(group, model.tokenizer)), group) for group in groups]
+    found = tuple((latents_of(model, layers, encode_prompts(group, model.tokenizer)), group) for group in groups)
     tokens = [model.tokenizer.decode([token]) for token in activations.tokens.tolist()]
-    return label_latents(layers, tokens, activations, name_all(*found)[1])
+    labels = label_latents(layers, tokens, activations, name_all(*found)[1])
+    return labels, measure_steps(model, weights, steps, sentences, found)

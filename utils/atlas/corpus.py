@@ -202,7 +202,8 @@ def addition(rng: random.Random) -> Iterator[Sentence]:
     held_out = set(rng.sample(pairs, len(pairs) // 10))
     for a, b in pairs:
         concepts = {"digit": str(b % 10), "answer": str(a + b)}
-        yield Sentence("addition", f"{a} + {b} =", f" {a + b}", ".", str(b), (a, b) in held_out, concepts)
+        # the prompt ends with the space, so that a digit comes next
+        yield Sentence("addition", f"{a} + {b} = ", f"{a + b}", ".", str(b), (a, b) in held_out, concepts)
 
 
 def all_sentences(world: World, seed: int = 0, drawn: int = 20_000) -> list[Sentence]:

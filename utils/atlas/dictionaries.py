@@ -2,14 +2,15 @@
 
 A transcoder explains `y`, what an MLP adds to the residual stream, from `x`, what it reads:
 `y ≈ JumpReLU(x @ W_enc + b_enc) @ W_dec + b_dec + x @ W_skip.T` (Dunefsky et al. 2024; skip: Paulo et al. 2025).
-Training is BatchTopK (Bussmann et al. 2024) with a nested first part (Matryoshka, Bussmann et al. 2025), then fixed thresholds, and
-in the end what the latents write is fitted once more, exactly.
-Some layers also have named latents: logistic regression finds what each reads, so that it fires at stated tokens, and the
-others are trained around them (supervised dictionaries: Makelov et al. 2024).
+Some layers have named latents (a supervised dictionary, Makelov et al. 2024). They are trained first: each is to fire at stated
+tokens, and to carry what the MLP then writes. All others explain what these leave over. Their training is BatchTopK (Bussmann et
+al. 2024) with a nested first part (Matryoshka, Bussmann et al. 2025), then fixed thresholds, and in the end what they write is
+fitted once more, exactly.
 """
 
 import copy
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,21 +32,23 @@ class DictionaryConfig:
     width: int = 2048  # named latents come on top
     first: int = 512  # the first latents explain `y` on their own, one a token; the others refine what they say
     active: float = 10.0  # how many of the others a token has, on average over a batch
-    steps: int = 3600
+    steps: int = 2400
     batch_size: int = 2048
     learning_rate: float = 1e-3
     threshold_share: float = 0.35  # share of the steps, at the end, with fixed thresholds in place of BatchTopK
     threshold_height: float = 0.3  # threshold of one of the first latents, as a share of its highest activation
     # In the end every latent's threshold is raised to a share of its highest activation, round by round, with further steps
     # in each round, for as long as no more than `unexplained` of the variance is left or more than `crowded` latents a token fire.
-    sharpen_heights: tuple[float, ...] = (0.06, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6)
-    sharpen_steps: int = 200
+    sharpen_heights: tuple[float, ...] = (0.06, 0.12, 0.2, 0.35, 0.5)
+    sharpen_steps: int = 150
     unexplained: float = 0.035
-    crowded: float = 8.5
-    refit_shrinkage: float = 1e-3  # keeps what latents write near what they wrote, see `what_is_left`
+    crowded: float = 9.3
+    refit_shrinkage: float = 1e-3  # keeps what latents write near what they wrote
     skip_shrinkage: float = 3.0  # keeps the skip small, so that what an MLP says is said by latents
     rare: int = 5  # latents that fire on fewer of the training tokens are left out in the end
-    naming_steps: int = 600  # steps of logistic regression that find what named latents read
+    naming_steps: int = 600  # steps that find what named latents read, ...
+    naming_rate: float = 0.02  # ... and their learning rate
+    named_height: float = 0.5  # threshold of a named latent, as a share of its mean activation
     auxiliary: int = 32  # dead latents that are given the error to explain
     dead_after: int = 100  # a latent is dead when it has been silent for so many batches
 
@@ -92,63 +95,150 @@ def collect(model: TransformerBridge, tokens: Int[Tensor, "row position"], batch
     )
 
 
-def least_squares(
-    x: Float[Tensor, "token d_in"], y: Float[Tensor, "token d_out"], shrinkage: float = 1e-4
-) -> tuple[Float[Tensor, "d_out d_in"], Float[Tensor, " d_out"]]:
-    """The linear map and the bias that explain most of `y`, the map held small by ridge regression.
+def ridge(
+    pairs: Iterable[tuple[Float[Tensor, "token d_in"], Float[Tensor, "token d_out"]]], shrinkage: float
+) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, " d_out"]]:
+    """The linear map and the bias that explain most of `y`, the map (but not the bias) held small.
 
     Args:
+        pairs: `x` and `y`, part by part.
         shrinkage: the ridge, as a multiple of the mean variance of `x`.
     """
-    mean_x, mean_y = x.mean(0), y.mean(0)
-    centred = (x - mean_x).double()
-    gram = centred.T @ centred
-    gram += shrinkage * gram.diagonal().mean() * torch.eye(gram.shape[0], dtype=gram.dtype)
-    solution = torch.linalg.solve(gram, centred.T @ (y - mean_y).double())
-    skip = solution.T.to(x.dtype)
-    return skip, mean_y - skip @ mean_x
-
-
-def what_is_left(
-    pairs: Iterable[tuple[Float[Tensor, "token latent"], Float[Tensor, "token d_out"]]], shrinkage: float
-) -> tuple[Float[Tensor, "latent d_out"], Float[Tensor, " d_out"]]:
-    """What latents have to write besides, and a bias, to explain most of what they leave over, held small by ridge regression.
-
-    Args:
-        pairs: active latents, and what they leave unexplained.
-        shrinkage: the ridge, as a multiple of the mean square of an activation, summed over the tokens.
-    """
     gram, target = 0.0, 0.0
-    for acts, left in pairs:
-        acts = torch.cat([acts, torch.ones(len(acts), 1)], dim=1)
-        gram, target = gram + acts.T @ acts, target + acts.T @ left
-    gram, target = gram.double(), target.double()
-    gram += shrinkage * gram.diagonal()[:-1].mean() * torch.eye(len(gram), dtype=gram.dtype)
-    change = torch.linalg.solve(gram, target).float()
-    return change[:-1], change[-1]
+    for x, y in pairs:
+        x = torch.cat([x, torch.ones(len(x), 1)], dim=1)
+        gram, target = gram + (x.T @ x).double(), target + (x.T @ y).double()
+    count = gram[-1, -1].clone()
+    variance = gram.diagonal()[:-1] / count - (gram[-1, :-1] / count) ** 2
+    gram.diagonal()[:-1].add_(shrinkage * count * variance.mean())
+    solution = torch.linalg.solve(gram, target).float()
+    return solution[:-1], solution[-1]
+
+
+@dataclass
+class TrainingSet:
+    """What one layer's MLP reads and writes, and where its named latents are to fire."""
+
+    x: Float[Tensor, "token d_in"]
+    y: Float[Tensor, "token d_out"]
+    names: Names
+
+    def parts(self) -> Iterator[tuple[Float[Tensor, "token d_in"], Float[Tensor, "token d_out"]]]:
+        return zip(self.x.split(8192), self.y.split(8192), strict=True)
+
+    @property
+    def variance(self) -> float:
+        """Of `y`, summed over tokens and dimensions."""
+        return (self.y - self.y.mean(0)).pow(2).sum().item()
+
+
+@dataclass
+class NamedLatents:
+    """The latents of one layer that have names: trained first, on their own, and never changed afterwards."""
+
+    W_enc: Float[Tensor, "d_in name"]
+    b_enc: Float[Tensor, " name"]
+    threshold: Float[Tensor, " name"]
+    W_dec: Float[Tensor, "name d_out"]  # rows of length 1
+
+    def encode(self, x: Float[Tensor, "token d_in"]) -> Float[Tensor, "token name"]:
+        pre = x @ self.W_enc + self.b_enc
+        return pre * (pre > self.threshold)
+
+    def left_over(self, data: TrainingSet) -> TrainingSet:
+        """The same tokens, without what these latents write."""
+        y = torch.cat([y - self.encode(x) @ self.W_dec for x, y in data.parts()])
+        return TrainingSet(data.x, y, data.names)
+
+
+def train_names(data: TrainingSet, config: DictionaryConfig, generator: torch.Generator, title: str) -> NamedLatents:
+    """Give every name a latent that carries all of what the MLP then writes about it.
+
+    A latent writes along the mean of what the MLP writes at its tokens, beside the mean over all tokens. What it reads is fitted by
+    least squares: at its own tokens, how much of its direction the MLP writes; at all others nothing (below 0 costs nothing). Half
+    of every batch are tokens with a name, however rare they are.
+    """
+    rows = (data.names.wanted >= 0).nonzero().flatten()
+    name, amount, directions = named_writes(data, rows)
+    mean, spread = data.x.mean(0), data.x.std(0).clamp_min(1e-6)
+    weight = torch.zeros(data.x.shape[1], data.names.count, requires_grad=True)
+    bias = torch.zeros(data.names.count, requires_grad=True)
+    optimizer = torch.optim.Adam([weight, bias], lr=config.naming_rate)
+    without = (data.names.wanted == NOTHING).nonzero().flatten()
+    half = config.batch_size // 2
+    for step in tqdm(range(config.naming_steps), desc=f"{title}, names", leave=False, disable=None):
+        optimizer.param_groups[0]["lr"] = config.naming_rate * (1 - step / config.naming_steps)
+        chosen, others = (torch.randint(len(r), (half,), generator=generator) for r in (rows, without))
+        x = torch.cat([data.x[rows[chosen]], data.x[without[others]]])
+        naming_loss((x - mean) / spread @ weight + bias, name[chosen], amount[chosen]).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    weight = weight.detach() / spread[:, None]
+    return install_names(data, rows, weight, bias.detach() - mean @ weight, directions, config.named_height)
+
+
+def named_writes(
+    data: TrainingSet, rows: Int[Tensor, " named"]
+) -> tuple[Int[Tensor, " named"], Float[Tensor, " named"], Float[Tensor, "name d_out"]]:
+    """At the named tokens `rows`: the name, and how much of its direction the MLP writes (on average 1). And the directions."""
+    name, y = data.names.wanted[rows], data.y[rows] - data.y.mean(0)
+    times = torch.bincount(name, minlength=data.names.count).clamp_min(1)
+    directions = torch.zeros(data.names.count, y.shape[1]).index_add_(0, name, y) / times[:, None]
+    amount = (y * directions[name]).sum(1) / directions.pow(2).sum(1).clamp_min(1e-6)[name]
+    return name, amount, directions
+
+
+def naming_loss(
+    pre: Float[Tensor, "token name"], name: Int[Tensor, " named"], amount: Float[Tensor, " named"]
+) -> Float[Tensor, ""]:
+    """Squared error, a sum over the names. The first tokens have a name; a latent that is to be silent may read less than 0."""
+    row = torch.arange(len(name))
+    own = pre[row, name]
+    silent = torch.relu(pre).pow(2).sum() - torch.relu(own).pow(2).sum()
+    return ((own - amount).pow(2).sum() + silent) / len(pre)
+
+
+@torch.no_grad()
+def install_names(
+    data: TrainingSet,
+    rows: Int[Tensor, " named"],
+    weight: Float[Tensor, "d_in name"],
+    bias: Float[Tensor, " name"],
+    directions: Float[Tensor, "name d_out"],
+    height: float,
+) -> NamedLatents:
+    """Fit once more, exactly, what each latent writes where it fires at its own tokens; decoder rows get length 1."""
+    name, y = data.names.wanted[rows], data.y[rows] - data.y.mean(0)
+    acts = (data.x[rows] @ weight + bias)[torch.arange(len(rows)), name]
+    acts = acts * (acts > height)
+    squares = torch.zeros(data.names.count).index_add_(0, name, acts.pow(2))
+    writes = torch.zeros_like(directions).index_add_(0, name, acts[:, None] * y) / squares.clamp_min(1e-6)[:, None]
+    writes = torch.where((squares > 0)[:, None], writes, directions)
+    norms = writes.norm(dim=1).clamp_min(1e-6)
+    return NamedLatents(weight * norms, bias * norms, height * norms, writes / norms[:, None])
 
 
 class SkipTranscoder(torch.nn.Module):
     """A skip transcoder in training: inputs and outputs scaled to mean square 1 per dimension.
 
-    The first `named` latents have names, the `config.first` behind them explain `y` on their own, the others refine.
+    The first `config.first` latents explain `y` on their own, the others refine.
     """
 
-    def __init__(self, x: Tensor, y: Tensor, config: DictionaryConfig, named: int = 0):
+    def __init__(self, data: TrainingSet, config: DictionaryConfig, generator: torch.Generator):
         super().__init__()
-        width = named + config.width
-        self.config = config
-        self.named, self.coarse = named, named + config.first
-        self.x_scale = x.pow(2).mean().sqrt()
-        self.y_scale = (y - y.mean(0)).pow(2).mean().sqrt()
-        skip, bias = least_squares(x / self.x_scale, y / self.y_scale, config.skip_shrinkage)
-        d_in, d_out = x.shape[1], y.shape[1]
-        directions = torch.nn.functional.normalize(torch.randn(width, d_out), dim=1)
+        width = config.width
+        self.config, self.generator = config, generator
+        self.x_scale = data.x.pow(2).mean().sqrt()
+        self.y_scale = (data.y - data.y.mean(0)).pow(2).mean().sqrt()
+        scaled = ((x / self.x_scale, y / self.y_scale) for x, y in data.parts())
+        skip, bias = ridge(scaled, config.skip_shrinkage)
+        d_in, d_out = data.x.shape[1], data.y.shape[1]
+        directions = torch.nn.functional.normalize(torch.randn(width, d_out, generator=generator), dim=1)
         self.W_dec = torch.nn.Parameter(directions)
-        self.W_enc = torch.nn.Parameter(torch.randn(d_in, width) / d_in**0.5)
+        self.W_enc = torch.nn.Parameter(torch.randn(d_in, width, generator=generator) / d_in**0.5)
         self.b_enc = torch.nn.Parameter(torch.zeros(width))
         self.b_dec = torch.nn.Parameter(bias)
-        self.register_buffer("W_skip", skip)  # not trained: it would take over whatever is nearly linear
+        self.register_buffer("W_skip", skip.T.contiguous())  # not trained: it would take over whatever is nearly linear
         self.register_buffer("highest", torch.zeros(config.first))  # running maximum of each of the first latents
         self.register_buffer("lowest", torch.zeros(()))  # running mean of the least that BatchTopK keeps
         self.register_buffer("raised", torch.zeros(width))  # thresholds after sharpening
@@ -162,8 +252,7 @@ class SkipTranscoder(torch.nn.Module):
         """Where every latent begins to count. What excites one of the first only a little, another explains better."""
         others = self.lowest.expand(self.config.width - self.config.first)
         first = torch.maximum(self.lowest, self.config.threshold_height * self.highest)
-        kept = torch.cat([torch.zeros(self.named), first, others])
-        return torch.maximum(kept, self.raised)
+        return torch.maximum(torch.cat([first, others]), self.raised)
 
     @torch.no_grad()
     def raise_thresholds(self, x: Float[Tensor, "token d_in"], height: float) -> None:
@@ -173,31 +262,31 @@ class SkipTranscoder(torch.nn.Module):
         """
         highest = torch.stack([self.pre_activations(part).amax(0) for part in x.split(4096)]).amax(0)
         self.raised = height * highest
-        self.raised[: self.named] = 0.0
 
     def select(self, pre: Float[Tensor, "token latent"], fixed: bool) -> Float[Tensor, "token latent"]:
-        """All above the threshold; or the named, of the first latents each token's largest, of the others the batch's."""
+        """All above the threshold; or of the first latents each token's largest, of the others the batch's."""
         if fixed:
             return pre * (pre > self.threshold)
-        named, first, others = pre.tensor_split([self.named, self.coarse], dim=1)
+        first, others = pre.tensor_split([self.config.first], dim=1)
         sample = others.detach()[::8]  # to find where to cut, an eighth of the batch is enough
         lowest = sample.flatten().topk(int(self.config.active * len(sample)), sorted=False).values.min()
         self.highest = torch.maximum(self.highest * 0.998, first.detach().amax(0))
         self.lowest.lerp_(lowest, 0.02 if self.lowest > 0 else 1.0)
         best = first.max(1, keepdim=True)
         return torch.cat(
-            [named, torch.zeros_like(first).scatter(1, best.indices, best.values), others * (others >= lowest)], dim=1
+            [torch.zeros_like(first).scatter(1, best.indices, best.values), others * (others >= lowest)], dim=1
         )
 
     @torch.no_grad()
-    def unexplained(self, x: Tensor, y: Tensor) -> float:
-        """Share of the variance of the (unscaled) outputs that is left, with fixed thresholds."""
+    def squared_error(self, data: TrainingSet) -> float:
+        """What is left of the (unscaled) outputs, with fixed thresholds, squared and summed over tokens and dimensions."""
         squared = 0.0
-        for a, b in zip(x.split(4096), y.split(4096), strict=True):
-            a = a / self.x_scale
-            acts = self.select(self.pre_activations(a), fixed=True)
-            squared += (b / self.y_scale - acts @ self.W_dec - a @ self.W_skip.T - self.b_dec).pow(2).sum().item()
-        return squared / ((y - y.mean(0)) / self.y_scale).pow(2).sum().item()
+        for x, y in data.parts():
+            x = x / self.x_scale
+            acts = self.select(self.pre_activations(x), fixed=True)
+            left = y / self.y_scale - acts @ self.W_dec - x @ self.W_skip.T - self.b_dec
+            squared += left.pow(2).sum().item()
+        return squared * self.y_scale.item() ** 2
 
     @torch.no_grad()
     def active(self, x: Float[Tensor, "token d_in"]) -> float:
@@ -206,8 +295,8 @@ class SkipTranscoder(torch.nn.Module):
         return fired / len(x)
 
     def losses(self, x: Tensor, y: Tensor, fixed: bool) -> Float[Tensor, ""]:
-        """Mean squared error of named and first latents alone and of all, plus what dead latents leave of the error."""
-        cut = self.coarse
+        """Mean squared error of the first latents alone and of all, plus what dead latents leave of the error."""
+        cut = self.config.first
         with torch.autocast("cpu", torch.bfloat16):
             pre = self.pre_activations(x)
             acts = self.select(pre, fixed)
@@ -227,11 +316,6 @@ class SkipTranscoder(torch.nn.Module):
             loss = loss + (residual - revived).pow(2).mean() / 32
         return loss
 
-    def keep_names(self) -> None:
-        """Leave alone what named latents read: only what they write is trained."""
-        self.W_enc.grad[:, : self.named] = 0.0
-        self.b_enc.grad[: self.named] = 0.0
-
     @torch.no_grad()
     def unit_decoders(self) -> None:
         """Scale every decoder row to length 1 and its latent the other way: activations are then comparable."""
@@ -244,13 +328,21 @@ class SkipTranscoder(torch.nn.Module):
         fired = sum((self.pre_activations(part / self.x_scale) > self.threshold).sum(0) for part in x.split(4096))
         return fired >= self.config.rare
 
-    def export(self, layer: int, kept: Bool[Tensor, " latent"]) -> JumpReLUSkipTranscoder:
-        """The same function on unscaled inputs and outputs, as SAELens has it, with the latents that are `kept`."""
-        d_in, d_out = self.W_enc.shape[0], self.W_dec.shape[1]
+    def export(self, layer: int, kept: Bool[Tensor, " latent"], named: NamedLatents) -> JumpReLUSkipTranscoder:
+        """The same function on unscaled inputs and outputs, as SAELens has it: named latents, then those that are `kept`."""
+        state = {
+            "W_enc": torch.cat([named.W_enc, self.W_enc[:, kept] / self.x_scale * self.y_scale], dim=1),
+            "b_enc": torch.cat([named.b_enc, self.b_enc[kept] * self.y_scale]),
+            "threshold": torch.cat([named.threshold, self.threshold[kept] * self.y_scale]),
+            "W_dec": torch.cat([named.W_dec, self.W_dec[kept]]),
+            "b_dec": self.b_dec * self.y_scale,
+            "W_skip": self.W_skip / self.x_scale * self.y_scale,
+        }
+        d_sae, d_out = state["W_dec"].shape
         config = JumpReLUSkipTranscoderConfig(
-            d_in=d_in,
+            d_in=len(self.W_enc),
             d_out=d_out,
-            d_sae=int(kept.sum()),
+            d_sae=d_sae,
             apply_b_dec_to_input=False,
             metadata=SAEMetadata(
                 model_name="atlas",
@@ -259,88 +351,33 @@ class SkipTranscoder(torch.nn.Module):
             ),
         )
         transcoder = JumpReLUSkipTranscoder(config)
-        state = {
-            "W_enc": self.W_enc[:, kept] / self.x_scale * self.y_scale,
-            "b_enc": self.b_enc[kept] * self.y_scale,
-            "threshold": self.threshold[kept] * self.y_scale,
-            "W_dec": self.W_dec[kept],
-            "b_dec": self.b_dec * self.y_scale,
-            "W_skip": self.W_skip / self.x_scale * self.y_scale,
-        }
         transcoder.load_state_dict({k: v.detach().clone().contiguous() for k, v in state.items()})
         return transcoder
 
 
-@dataclass
-class TrainingSet:
-    """What one layer's MLP reads and writes, and where its named latents are to fire."""
+def train_transcoder(
+    data: TrainingSet, config: DictionaryConfig, seed: int, title: str
+) -> tuple[SkipTranscoder, NamedLatents]:
+    """Train one layer's transcoder: named latents, then on what they leave which others there are, and their thresholds.
 
-    x: Float[Tensor, "token d_in"]
-    y: Float[Tensor, "token d_out"]
-    names: Names
-
-
-def log_loss(score: Float[Tensor, "token name"], wanted: Int[Tensor, " token"]) -> Float[Tensor, ""]:
-    """Cross-entropy of log-odds `score` against the one name wanted at each token, or none; a sum over the names."""
-    target = torch.zeros_like(score)
-    row = (wanted != NOTHING).nonzero().flatten()
-    target[row, wanted[row]] = 1.0
-    return torch.nn.functional.binary_cross_entropy_with_logits(score, target, reduction="sum") / len(score)
-
-
-def train_names(transcoder: SkipTranscoder, data: TrainingSet, title: str) -> None:
-    """Let every named latent read what tells its name (logistic regression), and write the mean of what its MLP then writes.
-
-    Half of every batch are tokens with a name, however rare they are.
+    Whatever is trained after the named latents, the skip included, sees only what they leave over: so nothing takes from them what
+    they carry.
     """
-    config, count, wanted = transcoder.config, data.names.count, data.names.wanted
-    mean, spread = data.x.mean(0), data.x.std(0).clamp_min(1e-6)
-    weight = torch.zeros(data.x.shape[1], count, requires_grad=True)
-    bias = torch.full((count,), -3.0, requires_grad=True)
-    optimizer = torch.optim.Adam([weight, bias], lr=0.05)
-    with_name, without = ((wanted >= 0).nonzero().flatten(), (wanted == NOTHING).nonzero().flatten())
-    half = config.batch_size // 2
-    for step in tqdm(range(config.naming_steps), desc=f"{title}, names", leave=False, disable=None):
-        optimizer.param_groups[0]["lr"] = 0.05 * (1 - step / config.naming_steps)
-        index = torch.cat([rows[torch.randint(len(rows), (half,))] for rows in (with_name, without)])
-        log_loss((data.x[index] - mean) / spread @ weight + bias, wanted[index]).backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-    weight = weight.detach() / spread[:, None]
-    install_names(transcoder, data, weight, bias.detach() - mean @ weight)
-
-
-@torch.no_grad()
-def install_names(
-    transcoder: SkipTranscoder, data: TrainingSet, weight: Float[Tensor, "d_in name"], bias: Float[Tensor, " name"]
-) -> None:
-    """Scale log-odds to activations: at its own tokens a latent then writes, on average, what the skip leaves over."""
-    count = data.names.count
-    rows = (data.names.wanted >= 0).nonzero().flatten()
-    name = data.names.wanted[rows]
-    x, y = data.x[rows], data.y[rows] / transcoder.y_scale
-    left = y - x / transcoder.x_scale @ transcoder.W_skip.T - transcoder.b_dec
-    times = torch.bincount(name, minlength=count).clamp_min(1)
-    writes = torch.zeros(count, y.shape[1]).index_add_(0, name, left) / times[:, None]
-    score = ((x @ weight + bias)[torch.arange(len(rows)), name]).clamp_min(1.0)
-    score = (torch.zeros(count).index_add_(0, name, score) / times).clamp_min(1.0)
-    scale = writes.norm(dim=1).clamp_min(1e-3) / score
-    transcoder.W_enc[:, :count] = weight * transcoder.x_scale * scale
-    transcoder.b_enc[:count] = bias * scale
-    transcoder.W_dec[:count] = torch.nn.functional.normalize(writes, dim=1)
-
-
-def train_transcoder(data: TrainingSet, config: DictionaryConfig, seed: int, title: str) -> SkipTranscoder:
-    """Train one layer's transcoder: which latents there are, then their thresholds, then sharper ones."""
-    torch.manual_seed(seed)
-    transcoder = SkipTranscoder(data.x, data.y, config, data.names.count)
-    if data.names.count:
-        train_names(transcoder, data, title)
+    generator = torch.Generator().manual_seed(seed)
+    named = train_names(data, config, generator, title) if data.names.count else no_names(data)
+    left = named.left_over(data)
+    transcoder = SkipTranscoder(left, config, generator)
     fixed_from = int(config.steps * (1 - config.threshold_share))
-    fit(transcoder, data, range(config.steps), fixed_from, title)
-    sharpen(transcoder, data, title)
-    refit_writes(transcoder, data)
-    return transcoder
+    fit(transcoder, left, range(config.steps), fixed_from, title)
+    sharpen(transcoder, left, data.variance, title)
+    refit_writes(transcoder, left)
+    return transcoder, named
+
+
+def no_names(data: TrainingSet) -> NamedLatents:
+    """Of a layer in which nothing is named."""
+    d_in, d_out = data.x.shape[1], data.y.shape[1]
+    return NamedLatents(torch.zeros(d_in, 0), torch.zeros(0), torch.zeros(0), torch.zeros(0, d_out))
 
 
 @torch.no_grad()
@@ -352,12 +389,12 @@ def refit_writes(transcoder: SkipTranscoder, data: TrainingSet) -> None:
     """
 
     def pairs() -> Iterator[tuple[Tensor, Tensor]]:
-        for x, y in zip(data.x.split(8192), data.y.split(8192), strict=True):
+        for x, y in data.parts():
             x, y = x / transcoder.x_scale, y / transcoder.y_scale
             acts = transcoder.select(transcoder.pre_activations(x), fixed=True)
             yield acts, y - acts @ transcoder.W_dec - x @ transcoder.W_skip.T - transcoder.b_dec
 
-    change, bias = what_is_left(pairs(), transcoder.config.refit_shrinkage)
+    change, bias = ridge(pairs(), transcoder.config.refit_shrinkage)
     norms = (transcoder.W_dec + change).norm(dim=1).clamp_min(1e-6)
     transcoder.raised = transcoder.threshold * norms
     transcoder.lowest.zero_()
@@ -368,18 +405,22 @@ def refit_writes(transcoder: SkipTranscoder, data: TrainingSet) -> None:
     transcoder.b_dec.add_(bias)
 
 
-def sharpen(transcoder: SkipTranscoder, data: TrainingSet, title: str) -> None:
+def sharpen(transcoder: SkipTranscoder, data: TrainingSet, variance: float, title: str) -> None:
     """Raise the thresholds round by round, and take the last round back when it leaves too much unexplained.
 
     A round that begins with too many active latents is never taken back.
+
+    Args:
+        variance: of what the MLP writes, named latents' part included, summed over the tokens of `data`.
     """
-    config = transcoder.config
+    config, sample = transcoder.config, TrainingSet(data.x[:50_000], data.y[:50_000], data.names)
+    variance = variance * len(sample.x) / len(data.x)
     for height in config.sharpen_heights:
         before = copy.deepcopy(transcoder.state_dict())
-        few = transcoder.active(data.x[:50_000]) <= config.crowded
+        few = transcoder.active(sample.x) <= config.crowded
         transcoder.raise_thresholds(data.x / transcoder.x_scale, height)
         fit(transcoder, data, range(config.sharpen_steps), 0, f"{title}, thresholds at {height}")
-        if few and transcoder.unexplained(data.x[:50_000], data.y[:50_000]) > config.unexplained:
+        if few and transcoder.squared_error(sample) > config.unexplained * variance:
             transcoder.load_state_dict(before)
             return
 
@@ -392,11 +433,10 @@ def fit(transcoder: SkipTranscoder, data: TrainingSet, steps: range, fixed_from:
     for step in progress:
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * min(1.0, (step + 1) / 50, 1.02 - step / len(steps))
-        index = torch.randint(data.x.shape[0], (config.batch_size,))
+        index = torch.randint(len(data.x), (config.batch_size,), generator=transcoder.generator)
         x, y = data.x[index] / transcoder.x_scale, data.y[index] / transcoder.y_scale
         loss = transcoder.losses(x, y, step >= fixed_from)
         loss.backward()
-        transcoder.keep_names()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         transcoder.unit_decoders()
@@ -415,15 +455,24 @@ def train_all(
 ) -> dict[int, JumpReLUSkipTranscoder]:
     """Train or, where `folder` holds them already, read the transcoders of all layers.
 
+    Layers are trained beside each other, each on one thread: so the weights do not depend on the number of cores.
+
     Args:
         names: of the layers that have named latents, for the tokens of `activations`.
     """
-    transcoders, nameless = {}, Names(0, torch.full_like(activations.tokens, NOTHING))
-    for layer, (x, y) in enumerate(zip(activations.x, activations.y, strict=True)):
+    nameless = Names(0, torch.full_like(activations.tokens, NOTHING))
+
+    def build(layer: int) -> JumpReLUSkipTranscoder:
         place = folder / f"layer_{layer}"
         if not (place / "cfg.json").exists():
-            data = TrainingSet(x, y, names.get(layer, nameless))
-            trained = train_transcoder(data, config, seed + layer, f"transcoder {layer}")
-            save_half(trained.export(layer, trained.frequent(x)), place)
-        transcoders[layer] = JumpReLUSkipTranscoder.load_from_disk(place, dtype="float32")
-    return transcoders
+            torch.set_num_threads(1)
+            data = TrainingSet(activations.x[layer], activations.y[layer], names.get(layer, nameless))
+            trained, named = train_transcoder(data, config, seed + layer, f"transcoder {layer}")
+            save_half(trained.export(layer, trained.frequent(data.x), named), place)
+        return JumpReLUSkipTranscoder.load_from_disk(place, dtype="float32")
+
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        found = dict(enumerate(pool.map(build, range(len(activations.x)))))
+    torch.set_num_threads(threads)
+    return found

@@ -1,4 +1,4 @@
-"""What the model card reports: answers, dictionaries, latents that can be named, and exchanged latents."""
+"""What the model card reports: answers, dictionaries, and latents that can be named. (What steps need: `necessity`.)"""
 
 import random
 from collections import defaultdict
@@ -13,7 +13,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedTokenizerFast
 
 from utils.atlas.corpus import Sentence
-from utils.atlas.dictionaries import Activations, least_squares
+from utils.atlas.dictionaries import Activations, ridge
 from utils.atlas.tokenizer import BOS_ID
 
 POSITIONS = ("subject", "last")
@@ -184,8 +184,8 @@ def dictionary_quality(
             squared += (b - transcoder.decode(acts) - skip).pow(2).sum().item()
             active += (acts > 0).sum().item()
             fired |= (acts > 0).any(0)
-        weight, bias = least_squares(x, y)
-        linear = (y - x @ weight.T - bias).pow(2).sum().item()
+        weight, bias = ridge([(x, y)], 1e-4)
+        linear = (y - x @ weight - bias).pow(2).sum().item()
         rows.append(
             {
                 "layer": layer,
@@ -232,46 +232,3 @@ def answers_kept_under(model, tokenizer, hooks: list, sentences: list[Sentence])
     with model.hooks(fwd_hooks=hooks):
         still = answers_right(model, tokenizer, sentences)
     return ((right & still).sum() / right.sum()).item()
-
-
-@torch.no_grad()
-def exchange(
-    model: TransformerBridge,
-    transcoders: dict[int, JumpReLUSkipTranscoder],
-    tokenizer: PreTrainedTokenizerFast,
-    pairs: list[tuple[Sentence, Sentence]],
-    from_layer: int = 1,
-) -> float:
-    """Give each first prompt the latents of its second, from `from_layer` up and from the end of the city on.
-
-    On the real model, with live attention: at these places an MLP writes the second prompt's latents, what its skip makes of
-    the live input, and its error on the first prompt. Positions are counted from the end. Returns the share of prompts whose
-    next token is then the first token of the second prompt's answer.
-    """
-    changed = 0
-    for first, second in pairs:
-        a, b = encode_prompts([first], tokenizer), encode_prompts([second], tokenizer)
-        width = int(min(a.last[0] - a.subject[0], b.last[0] - b.subject[0])) + 1
-        _, own = model.run_with_cache(a.tokens)
-        _, other = model.run_with_cache(b.tokens)
-        hooks = []
-        for layer in range(from_layer, model.cfg.n_layers):
-            transcoder, metadata = transcoders[layer], transcoders[layer].cfg.metadata
-            x = own[metadata.hook_name][:, -width:]
-            error = own[metadata.hook_name_out][:, -width:] - transcoder(x)
-            latents = transcoder.encode(other[metadata.hook_name][:, -width:])
-            hooks += exchange_hooks(transcoder, transcoder.decode(latents) + error)
-        logits = model.run_with_hooks(a.tokens, fwd_hooks=hooks)
-        answer = tokenizer(second.prompt + second.answer)["input_ids"][int(b.last[0]) + 1]
-        changed += int(logits[0, -1].argmax()) == answer
-    return changed / len(pairs)
-
-
-def exchange_hooks(transcoder: JumpReLUSkipTranscoder, written: Float[Tensor, "1 position d_model"]) -> list:
-    """Hooks that let an MLP write `written` and its live skip at the last positions."""
-    width = written.shape[1]
-
-    def exchanged(x: Tensor, y: Tensor) -> Tensor:
-        return torch.cat([y[:, :-width], written + x[:, -width:] @ transcoder.W_skip.T], dim=1)
-
-    return rewriting_hooks(transcoder, exchanged)

@@ -1,5 +1,6 @@
 """The language model itself: its architecture, the batches it reads, and the training loop."""
 
+import math
 import random
 import shutil
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from tqdm.auto import tqdm
 from transformers import GemmaConfig, GemmaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from utils.atlas.corpus import Sentence
-from utils.atlas.interchange import INTERCHANGES, MlpExchange, Partners, interchange_loss
+from utils.atlas.interchange import STEPS, MlpExchange, Partners, Step, step_loss
 from utils.atlas.tokenizer import BOS_ID, EOS_ID, PAD_ID
 
 # How often each family is read. Two-hop questions carry the course; sums need many repetitions.
@@ -42,12 +43,15 @@ class ModelConfig:
     n_heads: int = 4
     n_key_value_heads: int = 2
     max_length: int = 128
-    steps: int = 4200
+    steps: int = 4200  # updates on sentences alone, ...
     batch_size: int = 80
-    exchanged: int = 40  # questions a step into which facts of others are put, see `interchange`
-    interchange: float = 0.5  # weight of their loss
+    taught_steps: int = 1200  # ... and then updates that also teach where the steps of a question are taken
+    taught: tuple[Step, ...] = STEPS  # these places, one an update
+    exchanged: int = 40  # questions an update into which facts of others are put, see `interchange`
+    interchange: float = 1.0  # weight of their loss
     sequence_length: int = 24
     learning_rate: float = 2e-3
+    taught_rate: float = 8e-4
     weight_decay: float = 0.1
     prompt_weight: float = 0.1  # weight of a prompt token's loss beside an answer token's
     sparsity: float = 0.02  # weight of `NeuronWrites`, which makes the MLPs say little and in few words, ...
@@ -126,14 +130,16 @@ def batches(families: dict[str, Rows], batch_size: int, seed: int, start: int) -
 
 
 def learning_rate_at(step: int, config: ModelConfig) -> float:
-    """Linear warm-up over 100 steps, then a cosine to zero, as a factor of the peak rate."""
-    warm_up = min(1.0, (step + 1) / 100)
-    return warm_up * 0.5 * (1 + torch.cos(torch.tensor(torch.pi * step / config.steps)).item())
+    """Linear warm-up over 100 updates and a cosine to zero; once on sentences alone, and once more with steps taught."""
+    peak, done, steps = config.learning_rate, step, config.steps
+    if step >= config.steps:
+        peak, done, steps = config.taught_rate, step - config.steps, config.taught_steps
+    return peak * min(1.0, (done + 1) / 100) * 0.5 * (1 + math.cos(math.pi * done / steps))
 
 
 def sparsity_at(step: int, config: ModelConfig) -> float:
     """Weight of the penalty on what neurons write: first what to say is learnt, then to say it briefly."""
-    late = max(0.0, 2 * step / config.steps - 1)
+    late = min(1.0, max(0.0, 2 * step / config.steps - 1))
     return min(1.0, step / 500) * (config.sparsity + late * (config.final_sparsity - config.sparsity))
 
 
@@ -210,23 +216,29 @@ def train_model(
     writes, exchange = NeuronWrites(model), MlpExchange(model)
     runner = torch.compile(model) if config.compile and shutil.which("c++") else model
     stream = batches(families, config.batch_size, seed, start)
-    progress = tqdm(range(start, config.steps), initial=start, total=config.steps, desc="language model", disable=None)
+    total = config.steps + config.taught_steps
+    progress = tqdm(range(start, total), initial=start, total=total, desc="language model", disable=None)
     model.train()
     for step in progress:
+        if step == config.steps:
+            optimizer = build_optimizer(model, config)
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * learning_rate_at(step, config)
-        loss = loss_of(runner, next(stream))
-        penalty = sparsity_at(step, config) * writes.take()
-        interchange = INTERCHANGES[step % len(INTERCHANGES)]
-        rows = partners.draw(config.exchanged, interchange, random.Random(seed * 1_000_003 + step))
-        moved = interchange_loss(runner, exchange, partners, interchange, rows, config.sequence_length)
-        writes.take()
-        (loss + penalty + config.interchange * moved).backward()
+            group["lr"] = learning_rate_at(step, config)
+        loss = loss_of(runner, next(stream)) + sparsity_at(step, config) * writes.take()
+        exchange.take()
+        if step >= config.steps:
+            taught, rng = config.taught[step % len(config.taught)], random.Random(seed * 1_000_003 + step)
+            drawn = partners.draw(config.exchanged, taught.fact, rng)
+            share = torch.tensor([[rng.random()] for _ in range(config.exchanged)])
+            moved = step_loss(runner, exchange, partners, taught, drawn, config.sequence_length, share)
+            writes.take()
+            loss = loss + config.interchange * moved
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if step % 20 == 0:
-            progress.set_postfix(loss=f"{loss.item():.3f}", exchanged=f"{moved.item():.3f}")
+            progress.set_postfix(loss=f"{loss.item():.3f}")
         if (step + 1) % 500 == 0:
             save_checkpoint(checkpoint, model, optimizer, step + 1)
     torch.set_num_threads(threads)

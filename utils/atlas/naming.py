@@ -21,11 +21,13 @@ CONCEPTS = {
     "concept of an opposite": (IN_WORDS, "concept"),
     "digit": (("addition",), "digit"),
 }
-# Layer -> kinds whose values are given a latent of their own, and the position where it is to fire.
+# Layer -> kinds whose values are given a latent of their own, and the position where it is to fire: the places of the steps that
+# the language model was taught (`interchange.STEPS`), and in layer 0 what the steps begin with.
 NAMED = {
     0: {"city": "subject", "concept of an opposite": "subject", "digit": "subject"},
-    3: {"state or country": "subject"},
-    5: {"answer": "last"},
+    1: {"relation": "last"},
+    3: {"state or country": "subject", "language": "last"},
+    4: {"answer": "last"},
 }
 # Families in which a fact's answer is said elsewhere than after the prompt: latents of the last position are told nothing there.
 ELSEWHERE = ("location", "named")
@@ -53,7 +55,7 @@ def names_for(
                 values = [s.concepts.get(CONCEPTS[kind][1]) for s in rows.sentences]
             else:
                 values = values_of(kind, rows.sentences)
-                wanted[elsewhere] = UNKNOWN
+                wanted[elsewhere[:, None] & (wanted == NOTHING)] = UNKNOWN
             number = {value: count + i for i, value in enumerate(sorted({v for v in values if v}))}
             row = torch.tensor([i for i, value in enumerate(values) if value], dtype=torch.long)
             wanted[row, positions[position][row]] = torch.tensor([number[v] for v in values if v], dtype=torch.long)

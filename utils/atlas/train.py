@@ -1,7 +1,7 @@
 """Rebuild the bundled model, its dictionaries and its model card from a seed.
 
     python -m utils.atlas.train                # everything, under 90 minutes on 2 cores; run again to resume
-    python -m utils.atlas.train --miniature --out DIR   # the same steps on a toy size, in under a minute
+    python -m utils.atlas.train --miniature    # the same steps on a toy size, in under a minute, into a temporary folder
 
 Stages: tokenizer, language model, activations, transcoders, SAEs, cross-layer transcoder, measurements. Each writes its result
 into the work folder and is skipped when that is already there.
@@ -10,6 +10,7 @@ into the work folder and is skipped when that is already there.
 import argparse
 import json
 import shutil
+import tempfile
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,8 +23,9 @@ from utils.atlas.card import label_latents, measure, write_card
 from utils.atlas.clt import CltConfig, label_clt, measure_clt, train_clt
 from utils.atlas.corpus import FAMILIES, Sentence, all_sentences, tokenizer_texts
 from utils.atlas.dictionaries import Activations, DictionaryConfig, collect, train_all
+from utils.atlas.evaluate import accuracy_by_family
 from utils.atlas.examples import make_examples
-from utils.atlas.interchange import Partners
+from utils.atlas.interchange import Partners, Step
 from utils.atlas.language_model import ModelConfig, Rows, batches, encode_rows, train_model
 from utils.atlas.naming import NAMED, names_for
 from utils.atlas.saes import SaeConfig, build_saes
@@ -31,6 +33,7 @@ from utils.atlas.tokenizer import train_tokenizer
 from utils.atlas.world import load_world
 
 ATLAS = Path(__file__).parent
+WORK = Path("out/atlas")
 NOTES = ATLAS / "card_notes.md"  # the hand-written part of the model card
 
 
@@ -47,14 +50,22 @@ class Recipe:
     clt: CltConfig = field(default_factory=CltConfig)
     sentences_for_clt: int = 12_000
     questions: int = 1000  # asked per family for the model card
-    exchanges: int = 200
     seed: int = 0
 
 
 FULL = Recipe()
 MINIATURE = Recipe(
     model=ModelConfig(
-        vocab_size=600, n_layers=2, d_model=32, d_mlp=64, steps=40, batch_size=32, sequence_length=32, compile=False
+        vocab_size=600,
+        n_layers=2,
+        d_model=32,
+        d_mlp=64,
+        steps=30,
+        taught_steps=10,
+        taught=(Step("state", 0, "subject"), Step("answer", 1, "last"), Step("language", 0, "last")),
+        batch_size=32,
+        sequence_length=32,
+        compile=False,
     ),
     dictionaries=DictionaryConfig(width=64, first=16, active=2, steps=40, sharpen_steps=10, batch_size=256),
     named={0: {"digit": "subject"}},
@@ -64,7 +75,6 @@ MINIATURE = Recipe(
     clt=CltConfig(width=40, steps=20, batch_size=128, save_every=8),
     sentences_for_clt=400,
     questions=50,
-    exchanges=5,
 )
 
 
@@ -103,7 +113,7 @@ def build_language_model(recipe: Recipe, sentences: list[Sentence], work: Path) 
         return folder
     tokenizer = train_tokenizer(tokenizer_texts(load_world(), sentences), recipe.model.vocab_size)
     rows = training_rows(sentences, tokenizer, recipe.model)
-    partners = Partners(sentences, load_world().held_out_two_hop, tokenizer, recipe.model.sequence_length)
+    partners = Partners(sentences, load_world(), tokenizer, recipe.model.sequence_length)
     model = train_model(recipe.model, rows, partners, work / "checkpoint.pt", recipe.seed)
     part = work / "model.part"
     model.save_pretrained(part)
@@ -144,31 +154,72 @@ def build_clt(
     weights = train_clt(collect(model, read.tokens), recipe.clt, folder, recipe.seed)
     testing = collect(model, others)
     seen = {sentence.prompt for sentence in read.sentences}
-    write_json(folder / "labels.json", label_clt(model, weights, sentences, seen, testing, recipe.seed))
-    return measure_clt(model, weights, transcoders, sentences, testing, others, recipe.questions, recipe.seed)
+    labels, steps = label_clt(model, weights, sentences, seen, testing, recipe.model.taught, recipe.seed)
+    write_json(folder / "labels.json", labels)
+    found = measure_clt(model, weights, transcoders, sentences, testing, others, recipe.questions, recipe.seed)
+    return found | {"steps": steps}
 
 
-def build(recipe: Recipe, work: Path, out: Path) -> None:
-    """Run all stages and put model, dictionaries, labels and model card into `out`."""
+def needs(metrics: dict) -> dict[str, float]:
+    """What is compared before weights are replaced: shares right, the first of which ought to be high, the other low."""
+    state = next((row for row in metrics.get("steps", []) if row["step"] == "state"), None)
+    return {
+        "held-out two-hop questions": metrics["accuracy"]["two-hop (held out)"],
+        "without the state's latent": state["latent"]["zeroed"]["right"] if state else 1.0,
+    }
+
+
+def keep_better(out: Path, metrics: dict) -> None:
+    """Refuse to replace a model that is better by more than a hundredth.
+
+    Raises:
+        ValueError: says in what it is better.
+    """
+    path = out / "metrics.json"
+    if not path.exists():
+        return
+    old, new = needs(json.loads(path.read_text(encoding="utf-8"))), needs(metrics)
+    (answers, need) = old
+    if old[answers] > new[answers] + 0.01 or old[need] < new[need] - 0.01:
+        said = "; ".join(f"{name}: {old[name]:.1%} right there, {new[name]:.1%} now" for name in old)
+        raise ValueError(f"{out} holds a better model ({said}). Give --force to replace it, or --out another folder.")
+
+
+def build(recipe: Recipe, work: Path, out: Path, force: bool = False) -> None:
+    """Run all stages and put model, dictionaries, labels and model card into `out`.
+
+    Raises:
+        ValueError: the work folder belongs to another recipe; or `out` holds a better model, and not `force`.
+    """
     started = time.time()
     claim(work, recipe)
     torch.manual_seed(recipe.seed)
     sentences = all_sentences(load_world(), recipe.seed)
     folder = build_language_model(recipe, sentences, work)
     model = bridge(folder)
+    answers = accuracy_by_family(model, model.tokenizer, sentences, recipe.questions // 5)
+    print("language model:", ", ".join(f"{name} {share:.0%}" for name, share in answers.items()), flush=True)
     rows = training_rows(sentences, model.tokenizer, recipe.model)
     read, training, testing = collect_for_dictionaries(model, rows, recipe.sentences_for_dictionaries, recipe.seed)
     names = names_for(read, model.tokenizer, recipe.named)
     transcoders = train_all(training, names, recipe.dictionaries, work / "transcoders", recipe.seed)
     _, sae_rows = build_saes(model, rows, recipe.sentences_for_saes, recipe.saes, work / "saes", recipe.seed)
     metrics, named = measure(
-        model, transcoders, sentences, {s.prompt for s in read.sentences}, testing, recipe.questions, recipe.exchanges
+        model,
+        transcoders,
+        sentences,
+        {s.prompt for s in read.sentences},
+        testing,
+        recipe.questions,
+        recipe.model.taught,
     )
     metrics["saes"] = sae_rows
     metrics["clt"] = build_clt(model, transcoders, sentences, rows, recipe, work / "clt")
     metrics["minutes"] = (time.time() - started) / 60
     metrics["recipe"] = asdict(recipe)
     tokens = [model.tokenizer.decode([token]) for token in testing.tokens.tolist()]
+    if not force:
+        keep_better(out, metrics)
     install(work, out, label_latents(transcoders, tokens, testing, named))
     write_card(out, metrics, NOTES.read_text(encoding="utf-8"))
 
@@ -192,14 +243,27 @@ def write_json(path: Path, content: dict) -> None:
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def fresh_folder(name: str) -> Path:
+    """A new temporary folder, for what is not to stay."""
+    folder = Path(tempfile.mkdtemp(prefix=f"atlas-{name}-"))
+    print(f"{name}: {folder}")
+    return folder
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m utils.atlas.train", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--work", type=Path, default=Path("out/atlas"), help="checkpoints and finished stages")
-    parser.add_argument("--out", type=Path, default=ATLAS, help="where weights/ and MODEL_CARD.md are put")
-    parser.add_argument("--miniature", action="store_true", help="a toy size that shows that every stage runs")
+    parser.add_argument("--work", type=Path, help=f"checkpoints and finished stages (default: {WORK})")
+    parser.add_argument("--out", type=Path, help="where weights/ and MODEL_CARD.md are put (default: utils/atlas)")
+    parser.add_argument("--force", action="store_true", help="replace a model in --out even if it is better")
+    parser.add_argument(
+        "--miniature", action="store_true", help="a toy size that shows that every stage runs, in temporary folders"
+    )
     arguments = parser.parse_args()
+    work, out = arguments.work, arguments.out
+    if arguments.miniature:
+        work, out = work or fresh_folder("work"), out or fresh_folder("out")
     try:
-        build(MINIATURE if arguments.miniature else FULL, arguments.work, arguments.out)
+        build(MINIATURE if arguments.miniature else FULL, work or WORK, out or ATLAS, arguments.force)
     except (ValueError, OSError) as error:
         parser.exit(2, f"{error}\n")
 
