@@ -1,8 +1,9 @@
-"""Chapter 4: circuits and interventions. Read `interventions`, `effects`, `ablation`, `supernodes`, `swaps`, `quality`, `generation`."""
+"""Chapter 4: circuits and interventions. Read `interventions`, `effects`, `ablation`, `faithfulness`, `supernodes`, `swaps`, `quality`, `generation`."""
 
 from solutions.chapter4_interventions.ablation import (
+    Question,
     ablate_each,
-    answer_score,
+    contrast_of,
     dose_response,
     matched_controls,
     rank_correlation,
@@ -13,6 +14,13 @@ from solutions.chapter4_interventions.effects import (
     freeze_arguments,
     measured_effects,
     total_effects,
+)
+from solutions.chapter4_interventions.faithfulness import (
+    Areas,
+    area_under_curve,
+    necessity_curve,
+    sufficiency_curve,
+    superadditivity,
 )
 from solutions.chapter4_interventions.generation import as_edits, extend_edits, generate
 from solutions.chapter4_interventions.interventions import (
@@ -33,18 +41,21 @@ from solutions.chapter4_interventions.swaps import Span, align_positions, overla
 
 __all__ = [
     "FREEZE_LEVELS",
+    "Areas",
     "BaseRun",
     "Edit",
     "LayerEdits",
     "LayerRun",
     "Member",
     "Outcome",
+    "Question",
     "Span",
     "ablate_each",
     "align_positions",
-    "answer_score",
+    "area_under_curve",
     "as_edits",
     "build_supernodes",
+    "contrast_of",
     "direct_effects",
     "dose_response",
     "extend_edits",
@@ -56,12 +67,15 @@ __all__ = [
     "linear_part",
     "matched_controls",
     "measured_effects",
+    "necessity_curve",
     "overlap",
     "rank_correlation",
     "resolve_edits",
     "rewrite_mlp",
     "run_base",
     "scores_by_size",
+    "sufficiency_curve",
+    "superadditivity",
     "supernode_fraction",
     "swap_edits",
     "swap_rate",

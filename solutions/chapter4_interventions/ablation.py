@@ -5,6 +5,7 @@ matched activation on the same prompt.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -16,12 +17,27 @@ from utils.engine.graph import NodeInfo
 from utils.engine.hooks import Transcoder
 
 
-def answer_score(
-    logits: Float[Tensor, "batch seq d_vocab"], answer: int, position: int = -1
-) -> Float[Tensor, " batch"]:
-    """The answer's logit less the mean logit, at one position: what a logit node of the graph reads."""
-    here = logits[:, position]
-    return here[:, answer] - here.mean(dim=-1)
+class Question(NamedTuple):
+    """A prompt, and what is measured on it: why this answer and not those?
+
+    Attributes:
+        tokens: (1, seq) the prompt.
+        answer: token id of the answer.
+        others: token ids of the answers that it is compared with.
+    """
+
+    tokens: Int[Tensor, "1 seq"]
+    answer: int
+    others: Sequence[int]
+
+
+def contrast_of(logits: Float[Tensor, "batch seq d_vocab"], question: Question) -> Float[Tensor, " batch"]:
+    """The answer's logit less the mean logit of the other answers, at the last position.
+
+    A probability near 1 hides what weakens an answer; a bare logit also moves when all logits move together.
+    """
+    here = logits[:, -1]
+    return here[:, question.answer] - here[:, list(question.others)].mean(dim=-1)
 
 
 def matched_controls(
@@ -67,30 +83,28 @@ def matched_controls(
 def dose_response(
     model: TransformerBridge,
     transcoders: dict[int, Transcoder],
-    tokens: Int[Tensor, "1 seq"],
+    question: Question,
     nodes: Sequence[NodeInfo],
     doses: Sequence[float],
-    answer: int,
     **frozen,
 ) -> Float[Tensor, " n_doses"]:
-    """How the answer's score changes when several latents are multiplied together by each dose.
+    """How the contrast changes when several latents are multiplied together by each dose.
 
     A dose of 1 is the unchanged prompt, 0 an ablation, -2 the reverse at double strength. All doses can run as one batch, one
     row a dose.
 
     Args:
         model, transcoders: the model and its transcoders.
-        tokens: one prompt.
+        question: one prompt, and what is measured on it.
         nodes: latents of its graph; all of them get the same dose.
         doses: multiples of their activations on this prompt.
-        answer: token id whose score is measured.
         frozen: arguments of `intervene` that say what is frozen and held.
 
     Returns:
-        (n_doses,) the answer's score at the last position less that on the unchanged prompt.
+        (n_doses,) the contrast less that on the unchanged prompt.
     """
     ### BEGIN SOLUTION
-    copies = tokens.repeat(len(doses), 1)
+    copies = question.tokens.repeat(len(doses), 1)
     base = run_base(model, transcoders, copies)
     dosed = [
         Edit(node.layer, node.ctx_idx, node.feature, dose, "scale", row)
@@ -98,38 +112,37 @@ def dose_response(
         for node in nodes
     ]
     edited = intervene(model, transcoders, base, dosed, **frozen)
-    return answer_score(edited.logits, answer) - answer_score(base.logits, answer)
+    return contrast_of(edited.logits, question) - contrast_of(base.logits, question)
     ### END SOLUTION
 
 
 def ablate_each(
     model: TransformerBridge,
     transcoders: dict[int, Transcoder],
-    tokens: Int[Tensor, "1 seq"],
+    question: Question,
     nodes: Sequence[NodeInfo],
-    answer: int,
     batch_size: int = 64,
     **frozen,
 ) -> Float[Tensor, " n_nodes"]:
-    """How the answer's score changes when each latent alone is set to 0.
+    """How the contrast changes when each latent alone is set to 0.
 
     Args:
-        model, transcoders, tokens, answer, frozen: see `dose_response`.
+        model, transcoders, question, frozen: see `dose_response`.
         nodes: latents of the prompt's graph, ablated one by one.
         batch_size: how many of them may run together, one row each.
 
     Returns:
-        (n_nodes,) the answer's score less that on the unchanged prompt, in the order of `nodes`. Negative: the latent helped.
+        (n_nodes,) the contrast less that on the unchanged prompt, in the order of `nodes`. Negative: the latent helped.
     """
     ### BEGIN SOLUTION
     effects = []
     for first in range(0, len(nodes), batch_size):
         part = nodes[first : first + batch_size]
-        copies = tokens.repeat(len(part), 1)
+        copies = question.tokens.repeat(len(part), 1)
         base = run_base(model, transcoders, copies)
         silenced = [Edit(node.layer, node.ctx_idx, node.feature, 0.0, row=row) for row, node in enumerate(part)]
         edited = intervene(model, transcoders, base, silenced, **frozen)
-        effects.append(answer_score(edited.logits, answer) - answer_score(base.logits, answer))
+        effects.append(contrast_of(edited.logits, question) - contrast_of(base.logits, question))
     return torch.cat(effects)
     ### END SOLUTION
 

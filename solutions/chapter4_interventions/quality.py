@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from solutions.chapter3_attribution_graphs import compute_graph_scores
+from solutions.chapter3_attribution_graphs import compute_graph_scores, compute_influence
 from utils.engine.graph import AttributionResult, GraphNodes, NodeInfo, NodeType
 
 
@@ -39,12 +39,22 @@ def fold_into_errors(
 
 
 def scores_by_size(result: AttributionResult, sizes: Sequence[int]) -> list[dict[str, float]]:
-    """Replacement and completeness score of a prompt's graph with only its n most influential latents, for every n."""
+    """Scores of a prompt's graph with only its n most influential latents, for every n.
+
+    Returns:
+        For every n "latents", the two scores of `compute_graph_scores`, and "floor": the least that "completeness" can be, because
+        nodes that receive nothing count as explained.
+    """
     latents = torch.tensor(result.graph.indices(NodeType.LATENT))
     by_influence = latents[result.influence[latents].argsort(descending=True)].tolist()
     rows = []
     for size in sizes:
         matrix, nodes = fold_into_errors(result.adjacency_matrix, result.graph.nodes, set(by_influence[:size]))
         small = GraphNodes(nodes=nodes, seq_len=result.graph.seq_len, n_layers=result.graph.n_layers)
-        rows.append({"latents": size} | compute_graph_scores(matrix, result.logit_weights, small))
+        through = float(compute_influence(matrix, result.logit_weights, small.n_layers).sum())
+        answers = float(
+            result.logit_weights.sum()
+        )  # the weight with which all paths begin, and end at nodes that receive nothing
+        floor = {"floor": answers / (answers + through)}
+        rows.append({"latents": size} | compute_graph_scores(matrix, result.logit_weights, small) | floor)
     return rows

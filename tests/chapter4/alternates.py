@@ -165,13 +165,13 @@ def matched_controls(sizes, chosen, generator, n_nearest=3):
         Alternate(
             "dose_by_dose",
             source="""
-def dose_response(model, transcoders, tokens, nodes, doses, answer, **frozen):
-    base = run_base(model, transcoders, tokens)
+def dose_response(model, transcoders, question, nodes, doses, **frozen):
+    base = run_base(model, transcoders, question.tokens)
     changes = []
     for dose in doses:
         edits = [Edit(n.layer, n.ctx_idx, n.feature, dose * n.activation) for n in nodes]
         after = intervene(model, transcoders, base, edits, **frozen).logits
-        changes.append(answer_score(after, answer) - answer_score(base.logits, answer))
+        changes.append(contrast_of(after, question) - contrast_of(base.logits, question))
     return torch.cat(changes)
 """,
         )
@@ -180,14 +180,89 @@ def dose_response(model, transcoders, tokens, nodes, doses, answer, **frozen):
         Alternate(
             "one_by_one",
             source="""
-def ablate_each(model, transcoders, tokens, nodes, answer, batch_size=64, **frozen):
-    base = run_base(model, transcoders, tokens)
-    before = answer_score(base.logits, answer)
+def ablate_each(model, transcoders, question, nodes, batch_size=64, **frozen):
+    base = run_base(model, transcoders, question.tokens)
+    before = contrast_of(base.logits, question)
     effects = []
     for n in nodes:
         after = intervene(model, transcoders, base, [Edit(n.layer, n.ctx_idx, n.feature, 0.0, "scale")], **frozen)
-        effects.append(answer_score(after.logits, answer) - before)
+        effects.append(contrast_of(after.logits, question) - before)
     return torch.cat(effects)
+""",
+        )
+    ],
+    "necessity_curve": [
+        Alternate(
+            "size_by_size",
+            source="""
+def necessity_curve(model, transcoders, question, ranked, sizes):
+    base = run_base(model, transcoders, question.tokens)
+    left = []
+    for k in sizes:
+        edits = [Edit(n.layer, n.ctx_idx, n.feature, 0.0) for n in list(ranked)[:k]]
+        left.append(contrast_of(intervene(model, transcoders, base, edits, freeze_attention=False).logits, question))
+    return torch.cat(left)
+""",
+        )
+    ],
+    "sufficiency_curve": [
+        Alternate(
+            "size_by_size",
+            source="""
+def sufficiency_curve(model, transcoders, question, ranked, sizes, start_posn=1):
+    left = []
+    for k in sizes:
+        kept = {(n.layer, n.ctx_idx, n.feature) for n in ranked[:k]}
+        inputs, hooks = {}, []
+        for layer in transcoders:
+            def read(x, hook, layer=layer):
+                inputs[layer] = x
+
+            def write(y, hook, layer=layer):
+                acts = transcoders[layer].encode(inputs[layer]).detach().clone()
+                acts[:, :start_posn] = 0
+                for where, position, latent in kept:
+                    if where == layer:
+                        acts[0, position, latent] = 0
+                return y - acts.to(y) @ transcoders[layer].W_dec.detach().to(y)
+
+            hooks += [(reading_hook(layer), read), (mlp_out_hook(layer), write)]
+        with torch.no_grad(), hooked(model, hooks):
+            left.append(contrast_of(model(question.tokens), question))
+    return torch.cat(left)
+""",
+        )
+    ],
+    "area_under_curve": [
+        Alternate(
+            "step_by_step",
+            source="""
+def area_under_curve(sizes, curve, full, empty):
+    if len(sizes) < 2 or any(b <= a for a, b in zip(sizes, sizes[1:])) or full == empty:
+        raise ValueError("no area")
+    heights = [(float(c) - empty) / (full - empty) for c in curve]
+    under = apart = 0.0
+    for i in range(len(sizes) - 1):
+        width = (sizes[i + 1] - sizes[i]) / (sizes[-1] - sizes[0])
+        under += width * (heights[i] + heights[i + 1]) / 2
+        apart += width * (abs(1 - heights[i]) + abs(1 - heights[i + 1])) / 2
+    return Areas(under, apart)
+""",
+        )
+    ],
+    "superadditivity": [
+        Alternate(
+            "by_single_ablations",
+            source="""
+def superadditivity(model, transcoders, question, pairs, **frozen):
+    base = run_base(model, transcoders, question.tokens)
+
+    def effect(*nodes):
+        edits = [Edit(n.layer, n.ctx_idx, n.feature, 0.0) for n in nodes]
+        after = intervene(model, transcoders, base, edits, **frozen).logits
+        return contrast_of(after, question) - contrast_of(base.logits, question)
+
+    return torch.cat([effect(a, b) - effect(a) - effect(b) for a, b in pairs])
 """,
         )
     ],

@@ -478,16 +478,16 @@ MISTAKES = {
         ),
         Mistake(
             "not_a_change",
-            "You return the score itself: subtract the score on the unchanged prompt.",
-            [(" - answer_score(base.logits, answer)", "")],
+            "You return the contrast itself: subtract the contrast on the unchanged prompt.",
+            [(" - contrast_of(base.logits, question)", "")],
         ),
         Mistake(
-            "logit_not_demeaned",
-            "You compare bare logits: the score is the answer's logit less the mean logit, which `answer_score` gives.",
+            "bare_logit",
+            "You compare bare logits: take the contrast with the other answers, which `contrast_of` gives.",
             [
                 (
-                    "answer_score(edited.logits, answer) - answer_score(base.logits, answer)",
-                    "edited.logits[:, -1, answer] - base.logits[:, -1, answer]",
+                    "contrast_of(edited.logits, question) - contrast_of(base.logits, question)",
+                    "edited.logits[:, -1, question.answer] - base.logits[:, -1, question.answer]",
                 )
             ],
         ),
@@ -501,15 +501,15 @@ MISTAKES = {
             "You subtract the wrong way round: the change is after minus before.",
             [
                 (
-                    "answer_score(edited.logits, answer) - answer_score(base.logits, answer)",
-                    "answer_score(base.logits, answer) - answer_score(edited.logits, answer)",
+                    "contrast_of(edited.logits, question) - contrast_of(base.logits, question)",
+                    "contrast_of(base.logits, question) - contrast_of(edited.logits, question)",
                 )
             ],
         ),
         Mistake(
             "first_dose",
             "You compare with the first dose: compare with the unchanged prompt, `base.logits`.",
-            [("- answer_score(base.logits, answer)", "- answer_score(edited.logits, answer)[0]")],
+            [("- contrast_of(base.logits, question)", "- contrast_of(edited.logits, question)[0]")],
         ),
     ],
     "ablate_each": [
@@ -533,8 +533,8 @@ MISTAKES = {
             "You subtract the wrong way round: after minus before, so that a latent that helped has a negative effect.",
             [
                 (
-                    "answer_score(edited.logits, answer) - answer_score(base.logits, answer)",
-                    "answer_score(base.logits, answer) - answer_score(edited.logits, answer)",
+                    "contrast_of(edited.logits, question) - contrast_of(base.logits, question)",
+                    "contrast_of(base.logits, question) - contrast_of(edited.logits, question)",
                 )
             ],
         ),
@@ -560,16 +560,16 @@ MISTAKES = {
         ),
         Mistake(
             "not_a_change",
-            "You return the scores themselves: subtract the score on the unchanged prompt.",
-            [(" - answer_score(base.logits, answer)", "")],
+            "You return the contrasts themselves: subtract the contrast on the unchanged prompt.",
+            [(" - contrast_of(base.logits, question)", "")],
         ),
         Mistake(
-            "logit_not_demeaned",
-            "You compare bare logits: the score is the answer's logit less the mean logit, which `answer_score` gives.",
+            "bare_logit",
+            "You compare bare logits: take the contrast with the other answers, which `contrast_of` gives.",
             [
                 (
-                    "answer_score(edited.logits, answer) - answer_score(base.logits, answer)",
-                    "edited.logits[:, -1, answer] - base.logits[:, -1, answer]",
+                    "contrast_of(edited.logits, question) - contrast_of(base.logits, question)",
+                    "edited.logits[:, -1, question.answer] - base.logits[:, -1, question.answer]",
                 )
             ],
         ),
@@ -577,6 +577,286 @@ MISTAKES = {
             "batch_size_ignored",
             "You run all latents together whatever `batch_size` says: a graph of hundreds of them would fill the memory.",
             [("range(0, len(nodes), batch_size)", "range(0, len(nodes), batch_size := len(nodes))")],
+        ),
+    ],
+    "necessity_curve": [
+        Mistake(
+            "one_row",
+            "You silence the latents of all sizes in row 0: each size has a row of the batch to itself.",
+            [("0.0, row=row)", "0.0, row=0)")],
+        ),
+        Mistake(
+            "only_the_kth",
+            "You silence the k-th latent alone: the first k of them go together.",
+            [("for node in ranked[:size]", "for node in ranked[max(size - 1, 0) : size]")],
+        ),
+        Mistake(
+            "keeps_them",
+            "You silence all but the first k: that is the other question. Here the first k go, and the rest stays.",
+            [("for node in ranked[:size]", "for node in ranked[size:]")],
+        ),
+        Mistake(
+            "weakest_first",
+            "You silence the last k of the list: the first ones come first.",
+            [("for node in ranked[:size]", "for node in ranked[len(ranked) - size :]")],
+        ),
+        Mistake(
+            "attention_frozen",
+            "Your attention patterns are frozen: nothing is to be held here, so pass `freeze_attention=False`.",
+            [("gone, freeze_attention=False)", "gone)")],
+        ),
+        Mistake(
+            "clean_writes",
+            "You take away what the latents wrote on the unchanged prompt: once earlier ones are gone a later one writes something "
+            "else. Set it to 0, whatever it would be.",
+            [
+                (
+                    "left = intervene(model, transcoders, base, gone, freeze_attention=False)",
+                    """
+    def take(node_layer):
+        def change(y, hook):
+            y = y.clone()
+            for edit in gone:
+                if edit.layer == node_layer:
+                    was = base.acts[edit.layer][edit.row, edit.position, edit.latent]
+                    y[edit.row, edit.position] -= was * transcoders[edit.layer].W_dec[edit.latent].detach()
+            return y
+        return change
+
+    from types import SimpleNamespace
+    with torch.no_grad(), hooked(model, [(mlp_out_hook(layer), take(layer)) for layer in transcoders]):
+        left = SimpleNamespace(logits=model(base.tokens))""",
+                )
+            ],
+        ),
+        Mistake(
+            "turned_round",
+            "You turn the latents round instead of silencing them: a silenced latent has activation 0.",
+            [("0.0, row=row)", '-1.0, "scale", row)')],
+        ),
+        Mistake(
+            "a_change",
+            "You return the change: asked for is the contrast that is left, so that size 0 gives that of the unchanged model.",
+            [
+                (
+                    "return contrast_of(left.logits, question)",
+                    "return contrast_of(left.logits, question) - contrast_of(base.logits, question)",
+                )
+            ],
+        ),
+        Mistake(
+            "bare_logit",
+            "You return the answer's bare logit: take the contrast with the other answers.",
+            [("return contrast_of(left.logits, question)", "return left.logits[:, -1, question.answer]")],
+        ),
+        Mistake(
+            "sorted_sizes",
+            "You put the sizes in order first: the result has them in the order in which they were given.",
+            [("enumerate(sizes)", "enumerate(sorted(sizes))")],
+        ),
+    ],
+    "sufficiency_curve": [
+        Mistake(
+            "clean_activations",
+            "You take away what the others wrote on the unchanged prompt: take away what they would write in this run, those too that "
+            "have only just begun to fire.",
+            [
+                (
+                    "inputs: dict[int, Tensor] = {}",
+                    "inputs: dict[int, Tensor] = {}\n    unchanged = run_base(model, transcoders, tokens)",
+                ),
+                ("live = transcoders[layer].encode(inputs[layer]).to(y)", "live = unchanged.acts[layer].to(y)"),
+            ],
+        ),
+        Mistake(
+            "only_the_graphs_latents",
+            "You silence only the latents that were active on the unchanged prompt: others begin to fire when these are gone, and must not "
+            "write either.",
+            [
+                (
+                    "inputs: dict[int, Tensor] = {}",
+                    "inputs: dict[int, Tensor] = {}\n    unchanged = run_base(model, transcoders, tokens)",
+                ),
+                (
+                    "        def read(x: Tensor",
+                    "        may_write |= unchanged.acts[layer] == 0\n\n        def read(x: Tensor",
+                ),
+            ],
+        ),
+        Mistake(
+            "removes_them",
+            "You silence the first k: that is the other question. Here the first k stay, and all others go.",
+            [("live.masked_fill(may_write, 0)", "live.masked_fill(~may_write, 0)")],
+        ),
+        Mistake(
+            "kept_everywhere",
+            "You keep a latent at every position: it is kept where it stands, at `node.ctx_idx`, and silenced elsewhere.",
+            [("may_write[row, node.ctx_idx, node.feature] = True", "may_write[row, :, node.feature] = True")],
+        ),
+        Mistake(
+            "kept_in_all_layers",
+            "You keep the latent of that number in every layer: look at `node.layer` too.",
+            [("if node.layer == layer:", "if node.feature < may_write.shape[2]:")],
+        ),
+        Mistake(
+            "one_row",
+            "You keep the latents of all sizes in row 0: each size has a row of the batch to itself.",
+            [("may_write[row, node.ctx_idx", "may_write[0, node.ctx_idx")],
+        ),
+        Mistake(
+            "first_positions_silenced",
+            "You silence the positions before `start_posn` too: leave them alone.",
+            [("may_write[:, :start_posn] = True", "pass")],
+        ),
+        Mistake(
+            "start_posn_fixed",
+            "You leave the first position alone whatever `start_posn` says.",
+            [("may_write[:, :start_posn] = True", "may_write[:, :1] = True")],
+        ),
+        Mistake(
+            "frozen_activations",
+            "The latents that you keep stay at their old activations: they answer to what is left, so leave what they write alone.",
+            [
+                (
+                    "inputs: dict[int, Tensor] = {}",
+                    "inputs: dict[int, Tensor] = {}\n    unchanged = run_base(model, transcoders, tokens)",
+                ),
+                (
+                    "return y - live.masked_fill(may_write, 0) @ W_dec.to(y)",
+                    "old = unchanged.acts[layer].to(y)\n"
+                    "            return y + (old.masked_fill(~may_write, 0) - live) @ W_dec.to(y)",
+                ),
+            ],
+        ),
+        Mistake(
+            "no_mlp_at_all",
+            "You take away the whole MLP but for the latents: its linear part and its error stay.",
+            [
+                (
+                    "return y - live.masked_fill(may_write, 0) @ W_dec.to(y)",
+                    "return live.masked_fill(~may_write, 0) @ W_dec.to(y)",
+                )
+            ],
+        ),
+        Mistake(
+            "bare_logit",
+            "You return the answer's bare logit: take the contrast with the other answers.",
+            [("return contrast_of(model(tokens), question)", "return model(tokens)[:, -1, question.answer]")],
+        ),
+    ],
+    "area_under_curve": [
+        Mistake(
+            "contrasts",
+            "You integrate the contrast itself: turn it into a faithfulness first, 0 at `empty` and 1 at `full`.",
+            [("(curve.double().cpu() - empty) / (full - empty)", "curve.double().cpu()")],
+        ),
+        Mistake(
+            "empty_forgotten",
+            "You divide by `full` alone: what the empty model reaches without any latents is no merit of theirs. Subtract `empty` above and "
+            "below.",
+            [("(curve.double().cpu() - empty) / (full - empty)", "curve.double().cpu() / full")],
+        ),
+        Mistake(
+            "equal_steps",
+            "You give every step the same width: sizes are not evenly spaced.",
+            [("widths = widths / widths.sum()", "widths = torch.ones_like(widths) / len(widths)")],
+        ),
+        Mistake(
+            "not_shares",
+            "Your widths are numbers of latents: divide them by the way from the first size to the last, so that the best area is 1.",
+            [("widths = widths / widths.sum()", "pass")],
+        ),
+        Mistake(
+            "left_ends",
+            "You take the height at the beginning of each step: take the mean of both ends, a trapezoid.",
+            [("(heights[:-1] + heights[1:]) / 2", "heights[:-1]")],
+        ),
+        Mistake(
+            "right_ends",
+            "You take the height at the end of each step: take the mean of both ends, a trapezoid.",
+            [("(heights[:-1] + heights[1:]) / 2", "heights[1:]")],
+        ),
+        Mistake(
+            "distance_with_signs",
+            "In your model distance a curve above 1 makes up for one below: take absolute distances from 1.",
+            [("(1 - faithfulness).abs()", "1 - faithfulness")],
+        ),
+        Mistake(
+            "clamped",
+            "You cut the faithfulness off at 0 and 1: a part of the model may do better than the whole, and that must show.",
+            [
+                (
+                    "(curve.double().cpu() - empty) / (full - empty)",
+                    "((curve.double().cpu() - empty) / (full - empty)).clamp(0, 1)",
+                )
+            ],
+        ),
+        Mistake(
+            "swapped",
+            "The two areas are swapped: the first is the one under the curve.",
+            [
+                (
+                    "Areas(area(faithfulness), area((1 - faithfulness).abs()))",
+                    "Areas(area((1 - faithfulness).abs()), area(faithfulness))",
+                )
+            ],
+        ),
+        Mistake(
+            "anything_accepted",
+            "You take sizes that do not rise: refuse them with a ValueError.",
+            [("if len(sizes) < 2 or bool((widths <= 0).any()):", "if False:")],
+        ),
+        Mistake(
+            "nothing_to_divide_by",
+            "Where `full` is equal to `empty` you divide by 0: refuse that with a ValueError.",
+            [("if full == empty:", "if False:")],
+        ),
+    ],
+    "superadditivity": [
+        Mistake(
+            "joint_only",
+            "You return what silencing both does: subtract what silencing each of them alone does.",
+            [("return together - alone - also_alone", "return together")],
+        ),
+        Mistake(
+            "one_subtracted",
+            "You subtract one of the two single effects: subtract both.",
+            [("return together - alone - also_alone", "return together - alone")],
+        ),
+        Mistake(
+            "mean_subtracted",
+            "You subtract the mean of the two single effects: if the latents acted apart, their effects would add up.",
+            [("return together - alone - also_alone", "return together - (alone + also_alone) / 2")],
+        ),
+        Mistake(
+            "reversed",
+            "Your sign is the wrong way round: the joint effect less the sum of the single ones.",
+            [("return together - alone - also_alone", "return alone + also_alone - together")],
+        ),
+        Mistake(
+            "contrasts_not_changes",
+            "You add up the contrasts themselves: an effect is a change, so subtract the contrast of the unchanged prompt from each.",
+            [(" - contrast_of(base.logits, question)\n    alone", "\n    alone")],
+        ),
+        Mistake(
+            "sizes",
+            "You lose the signs of the effects: one latent may help and the other hurt.",
+            [("return together - alone - also_alone", "return together.abs() - alone.abs() - also_alone.abs()")],
+        ),
+        Mistake(
+            "frozen_ignored",
+            "You do not pass on what is to be frozen.",
+            [("gone, **frozen)", "gone)")],
+        ),
+        Mistake(
+            "first_pair_again",
+            "You silence the first pair in every row: each pair has three rows of its own.",
+            [
+                (
+                    "for number, (first, second) in enumerate(pairs)",
+                    "for number, (first, second) in enumerate([pairs[0]] * len(pairs))",
+                )
+            ],
         ),
     ],
     "rank_correlation": [

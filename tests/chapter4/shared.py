@@ -8,7 +8,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from solutions.chapter3_attribution_graphs import attribute
-from solutions.chapter4_interventions import BaseRun, run_base
+from solutions.chapter4_interventions import BaseRun, Question, run_base
 from tests.tiny import PROMPT
 from utils.engine.graph import AttributionResult, GraphNodes, NodeInfo, NodeType
 from utils.grading import expect
@@ -145,6 +145,20 @@ def tokens_of_two_lengths(model: TransformerBridge) -> tuple[Tensor, list[int]]:
     for row, prompt in enumerate(prompts):
         tokens[row, : len(prompt)] = prompt
     return tokens, [len(prompt) - 1 for prompt in prompts]
+
+
+ANSWER, OTHERS = 9, (4, 12, 17)  # tokens of the tiny models
+
+
+def ask(x: Traced) -> Question:
+    """The prompt, and a contrast that is measured on it."""
+    return Question(x.tokens, ANSWER, list(OTHERS))
+
+
+def plain_contrast(logits: Tensor) -> Tensor:
+    """The answer's logit less the mean of the others', written out."""
+    here = logits[:, -1]
+    return here[:, ANSWER] - sum(here[:, other] for other in OTHERS) / len(OTHERS)
 
 
 def chain() -> AttributionResult:

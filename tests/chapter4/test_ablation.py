@@ -3,27 +3,32 @@
 import pytest
 import torch
 
+from solutions.chapter3_attribution_graphs import attribute
 from solutions.chapter4_interventions import freeze_arguments
-from tests.chapter4.shared import expect_list_of_integers, freezing_hooks, once, plain_run
+from tests.chapter4.shared import (
+    ANSWER,
+    OTHERS,
+    ask,
+    expect_list_of_integers,
+    freezing_hooks,
+    once,
+    plain_contrast,
+    plain_run,
+)
+from tests.tiny import PROMPT
 from utils.engine.graph import NodeType
 from utils.engine.hooks import hooked, reading_hook
 from utils.grading import expect, expect_close, expect_equal
 
-ANSWER = 9
 N_LAYERS = 3
 
 
-def score(logits: torch.Tensor) -> torch.Tensor:
-    here = logits[:, -1]
-    return here[:, ANSWER] - here.sum(-1) / here.shape[-1]
-
-
-def changed_score(x, new: list, freeze_attention: bool) -> torch.Tensor:
-    """The change of the score with hooks written plainly; `new` lists latents and their new activations."""
+def changed_contrast(x, new: list, freeze_attention: bool) -> torch.Tensor:
+    """The change of the contrast with hooks written plainly; `new` lists latents and their new activations."""
     hooks = freezing_hooks(x.model, x.tokens, "hook_pattern") if freeze_attention else []
     changes = [(0, node.layer, node.ctx_idx, node.feature, value) for node, value in new]
     logits, _ = plain_run(x.model, x.transcoders, x.tokens, changes, hooks)
-    return score(logits) - score(x.base.logits)
+    return plain_contrast(logits) - plain_contrast(x.base.logits)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -86,38 +91,39 @@ DOSES = [-2.0, 0.0, 1.0, 1.5]
 
 @pytest.mark.parametrize("freeze_attention", [True, False])
 def test_doses_agree_with_plain_hooks(dose_response, traced4, freeze_attention):
-    """At every dose the answer's score changes as with hooks written plainly."""
+    """At every dose the contrast changes as with hooks written plainly."""
     x = traced4("gemma3")
 
     def work():
         return [
-            changed_score(x, [(node, dose * node.activation) for node in group(x)], freeze_attention) for dose in DOSES
+            changed_contrast(x, [(node, dose * node.activation) for node in group(x)], freeze_attention)
+            for dose in DOSES
         ]
 
     expected = once("doses", freeze_attention, work=work)
-    found = dose_response(x.model, x.transcoders, x.tokens, group(x), DOSES, ANSWER, freeze_attention=freeze_attention)
-    expect_close(found, torch.cat(expected), "The change of the score at doses -2, 0, 1 and 1.5", rtol=1e-5)
+    found = dose_response(x.model, x.transcoders, ask(x), group(x), DOSES, freeze_attention=freeze_attention)
+    expect_close(found, torch.cat(expected), "The change of the contrast at doses -2, 0, 1 and 1.5", rtol=1e-5)
 
 
 def test_held_doses_lie_on_a_line(dose_response, traced4):
     """With all frozen and held, the response is a straight line whose slope is the sum of the edges."""
     x = traced4("qwen3")
-    graph = x.result.graph
-    logit = graph.indices(NodeType.LOGIT)[0]
-    slope = sum(x.result.adjacency_matrix[logit, i] for i in (x.latent(0, 1), x.latent(0, 4), x.latent(1, 2)))
+    edges = attribute(x.model, x.transcoders, PROMPT, start_posn=0, target_tokens=[ANSWER, *OTHERS])
+    answer, *others = edges.adjacency_matrix[edges.graph.indices(NodeType.LOGIT)]
+    to_contrast = answer - sum(others) / len(others)
+    slope = sum(to_contrast[i] for i in (x.latent(0, 1), x.latent(0, 4), x.latent(1, 2)))
     frozen = freeze_arguments("nothing (the edge)", N_LAYERS)
-    answer = graph.nodes[logit].feature
-    found = dose_response(x.model, x.transcoders, x.tokens, group(x), DOSES, answer, **frozen)
+    found = dose_response(x.model, x.transcoders, ask(x), group(x), DOSES, **frozen)
     expected = slope * (torch.tensor(DOSES, dtype=torch.float64) - 1)
-    expect_close(found, expected, "The change of the score at doses -2, 0, 1 and 1.5", rtol=1e-4, atol=1e-5)
+    expect_close(found, expected, "The change of the contrast at doses -2, 0, 1 and 1.5", rtol=1e-4, atol=1e-5)
 
 
 def test_each_ablation_agrees_with_plain_hooks(ablate_each, traced4):
     """Each latent alone is silenced, as with hooks written plainly."""
     x = traced4("gemma3")
     nodes = [x.result.graph.nodes[x.latent(layer, k)] for layer in (0, 1) for k in (0, 2, 5)]
-    expected = once("each", work=lambda: [changed_score(x, [(node, 0.0)], False) for node in nodes])
-    found = ablate_each(x.model, x.transcoders, x.tokens, nodes, ANSWER, freeze_attention=False)
+    expected = once("each", work=lambda: [changed_contrast(x, [(node, 0.0)], False) for node in nodes])
+    found = ablate_each(x.model, x.transcoders, ask(x), nodes, freeze_attention=False)
     expect_close(found, torch.cat(expected), "The effects of six ablations", rtol=1e-5)
 
 
@@ -125,10 +131,10 @@ def test_the_size_of_batches_does_not_matter(ablate_each, traced4):
     """Ablations in small batches, the last one smaller, are all there, and no batch is larger than asked for."""
     x = traced4("gemma3")
     nodes = [x.result.graph.nodes[x.latent(0, k)] for k in range(5)]
-    expected = once("five", work=lambda: [changed_score(x, [(node, 0.0)], True) for node in nodes])
+    expected = once("five", work=lambda: [changed_contrast(x, [(node, 0.0)], True) for node in nodes])
     rows: list[int] = []
     with hooked(x.model, [(reading_hook(0), lambda value, hook: rows.append(len(value)))]):
-        found = ablate_each(x.model, x.transcoders, x.tokens, nodes, ANSWER, batch_size=2)
+        found = ablate_each(x.model, x.transcoders, ask(x), nodes, batch_size=2)
     expect(max(rows) <= 2, "With batch_size=2 at most two rows may run together.", got=f"a batch of {max(rows)} rows")
     expect_close(found, torch.cat(expected), "The effects of five ablations in batches of two", rtol=1e-5)
 

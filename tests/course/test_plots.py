@@ -37,7 +37,6 @@ def every_figure(graph: GraphNodes) -> dict[str, go.Figure]:
     """All figures, of small numbers."""
     n = len(graph)
     matrix = torch.randn(n, n, generator=torch.Generator().manual_seed(0)).tril(-1)
-    counts = torch.tensor([[1.0, 2.0, 3.0], [2.0, 4.0, 5.0]])
     kinds = [node.node_type for node in graph.nodes]
     return {
         "frozen block": plots.plot_frozen_block(),
@@ -51,7 +50,6 @@ def every_figure(graph: GraphNodes) -> dict[str, go.Figure]:
         "completeness": plots.plot_completeness(torch.arange(float(n)), torch.arange(float(n)), kinds),
         "path lengths": plots.plot_path_lengths(torch.tensor([1.0, 0.5, 0.0])),
         "influence": plots.plot_influence_curve(torch.arange(float(n)), graph),
-        "thresholds": plots.plot_thresholds([0.5, 0.8, 0.9], [0.5, 0.9], counts, counts),
         "interventions": plots.plot_interventions(torch.arange(3.0), {"live": torch.arange(3.0)}, "Taken away"),
         "graph": plots.plot_graph([f"n{i}" for i in range(n)], kinds, list(range(n)), list(range(n)), matrix),
     }
@@ -94,7 +92,8 @@ def figures_of_other_chapters() -> dict[tuple[ModuleType, str], go.Figure]:
             "plot_freeze_levels": ({"edge": 1.0, "all": 0.5}, "the logit"),
             "plot_predictions": ({"edge": three}, three, ["a", "b", "c"]),
             "plot_dose_response": ([0.0, 1.0, 2.0], {"latents": two}),
-            "plot_by_rank": (two, torch.tensor([[1.0, 2.0, float("nan")], [1.0, 1.0, 1.0]])),
+            "plot_faithfulness": ([0, 1, 5], {"without latents": two, "with only matched controls": two}),
+            "plot_pairs": (torch.tensor([-0.1, -2.0]), torch.tensor([-3.0, -2.0]), ["a and b", "a and c"]),
             "draw_supernodes": (boxes, [("word", "state", 1.0)], "a prompt", [(" Austin", 0.9)]),
             "plot_rates": ({"swap": 0.9, "control": 0.0}, 20, "rates"),
             "plot_overlaps": ({"same word": three},),
@@ -158,7 +157,7 @@ def test_figures_say_what_they_show(graph):
             assert figure.layout.title.text, name
     assert all(figure.layout.title.text for figure in figures_of_other_chapters().values())
     titled = every_figure(graph)
-    for name in ("linearity", "completeness", "path lengths", "influence", "thresholds", "interventions", "adjacency"):
+    for name in ("linearity", "completeness", "path lengths", "influence", "interventions", "adjacency"):
         assert titled[name].layout.xaxis.title.text, name
 
 
@@ -234,9 +233,16 @@ def test_wrong_shapes_are_refused_in_one_sentence(graph):
         lambda: plots.plot_influence_curve(torch.zeros(n + 1), graph),
         lambda: plots.plot_gradient(torch.zeros(2, 3), ["E"], ["a", "b", "c"], "x"),
         lambda: plots.plot_completeness(torch.zeros(2), torch.zeros(3), [LATENT] * 2),
-        lambda: plots.plot_thresholds([0.5], [0.5], torch.zeros(1, 2), torch.zeros(1, 2)),
         lambda: plots.plot_interventions(torch.zeros(2), {"live": torch.zeros(3)}, "x"),
         lambda: plots.plot_graph(["a"], [LATENT], [0], [0], torch.zeros(2, 2)),
     ):
         with pytest.raises(ValueError, match="need"):
             call()
+
+
+def test_no_model_is_left_out_of_a_picture():
+    models = {f"model {i}": torch.arange(2.0) for i in range(6)}
+    five = dict(list(models.items())[:5])
+    assert len(plots.plot_interventions(torch.arange(2.0), five, "x").data) == 6  # and the line
+    with pytest.raises(ValueError, match="styles for 5 models, not for 6"):
+        plots.plot_interventions(torch.arange(2.0), models, "x")

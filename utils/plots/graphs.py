@@ -15,6 +15,7 @@ from utils.plots.style import (
     CONTRAST_PALE,
     INK,
     LATENT,
+    LOGIT,
     LOWERS,
     NEUTRAL,
     NODE_COLOURS,
@@ -314,36 +315,6 @@ def plot_influence_curve(
     return figure
 
 
-def plot_thresholds(
-    node_thresholds: Sequence[float],
-    edge_thresholds: Sequence[float],
-    n_nodes: Float[Tensor, "n_edge_thresholds n_node_thresholds"],
-    n_edges: Float[Tensor, "n_edge_thresholds n_node_thresholds"],
-) -> go.Figure:
-    """How many nodes and edges are left, for every pair of thresholds. Rows of the counts are edge thresholds."""
-    shape = (len(edge_thresholds), len(node_thresholds))
-    _require(n_nodes.shape == n_edges.shape == shape, f"The counts need the shape {shape}.")
-    figure = make_subplots(1, 2, subplot_titles=("nodes kept", "edges kept"), horizontal_spacing=0.1)
-    style(figure, "Higher thresholds keep more", 400, legend=legend_below(), margin={"t": 80})
-    shades = ("#c3d3e8", "#93b1d9", "#6390c9", RAISES, "#0d3d66")
-    for column, counts in enumerate((n_nodes, n_edges), start=1):
-        for row, threshold in enumerate(edge_thresholds):
-            figure.add_scatter(
-                x=list(node_thresholds),
-                y=_list(counts[row]),
-                name=f"edge threshold {threshold:g}",
-                line={"color": shades[row % len(shades)], "width": 2.5},
-                marker={"size": 6},
-                mode="lines+markers",
-                showlegend=column == 1,
-                row=1,
-                col=column,
-            )
-    figure.update_xaxes(title="node threshold")
-    figure.update_yaxes(rangemode="tozero")
-    return figure
-
-
 def plot_interventions(
     predicted: Float[Tensor, " n"], measured: Mapping[str, Float[Tensor, " n"]], title: str
 ) -> go.Figure:
@@ -359,7 +330,9 @@ def plot_interventions(
     figure.add_scatter(
         x=ends, y=ends, mode="lines", line={"color": RULE, "width": 2}, name="as predicted", hoverinfo="skip"
     )
-    for (name, values), colour, symbol in zip(measured.items(), (RAISES, LOWERS, SOFT), ("circle", "x", "diamond")):
+    styles = list(zip((RAISES, LOWERS, SOFT, CONTRAST, LOGIT), ("circle", "x", "diamond", "square-open", "star")))
+    _require(len(measured) <= len(styles), f"There are styles for {len(styles)} models, not for {len(measured)}.")
+    for (name, values), (colour, symbol) in zip(measured.items(), styles):
         _require(
             len(values) == len(predicted), f"{name!r} needs one value for each of the {len(predicted)} predictions."
         )

@@ -78,7 +78,7 @@ def plot_freeze_levels(effects: Mapping[str, float], target: str) -> go.Figure:
     )
     figure.add_hline(y=0, line={"color": INK, "width": 1})
     figure.update_xaxes(title="free to answer", showgrid=False)
-    figure.update_yaxes(title="change of the score", zeroline=False)
+    figure.update_yaxes(title="change of the contrast", zeroline=False)
     return figure
 
 
@@ -109,7 +109,7 @@ def plot_predictions(
             text=names,
             hovertemplate="%{text}<br>predicted %{x:.3f}, measured %{y:.3f}<extra></extra>" if names else None,
         )
-    figure.update_xaxes(title="predicted change of the answer's score", zerolinecolor=SOFT)
+    figure.update_xaxes(title="predicted change of the contrast", zerolinecolor=SOFT)
     figure.update_yaxes(title="measured change", zerolinecolor=SOFT)
     return figure
 
@@ -117,7 +117,7 @@ def plot_predictions(
 def plot_dose_response(
     doses: Sequence[float], responses: Mapping[str, Float[Tensor, "n_prompts n_doses"]]
 ) -> go.Figure:
-    """Mean change of the answer's score at every dose, with 95 % intervals over prompts.
+    """Mean change of the contrast at every dose, with 95 % intervals over prompts.
 
     Args:
         doses: multiples of the activations.
@@ -131,27 +131,42 @@ def plot_dose_response(
     figure.add_vline(x=1, line={"color": SOFT, "width": 1, "dash": "dot"})
     text(figure, 1, 0, "unchanged", yref="paper", xanchor="left", yanchor="bottom")
     figure.update_xaxes(title="multiple of the latents' activations", zeroline=False)
-    figure.update_yaxes(title="change of the answer's score", zerolinecolor=SOFT)
+    figure.update_yaxes(title="change of the contrast", zerolinecolor=SOFT)
     return figure
 
 
-def plot_by_rank(
-    effects: Float[Tensor, "n_prompts n_ranks"], controls: Float[Tensor, "n_prompts n_ranks"]
-) -> go.Figure:
-    """Size of the measured effect of the most influential latent, the second, ...: mean and 95 % interval over prompts.
+def plot_faithfulness(sizes: Sequence[int], curves: Mapping[str, Float[Tensor, "n_prompts n_sizes"]]) -> go.Figure:
+    """What is left of the contrast when k latents are removed, or alone are kept: mean and 95 % interval over prompts.
 
     Args:
-        effects: sizes of the effects, one row a prompt, one column a rank; nan where a prompt has fewer latents.
-        controls: the same for random latents of matched activation.
+        sizes: the numbers of latents, rising.
+        curves: a name for every curve, and its contrasts. Names that contain "control" are grey, those with "only" dotted.
     """
-    figure = _figure("Measured effect by rank of influence", 360)
-    for name, values, colour in (("by influence", effects, RAISES), ("matched controls", controls, NEUTRAL)):
-        there = (~values.isnan()).sum(0).clamp_min(1)
-        mean = values.nansum(0) / there
-        spread = ((values - mean).square().nansum(0) / there).sqrt()
-        _curve(figure, list(range(1, values.shape[1] + 1)), mean, name, colour, Z * spread / there.sqrt())
-    figure.update_xaxes(title="rank of influence in the graph", zeroline=False, dtick=1)
-    figure.update_yaxes(title="size of the change when ablated", rangemode="tozero")
+    n_prompts = len(next(iter(curves.values())))
+    figure = _figure(f"Needed, and enough: mean and 95 % interval over {n_prompts} prompts", 400)
+    for name, values in curves.items():
+        half = Z * values.std(0) / n_prompts**0.5 if n_prompts > 1 else torch.zeros(len(sizes))
+        _curve(figure, list(sizes), values.mean(0), name, NEUTRAL if "control" in name else RAISES, half)
+        figure.data[-1].line.dash = "dot" if "only" in name else "solid"
+    figure.update_xaxes(title="latents removed, or kept", zeroline=False)
+    figure.update_yaxes(title="contrast with the other answers", zerolinecolor=SOFT)
+    return figure
+
+
+def plot_pairs(
+    separate: Float[Tensor, " n_pairs"], together: Float[Tensor, " n_pairs"], names: Sequence[str]
+) -> go.Figure:
+    """What silencing two latents does together, against the sum of what each does alone. On the line they act apart.
+
+    Args:
+        separate: the sum of the two single changes of the contrast, for every pair.
+        together: the change when both are silenced.
+        names: what is shown where the pointer rests on a point.
+    """
+    figure = plot_predictions({"a pair of latents": separate}, together, names)
+    figure.update_layout(title={"text": "Two latents silenced together, and one by one"})
+    figure.update_xaxes(title="sum of the two changes of the contrast, one by one")
+    figure.update_yaxes(title="change together")
     return figure
 
 
@@ -271,19 +286,22 @@ def plot_overlaps(overlaps: Mapping[str, Float[Tensor, " n_layers"]]) -> go.Figu
 
 
 def plot_scores_by_size(rows: Mapping[str, Sequence[Mapping[str, float]]]) -> go.Figure:
-    """Replacement and completeness score of graphs with ever more latents.
+    """Replacement score, and share not from errors, of graphs with ever more latents.
 
     Args:
         rows: a name for every prompt, and its rows with "latents", "replacement" and "completeness".
     """
     figure = _figure("How good is a graph of n latents?", 380)
     for (name, scores), colour in zip(rows.items(), (RAISES, LOWERS, CONTRAST, LATENT)):
-        for score, dash in (("replacement", "solid"), ("completeness", "dot")):
+        for score, words, dash in (
+            ("replacement", "replacement", "solid"),
+            ("completeness", "share not from errors", "dot"),
+        ):
             figure.add_scatter(
                 x=[row["latents"] for row in scores],
                 y=[row[score] for row in scores],
                 mode="lines+markers",
-                name=f"{score}: {name}",
+                name=f"{words}: {name}",
                 line={"color": colour, "width": 2, "dash": dash},
             )
     figure.update_xaxes(title="latents kept, the most influential first", zeroline=False)
