@@ -14,7 +14,6 @@ from transformer_lens.model_bridge import TransformerBridge
 from utils.atlas.corpus import Sentence
 from utils.atlas.dictionaries import Activations
 from utils.atlas.evaluate import (
-    NamedLatent,
     accuracy_by_family,
     answers_kept,
     dictionary_quality,
@@ -26,25 +25,12 @@ from utils.atlas.evaluate import (
 from utils.atlas.interchange import Step
 from utils.atlas.naming import CONCEPTS, values_of
 from utils.atlas.necessity import measure_steps
-from utils.latents.labels import FIRES_ON
-from utils.latents.tokens import top_tokens
+from utils.latents.labelling import FAIR_F1, GOOD_F1, NamedLatent
 
-GOOD_F1 = 0.8
-FAIR_F1 = 0.5  # from here on a latent gets the name of the concept with a question mark
 PROMPTS_A_CITY = 8  # two-hop prompts of each city to choose latents by, and others to test them on, at most
 
 # Sentences that are no questions, or are about people: no latents are looked for in them.
 LEFT_OUT = ("location", "named", "indirect object", "induction")
-LANGUAGE_NAMES = {"en": "English", "fr": "French", "es": "Spanish"}
-LABELS = {
-    "city": "{} (city)",
-    "state or country": "{}",
-    "relation": "{} (relation)",
-    "answer": "say {}",
-    "language": "{} (language)",
-    "concept of an opposite": "{} (concept)",
-    "digit": "digit {}",
-}
 
 
 def probe_sentences(
@@ -132,40 +118,6 @@ def measure(
         "sentences": dict(Counter(s.family for s in sentences)),
     }
     return metrics, named
-
-
-def label_latents(
-    transcoders: dict[int, JumpReLUSkipTranscoder],
-    tokens: list[str],
-    activations: Activations,
-    named: list[NamedLatent],
-) -> dict[str, dict[str, str]]:
-    """A label for every latent that fires: its concept where it has one, else the tokens it fires on.
-
-    Args:
-        tokens: text of the token at every row of `activations`.
-    """
-    labels: dict[str, dict[str, str]] = {}
-    fires_on: dict[tuple[int, int], list[str]] = {}
-    for layer, transcoder in transcoders.items():
-        top = top_tokens(transcoder, tokens, activations.x[layer])
-        fires_on |= {(layer, latent): shown for latent, shown in top.items()}
-        labels[str(layer)] = {str(la): FIRES_ON + ", ".join(map(repr, shown)) for la, shown in top.items()}
-    best: dict[tuple[int, int], NamedLatent] = {}
-    for found in named:
-        key = found.layer, found.latent
-        if key in fires_on and believable(found, fires_on[key]) and (key not in best or found.f1 > best[key].f1):
-            best[key] = found
-    for (layer, latent), found in sorted(best.items()):
-        value = LANGUAGE_NAMES.get(found.value, found.value)
-        doubt = "" if found.f1 >= GOOD_F1 else "?"
-        labels[str(layer)][str(latent)] = LABELS[found.kind].format(value) + doubt
-    return labels
-
-
-def believable(found: NamedLatent, fires_on: list[str]) -> bool:
-    """Whether a city's latent fires on the city's name most of all: F1 is measured at one position, a label is read at all."""
-    return found.kind != "city" or (found.position == "subject" and fires_on[0].strip() in found.value)
 
 
 def _percent(share: float) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformer_lens.model_bridge import TransformerBridge
 
-from utils.atlas.card import label_latents, name_all, probe_sentences
+from utils.atlas.card import name_all, probe_sentences
 from utils.atlas.corpus import Sentence
 from utils.atlas.dictionaries import Activations, ridge
 from utils.atlas.evaluate import answers_kept, answers_kept_under, encode_prompts, latents_of, replacement_hooks
@@ -26,6 +26,7 @@ from utils.atlas.necessity import measure_steps
 from utils.atlas.tokenizer import BOS_ID, EOS_ID, PAD_ID
 from utils.engine.cross_layer import CrossLayerWeights
 from utils.engine.hooks import Hook, mlp_out_hook, reading_hook
+from utils.latents.labelling import label_latents
 
 
 @dataclass(frozen=True)
@@ -302,5 +303,5 @@ def label_clt(
     groups = probe_sentences(sentences, seen, random.Random(seed))
     found = tuple((latents_of(model, layers, encode_prompts(group, model.tokenizer)), group) for group in groups)
     tokens = [model.tokenizer.decode([token]) for token in activations.tokens.tolist()]
-    labels = label_latents(layers, tokens, activations, name_all(*found)[1])
+    labels = label_latents(layers, tokens, activations.x, name_all(*found)[1])
     return labels, measure_steps(model, weights, steps, sentences, found)

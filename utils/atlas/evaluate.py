@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from utils.atlas.corpus import Sentence
 from utils.atlas.dictionaries import Activations, ridge
 from utils.atlas.tokenizer import BOS_ID
+from utils.latents.labelling import NamedLatent
 
 POSITIONS = ("subject", "last")
 
@@ -96,18 +97,6 @@ def f1_scores(
     """F1 of "the latent is active" as a test for "the prompt has this value"."""
     active = (active > 0).float()
     return 2 * (labels.T @ active) / (labels.sum(0)[:, None] + active.sum(0)).clamp_min(1)
-
-
-@dataclass
-class NamedLatent:
-    """The latent that stands for one value of a concept, and how well it does on prompts not used to choose it."""
-
-    kind: str
-    value: str
-    layer: int
-    position: str
-    latent: int
-    f1: float
 
 
 def name_latents(

@@ -19,7 +19,7 @@ import torch
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedTokenizerFast
 
-from utils.atlas.card import label_latents, measure, write_card
+from utils.atlas.card import measure, write_card
 from utils.atlas.clt import CltConfig, label_clt, measure_clt, train_clt
 from utils.atlas.corpus import FAMILIES, Sentence, all_sentences, tokenizer_texts
 from utils.atlas.dictionaries import Activations, DictionaryConfig, collect, train_all
@@ -31,6 +31,7 @@ from utils.atlas.naming import NAMED, names_for
 from utils.atlas.saes import SaeConfig, build_saes
 from utils.atlas.tokenizer import train_tokenizer
 from utils.atlas.world import load_world
+from utils.latents.labelling import label_latents
 
 ATLAS = Path(__file__).parent
 WORK = Path("out/atlas")
@@ -220,7 +221,7 @@ def build(recipe: Recipe, work: Path, out: Path, force: bool = False) -> None:
     tokens = [model.tokenizer.decode([token]) for token in testing.tokens.tolist()]
     if not force:
         keep_better(out, metrics)
-    install(work, out, label_latents(transcoders, tokens, testing, named))
+    install(work, out, label_latents(transcoders, tokens, testing.x, named))
     write_card(out, metrics, NOTES.read_text(encoding="utf-8"))
 
 
