@@ -278,3 +278,12 @@ def clt_lines(found: dict) -> list[str]:
             for row in found["steps"]
         ),
     ]
+
+
+def named_in_weights() -> dict[int, dict[str, str]]:
+    """Which latents of the bundled transcoders were given names in training: layer -> kind of concept -> position.
+
+    Read from `metrics.json`, which the run that made the weights has written. `utils.atlas.naming` may be newer.
+    """
+    recipe = json.loads((Path(__file__).parent / "metrics.json").read_text(encoding="utf-8"))["recipe"]
+    return {int(layer): kinds for layer, kinds in recipe["named"].items()}

@@ -111,6 +111,9 @@ def in_interchange_training(city: str) -> bool:
     The language model learnt ordinary sentences about every city. A swap of two cities for which this is False is nothing
     that a loss ever asked for.
 
+    This holds for weights that the recipe in this folder has made. `MODEL_CARD.md` says by which recipe the bundled weights were
+    made; in the one before, all cities took part.
+
     Raises:
         ValueError: the world has no such city.
     """
