@@ -37,7 +37,13 @@ from solutions.chapter3_attribution_graphs.nodes import (
     join_nodes,
     select_latents,
 )
-from solutions.chapter3_attribution_graphs.pipeline import attribute, choose_outputs, pack_result, prune_and_pack
+from solutions.chapter3_attribution_graphs.pipeline import (
+    attribute,
+    choose_outputs,
+    pack_result,
+    prune_again,
+    prune_and_pack,
+)
 
 __all__ = [
     "BackwardBatch",
@@ -64,6 +70,7 @@ __all__ = [
     "normalize_matrix",
     "pack_result",
     "prepare_backward_batches",
+    "prune_again",
     "prune_and_pack",
     "prune_edges",
     "prune_graph",

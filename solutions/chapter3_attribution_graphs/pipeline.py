@@ -1,6 +1,7 @@
 """The whole pipeline: from a prompt to a pruned attribution graph."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
@@ -21,6 +22,7 @@ from solutions.chapter3_attribution_graphs.nodes import build_graph_nodes, compu
 from utils.engine.arguments import (
     TracingArguments,
     check_max_latent_nodes,
+    check_threshold,
     check_tracing_arguments,
     evaluating,
     first_visible_position,
@@ -28,7 +30,7 @@ from utils.engine.arguments import (
     text_of,
     tokenize_prompt,
 )
-from utils.engine.graph import AttributionResult, GraphNodes, NodeType
+from utils.engine.graph import AttributionResult, GraphNodes, NodeType, warn_of_gap
 from utils.engine.hooks import Transcoder, check_transcoders
 from utils.engine.targets import GivenTargets, OutputToken, as_targets
 
@@ -57,6 +59,7 @@ def pack_result(
         raise ValueError("The model's activations on this prompt are not finite; load the model in float32.")
     scores = compute_graph_scores(adjacency, logit_weights, graph)
     scores["completeness_gap"] = float(completeness_gap(adjacency, bias, values).max())
+    warn_of_gap(scores["completeness_gap"])
     return AttributionResult(
         graph=graph,
         adjacency_matrix=adjacency,
@@ -222,21 +225,44 @@ def prune_and_pack(
 ) -> AttributionResult:
     """The end of `attribute` for graphs of other dictionaries: prune by the arguments, and pack."""
     logit_weights = graph.logit_weights.to(adjacency)
-    keep = graph.mask(NodeType.EMBEDDING) if given.keep_embeddings else None
     thresholds = {"node_threshold": given.node_threshold, "edge_threshold": given.edge_threshold}
-    kept_indices, pruned_matrix = prune_graph(
-        adjacency, logit_weights, graph.n_layers, **thresholds, keep=keep, hidden=graph.hidden
-    )
+    pruned = _prune(graph, adjacency, keep_embeddings=given.keep_embeddings, **thresholds)
     return pack_result(
         graph,
         logit_weights,
         adjacency,
         bias,
         values,
-        kept_indices,
-        pruned_matrix,
+        *pruned,
         prompt=prompt,
         model_name=name_of(model) if given.model_name is None else given.model_name,
         dictionary_name=given.dictionary_name,
         **thresholds,
     )
+
+
+def prune_again(
+    result: AttributionResult, node_threshold: float, edge_threshold: float, keep_embeddings: bool = True
+) -> AttributionResult:
+    """The same graph pruned with other thresholds. Its edges are not computed again.
+
+    Raises:
+        ValueError: a threshold is not in [0, 1].
+    """
+    check_threshold(node_threshold, "node_threshold")
+    check_threshold(edge_threshold, "edge_threshold")
+    kept, matrix = _prune(result.graph, result.adjacency_matrix, node_threshold, edge_threshold, keep_embeddings)
+    thresholds = {"node_threshold": node_threshold, "edge_threshold": edge_threshold}
+    return replace(result, kept_indices=kept, pruned_matrix=matrix, **thresholds)
+
+
+def _prune(
+    graph: GraphNodes,
+    adjacency: Float[Tensor, "n_nodes n_nodes"],
+    node_threshold: float,
+    edge_threshold: float,
+    keep_embeddings: bool,
+) -> tuple[Int[Tensor, " n_kept"], Float[Tensor, "n_kept n_kept"]]:
+    """`prune_graph` with what the graph says: weights, hidden positions, embeddings."""
+    weights, keep = graph.logit_weights.to(adjacency), graph.mask(NodeType.EMBEDDING) if keep_embeddings else None
+    return prune_graph(adjacency, weights, graph.n_layers, node_threshold, edge_threshold, keep, graph.hidden)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path as FilePath
 
 from solutions.trace.paths import Path, likeliest_answer, top_sources
-from utils.engine.graph import AttributionResult, NodeInfo, NodeType
+from utils.engine.graph import GAP_LIMIT, AttributionResult, NodeInfo, NodeType
 
 Labels = Mapping[tuple[int, int], str]
 
@@ -124,9 +124,13 @@ def _numbers(result: AttributionResult) -> list[tuple[str, str]]:
     n, all_edges = len(result.graph.nodes), int((result.adjacency_matrix != 0).sum())
     thresholds = f"thresholds {result.node_threshold:g} for nodes, {result.edge_threshold:g} for edges"
     scores = result.scores
+    too_large = "" if scores["completeness_gap"] <= GAP_LIMIT else "; too large: half precision is too coarse here"
     return [
         ("Graph", f"{kept:,} of {n:,} nodes, {edges:,} of {all_edges:,} edges kept ({thresholds})"),
-        ("Completeness", f"gap {scores['completeness_gap']:.1e}: what a node's inputs add up to, against its value"),
+        (
+            "Completeness",
+            f"gap {scores['completeness_gap']:.1e}: what a node's inputs add up to, against its value{too_large}",
+        ),
         (
             "Scores",
             f"replacement {scores['replacement']:.2f}, completeness {scores['completeness']:.2f} "

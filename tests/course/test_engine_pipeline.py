@@ -6,10 +6,11 @@ import inspect
 import pytest
 import torch
 
-from solutions.chapter3_attribution_graphs import attribute, compute_influence
+from solutions.chapter3_attribution_graphs import attribute, compute_influence, prune_again
 from tests.tiny import ARCHITECTURES, N_CTX, PROMPT
 from tests.tracing import state_of
-from utils.engine.arguments import TracingArguments
+from utils.engine import arguments as arguments_module
+from utils.engine.arguments import TracingArguments, evaluating
 from utils.engine.graph import NodeType
 
 
@@ -161,3 +162,54 @@ def test_autocast_of_the_caller_is_switched_off(tiny):
     expected = attribute(model, transcoders, PROMPT).adjacency_matrix
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(attribute(model, transcoders, PROMPT).adjacency_matrix, expected)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_edges_of_half_precision_weights_are_those_in_float32(tiny, architecture):
+    """The same weights, computed with in float32; afterwards they are in half precision again, bit for bit."""
+    model, transcoders = tiny(architecture, dtype=torch.bfloat16)
+    before = {name: x.clone() for name, x in model.original_model.state_dict().items()}
+    result = attribute(model, transcoders, PROMPT)
+    assert result.scores["completeness_gap"] <= 1e-4
+    after = model.original_model.state_dict()
+    assert all(after[name].dtype == x.dtype and torch.equal(after[name], x) for name, x in before.items())
+    with evaluating(model):
+        logits = model(model.to_tokens(PROMPT))[0, -1]
+    assert logits.dtype == torch.float32
+    top = [result.graph.nodes[i] for i in result.graph.indices(NodeType.LOGIT)]
+    assert [node.feature for node in top] == logits.topk(3).indices.tolist()
+
+
+def test_edges_that_do_not_add_up_are_said(tiny, monkeypatch):
+    model, transcoders = tiny("gemma3", dtype=torch.bfloat16)
+    monkeypatch.setattr(arguments_module, "_has_room", lambda n_bytes, device: n_bytes == 0)
+    with pytest.warns(UserWarning, match="load the model in float32"):
+        result = attribute(model, transcoders, PROMPT)
+    assert result.scores["completeness_gap"] > 1e-2
+
+
+@pytest.mark.parametrize("thresholds", [(0.5, 0.5), (0.95, 0.99)])
+def test_pruning_again_is_pruning(tiny, thresholds):
+    model, transcoders = tiny("gemma3")
+    first = attribute(model, transcoders, PROMPT, start_posn=3)
+    again = prune_again(first, *thresholds)
+    expected = attribute(
+        model, transcoders, PROMPT, start_posn=3, node_threshold=thresholds[0], edge_threshold=thresholds[1]
+    )
+    assert torch.equal(again.kept_indices, expected.kept_indices)
+    assert torch.equal(again.pruned_matrix, expected.pruned_matrix)
+    assert (again.node_threshold, again.edge_threshold) == thresholds
+    assert (first.node_threshold, first.edge_threshold) == (0.8, 0.85)
+    assert again.adjacency_matrix is first.adjacency_matrix
+    without = prune_again(first, *thresholds, keep_embeddings=False)
+    assert set(without.kept_indices.tolist()) <= set(again.kept_indices.tolist())
+    with pytest.raises(ValueError, match="node_threshold must be between"):
+        prune_again(first, 1.5, 0.5)
+
+
+def test_a_result_moves_to_another_device(tiny):
+    result = attribute(*tiny("gemma3"), PROMPT, top_k=1)
+    moved = result.to("meta")
+    tensors = [x for part in (moved, moved.graph) for x in vars(part).values() if isinstance(x, torch.Tensor)]
+    assert len(tensors) == 9 and {x.device.type for x in tensors} == {"meta"}
+    assert result.adjacency_matrix.device.type == "cpu" and moved.graph.nodes == result.graph.nodes

@@ -14,7 +14,7 @@ from jaxtyping import Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from utils.engine.memory import memory_errors
+from utils.engine.memory import free_bytes, memory_errors
 from utils.engine.targets import GivenTargets
 
 
@@ -188,7 +188,10 @@ def name_of(model: TransformerBridge) -> str:
 
 @contextmanager
 def evaluating(model: TransformerBridge) -> Iterator[None]:
-    """Without dropout and without autocast; the model's mode is put back at the end.
+    """Without dropout and autocast, and in float32 where the weights are in half precision and there is room for a copy.
+
+    An edge is a small difference of large numbers: half precision is enough for the weights, not for the sums. The model's
+    mode and weights are put back at the end.
 
     Raises:
         MemoryError: the memory ran out meanwhile; one sentence says what helps.
@@ -196,11 +199,25 @@ def evaluating(model: TransformerBridge) -> Iterator[None]:
     # the bridge does not own the Hugging Face model that it runs
     modules = {*model.modules(), *model.original_model.modules()}
     training = [module for module in modules if module.training]
+    tensors = {id(x): x for module in modules for x in (*module.parameters(False), *module.buffers(False))}
+    halves = {x: x.data for x in tensors.values() if x.dtype in (torch.float16, torch.bfloat16)}
+    if not _has_room(4 * sum(x.numel() for x in halves), model.W_U.device):
+        halves = {}
     try:
         for module in training:
             module.training = False
+        for tensor in halves:
+            tensor.data = tensor.data.float()
         with torch.autocast(model.W_U.device.type, enabled=False), memory_errors():
             yield
     finally:
+        for tensor, data in halves.items():
+            tensor.data = data
         for module in training:
             module.training = True
+
+
+def _has_room(n_bytes: int, device: torch.device) -> bool:
+    """Whether so much memory is free, as far as this machine says; half of what is free stays for the work."""
+    free = free_bytes(device)
+    return free is None or 2 * n_bytes <= free

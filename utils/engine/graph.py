@@ -9,8 +9,9 @@ import hashlib
 import json
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 FORMAT = "attribution-graph"
-VERSION = 1
+VERSION = 2
+READ_VERSIONS = (1, 2)  # in version 1, nodes had no weights of their own
 TENSORS_FILE = "tensors.safetensors"
 JSON_FILE = "result.json"
 
@@ -169,6 +171,12 @@ class AttributionResult:
         """Weights of the logit nodes, in their order: probabilities, unless a person has chosen the targets."""
         return self.graph.logit_weights.to(self.influence)
 
+    def to(self, device: str | torch.device) -> "AttributionResult":
+        """The same result with its tensors on another device."""
+        moved = {name: x.to(device) for name, x in self._named_tensors().items()}
+        vectors = {name: moved.pop(name) for name in ("writing_vecs", "reading_vecs", "reading_bias") if name in moved}
+        return replace(self, graph=replace(self.graph, **vectors), **moved)
+
     def save(self, folder: str | Path) -> Path:
         """Write the result into `folder`: `result.json` and `tensors.safetensors`, no pickle.
 
@@ -227,6 +235,10 @@ class AttributionResult:
         return result
 
     def _tensors(self) -> dict[str, Tensor]:
+        # clone: safetensors refuses tensors that share memory
+        return {name: x.detach().cpu().contiguous().clone() for name, x in self._named_tensors().items()}
+
+    def _named_tensors(self) -> dict[str, Tensor]:
         tensors = {
             "adjacency_matrix": self.adjacency_matrix,
             "bias": self.bias,
@@ -238,8 +250,7 @@ class AttributionResult:
             "reading_vecs": self.graph.reading_vecs,
             "reading_bias": self.graph.reading_bias,
         }
-        # clone: safetensors refuses tensors that share memory
-        return {name: x.detach().cpu().contiguous().clone() for name, x in tensors.items() if x is not None}
+        return {name: x for name, x in tensors.items() if x is not None}
 
     def _content(self) -> dict:
         nodes = [asdict(node) | {"node_type": node.node_type.value} for node in self.graph.nodes]
@@ -258,6 +269,19 @@ class AttributionResult:
         vectors = {name: tensors.pop(name, None) for name in ("writing_vecs", "reading_vecs", "reading_bias")}
         graph = GraphNodes(nodes=nodes, node_range_dict=ranges, **vectors, **graph_content)
         return cls(graph=graph, **tensors, **content)
+
+
+GAP_LIMIT = 1e-2
+
+
+def warn_of_gap(gap: float) -> None:
+    """Say that the edges do not add up as they must: rounding has grown too large."""
+    if not gap <= GAP_LIMIT:
+        warnings.warn(
+            f"Edges and biases miss the nodes' values by up to {gap:.1%}: half precision is too coarse for this graph; load "
+            "the model in float32.",
+            stacklevel=3,
+        )
 
 
 def _refuse_foreign_folder(folder: Path) -> None:
@@ -287,8 +311,8 @@ def _read_content(folder: Path) -> dict:
         raise ValueError(damaged.format(f"{JSON_FILE} is not valid JSON")) from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise ValueError(f"{path} was not written by this course: it has no format {FORMAT!r}.")
-    if header.get("version") != VERSION:
-        raise ValueError(f"{path} has version {header.get('version')!r}, this code reads version {VERSION}.")
+    if header.get("version") not in READ_VERSIONS:
+        raise ValueError(f"{path} has version {header.get('version')!r}, this code reads up to version {VERSION}.")
     content = header.get("content")
     if not isinstance(content, dict) or _content_hash(content) != header.get("content_sha256"):
         raise ValueError(damaged.format(f"{JSON_FILE} was changed after it was written"))
