@@ -7,7 +7,14 @@ from jaxtyping import Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from solutions.chapter4_interventions.interventions import Edit, LayerEdits, intervene, resolve_edits, run_base
+from solutions.chapter4_interventions.interventions import (
+    Edit,
+    LayerEdits,
+    check_edits,
+    intervene,
+    resolve_edits,
+    run_base,
+)
 from utils.engine.hooks import Transcoder
 
 
@@ -63,6 +70,7 @@ def generate(
     Returns:
         The prompts, each followed by its new tokens.
     """
+    edits = check_edits(edits, transcoders, tokens)
     ### BEGIN SOLUTION
     text, prompt_len = tokens, tokens.shape[1]
     fixed = as_edits(resolve_edits(edits, run_base(model, transcoders, tokens).acts))

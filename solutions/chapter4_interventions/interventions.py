@@ -6,9 +6,11 @@ errors of the transcoders, and the MLPs of some layers may be held, so that thei
 (Circuit Tracing, section "Validating attribution graph hypotheses with interventions"; constrained patching is its `held`.)
 """
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -18,6 +20,7 @@ from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 
 from solutions.chapter3_attribution_graphs import FreezeHooks
+from utils.engine.cross_layer import refuse_cross_layer
 from utils.engine.hooks import FINAL_HOOK, Transcoder, hooked, mlp_out_hook, reading_hook
 
 
@@ -25,7 +28,8 @@ class Edit(NamedTuple):
     """One latent at one place, and what its activation becomes.
 
     Attributes:
-        layer, position, latent: which latent, and where in the prompt (counted from 0, a beginning-of-sequence token counts).
+        layer, position, latent: which latent, and where in the prompt (counted from 0, a beginning-of-sequence token counts). A
+            slice as position stands for all its positions.
         value: a number whose meaning `kind` says.
         kind: "set": the new activation is `value`; "scale": `value` times the activation on the unchanged prompt; "add":
             that activation plus `value`.
@@ -33,11 +37,48 @@ class Edit(NamedTuple):
     """
 
     layer: int
-    position: int
+    position: int | slice
     latent: int
     value: float
     kind: str = "set"
     row: int = 0
+
+
+def check_edits(
+    edits: Sequence[Edit], transcoders: dict[int, Transcoder], tokens: Int[Tensor, "batch seq"]
+) -> list[Edit]:
+    """The edits, each looked at before the model runs. One whose position is a slice becomes one for each of its positions.
+
+    Args:
+        edits: of prompts with these tokens.
+        transcoders: layer -> what has a latent for each entry of `b_enc`.
+        tokens: the prompts. Positions count from 0; negative ones are refused, since prompts are filled up on the right.
+
+    Raises:
+        TypeError: a number is not a whole number.
+        ValueError: there is no such row, layer, position or latent, a slice has no positions, or a value is not finite.
+    """
+    n_rows, seq_len = tokens.shape
+    checked = []
+    for edit in edits:
+        if edit.layer not in transcoders:
+            raise ValueError(f"An edit is for layer {edit.layer!r}, which has no transcoder.")
+        positions = range(seq_len)[edit.position] if isinstance(edit.position, slice) else [edit.position]
+        if not positions:
+            raise ValueError(f"An edit's {edit.position} has no positions: the prompt has {seq_len}.")
+        if not math.isfinite(edit.value):
+            raise ValueError(f"An edit's value must be a finite number, not {edit.value}.")
+        sizes = {"row": n_rows, "position": seq_len, "latent": len(transcoders[edit.layer].b_enc)}
+        for position in positions:
+            single = edit._replace(position=position)
+            for name, size in sizes.items():
+                number = getattr(single, name)
+                if not isinstance(number, Integral):
+                    raise TypeError(f"An edit's {name} must be a whole number, not {number!r}.")
+                if not 0 <= number < size:
+                    raise ValueError(f"An edit's {name} must be between 0 and {size - 1}, not {number}.")
+            checked.append(single)
+    return checked
 
 
 class LayerEdits(NamedTuple):
@@ -109,7 +150,12 @@ def linear_part(transcoder: Transcoder, x: Float[Tensor, "*batch d_model"]) -> F
 
 @torch.no_grad()
 def run_base(model: TransformerBridge, transcoders: dict[int, Transcoder], tokens: Int[Tensor, "batch seq"]) -> BaseRun:
-    """Run the unchanged model and keep everything that an intervention may hold."""
+    """Run the unchanged model and keep everything that an intervention may hold.
+
+    Raises:
+        TypeError, ValueError: the transcoders are a cross-layer transcoder, or its layers: chapter 5 edits these.
+    """
+    refuse_cross_layer(transcoders)
     freeze = FreezeHooks(model)
     cache = freeze.cache_frozen_values(tokens)
     layers = {}
@@ -223,7 +269,11 @@ def intervene(
     Returns:
         Logits, activations of all latents, and what every layer and the unembedding read. The model's hooks, others' too, are
         as before when this returns or raises.
+
+    Raises:
+        TypeError, ValueError: an edit is for a place that is not there, or its value is not finite.
     """
+    edits = check_edits(edits, transcoders, base.tokens)
     ### BEGIN SOLUTION
     resolved = resolve_edits(edits, base.acts)
     acts, reads = {}, {}

@@ -1,6 +1,7 @@
 """Chapter 5: cross-layer transcoders. Read `storing`, `jumping`, `transcoder`, `losses`, `training`, `replacing`, `tracing`, `measuring`,
 `small_mlp`, in this order."""
 
+from solutions.chapter5_cross_layer_transcoders.intervening import intervene_cross_layer, run_base_cross_layer
 from solutions.chapter5_cross_layer_transcoders.jumping import (
     JumpReLU,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "compute_cross_layer_edges",
     "cross_layer_hooks",
     "dead_latent_loss",
+    "intervene_cross_layer",
     "latents_of_layer",
     "mean_path_length",
     "mlp_inputs",
@@ -70,6 +72,7 @@ __all__ = [
     "path_lengths",
     "per_layer_hooks",
     "reconstruction_loss",
+    "run_base_cross_layer",
     "run_with_dictionary",
     "sparsity_loss",
     "strengths_of",

@@ -21,6 +21,26 @@ from utils.engine.hooks import mlp_out_hook, reading_hook
 CONFIG_FILE, WEIGHTS_FILE = "cfg.json", "clt_weights.safetensors"
 
 
+def refuse_cross_layer(transcoders: object) -> None:
+    """Refuse a cross-layer transcoder, and its layers as `CrossLayerWeights.transcoders` gives them, where MLPs are rewritten one
+    by one: there all that a latent writes would go into its own layer.
+
+    Raises:
+        TypeError: `transcoders` is no dict of transcoders.
+        ValueError: they are the layers of a cross-layer transcoder.
+    """
+    instead = "use run_base_cross_layer and intervene_cross_layer of chapter 5 with the cross-layer transcoder itself"
+    if not isinstance(transcoders, dict):
+        raise TypeError(
+            f"The transcoders must be a dict, layer -> transcoder, not a {type(transcoders).__name__}; {instead} if it is one."
+        )
+    for transcoder in transcoders.values():
+        if getattr(getattr(getattr(transcoder, "cfg", None), "metadata", None), "of_cross_layer", False):
+            raise ValueError(
+                f"These are the layers of a cross-layer transcoder, whose latents write into several: {instead}."
+            )
+
+
 @dataclass
 class CrossLayerWeights:
     """A trained cross-layer transcoder; its inputs and outputs are not normalised.
@@ -64,6 +84,7 @@ class CrossLayerWeights:
             metadata = SAEMetadata(
                 model_name=model_name, hook_name=reading_hook(layer), hook_name_out=mlp_out_hook(layer)
             )
+            metadata.of_cross_layer = True
             dtype = str(self.W_enc.dtype).removeprefix("torch.")
             config = JumpReLUTranscoderConfig(
                 d_in=d_model, d_out=d_model, d_sae=width, apply_b_dec_to_input=False, dtype=dtype, metadata=metadata
