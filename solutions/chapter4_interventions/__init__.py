@@ -8,6 +8,7 @@ from solutions.chapter4_interventions.ablation import (
     matched_controls,
     rank_correlation,
 )
+from solutions.chapter4_interventions.continuing import continue_text
 from solutions.chapter4_interventions.effects import (
     FREEZE_LEVELS,
     direct_effects,
@@ -57,6 +58,7 @@ __all__ = [
     "as_edits",
     "build_supernodes",
     "check_edits",
+    "continue_text",
     "contrast_of",
     "direct_effects",
     "dose_response",
