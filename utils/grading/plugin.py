@@ -13,7 +13,7 @@ import pytest
 from utils.grading.chapters import Chapter, chapter_of_test, chapters
 from utils.grading.find.cells import UnreadableNotebook
 from utils.grading.find.untouched import is_untouched_notebook
-from utils.grading.results import NOT_STARTED, ExerciseResult
+from utils.grading.results import NOT_STARTED, RESULTS, ExerciseResult
 from utils.grading.run.pytest_parts import PytestChanged, refuse_changed_pytest
 from utils.grading.show.tables import ExerciseRow, table_as_text
 from utils.notebooks.errors import CourseError
@@ -21,7 +21,6 @@ from utils.notebooks.place import course_folder
 from utils.notebooks.sources import missing_exports
 
 NAMES = pytest.StashKey[set[str]]()
-RESULTS = pytest.StashKey[dict[Chapter, list[ExerciseResult]]]()
 UNTOUCHED = pytest.StashKey[list[Chapter]]()
 DEFAULT_MODEL = "atlas"
 HOOKS = "utils.grading.run.hooks"

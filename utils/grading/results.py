@@ -3,7 +3,10 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
+    from utils.grading.chapters import Chapter
     from utils.grading.compare.fingerprints import Fingerprint
 
 DONE, FAILING, NOT_STARTED = "done", "failing", "not started"
@@ -96,3 +99,7 @@ class ExerciseResult:
 def earned(points: int, passed: int, tests: int) -> float:
     """Points for `passed` of `tests`: rounded down to tenths, so that only all tests give all points."""
     return int(10 * points * passed / tests) / 10 if tests else 0.0
+
+
+# Where a pytest session keeps the results of each chapter, exercise by exercise.
+RESULTS = pytest.StashKey[dict["Chapter", list[ExerciseResult]]]()

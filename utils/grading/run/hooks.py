@@ -12,8 +12,7 @@ import pytest
 
 from utils.grading.find.answers import NotebookAnswers
 from utils.grading.find.cells import UnreadableNotebook
-from utils.grading.plugin import RESULTS
-from utils.grading.results import Answer, CaseResult
+from utils.grading.results import RESULTS, Answer, CaseResult
 from utils.grading.run.exercise import conclude_exercise
 from utils.grading.run.grader import GRADER, TASK, Grader, Task, case_result, conclude, find_task
 from utils.grading.run.pytest_parts import end_fixtures, run_test
