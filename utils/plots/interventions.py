@@ -165,6 +165,7 @@ def plot_pairs(
     """
     figure = plot_predictions({"a pair of latents": separate}, together, names)
     figure.update_layout(title={"text": "Two latents silenced together, and one by one"})
+    figure.data[0].name = "they act apart"
     figure.update_xaxes(title="sum of the two changes of the contrast, one by one")
     figure.update_yaxes(title="change together")
     return figure
