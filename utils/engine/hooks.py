@@ -15,6 +15,8 @@ from sae_lens.saes.transcoder import Transcoder as AnyTranscoder
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
+from utils.engine.stored import StoredTranscoder
+
 Transcoder: TypeAlias = JumpReLUTranscoder | JumpReLUSkipTranscoder
 Hook: TypeAlias = tuple[str, Callable[..., Tensor | None]]
 
@@ -84,7 +86,7 @@ def check_transcoders(model: TransformerBridge, transcoders: dict[int, Transcode
     if len(transcoders) != n_layers:
         raise ValueError(f"There are transcoders for {len(transcoders)} layers, but the model has {n_layers}.")
     for layer, transcoder in transcoders.items():
-        if not isinstance(transcoder, AnyTranscoder):
+        if not isinstance(transcoder, (AnyTranscoder, StoredTranscoder)):
             raise ValueError(
                 f"Layer {layer} has a {type(transcoder).__name__}; it needs a transcoder (JumpReLUTranscoder or "
                 "JumpReLUSkipTranscoder of SAELens)."

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from utils.engine.cross_layer import CrossLayerWeights
 
 
-def load_folder(folder: Path, name: str, device: str, dtype: torch.dtype) -> LoadedModel:
+def load_folder(folder: Path, name: str, device: str, dtype: torch.dtype, offload: bool = False) -> LoadedModel:
     """Load `folder/model` and `folder/transcoders/layer_{l}`, never touching the network."""
     model = load_folder_model(folder, name, device, dtype)
 
@@ -33,7 +33,7 @@ def load_folder(folder: Path, name: str, device: str, dtype: torch.dtype) -> Loa
         with local_errors(path):
             return Transcoder.load_from_disk(path, device=device, dtype=dtype_name(dtype))
 
-    transcoders = load_layers(load_layer, model, f"{name}/transcoders/layer_{{layer}}")
+    transcoders = load_layers(load_layer, model, f"{name}/transcoders/layer_{{layer}}", offload)
     for layer, transcoder in transcoders.items():
         _require_width(folder / "transcoders" / f"layer_{layer}", transcoder, model.cfg.d_model)
     return LoadedModel(model, transcoders)

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 
-def load_hub(spec: ModelSpec, device: str, dtype: torch.dtype) -> LoadedModel:
+def load_hub(spec: ModelSpec, device: str, dtype: torch.dtype, offload: bool = False) -> LoadedModel:
     """Download (or take from the cache) a model and its dictionaries, by SAELens' own loaders."""
     require_token(spec)
-    require_memory(spec, device, dtype)
+    if not offload:
+        require_memory(spec, device, dtype)
     model = load_hub_model(spec, device, dtype)
 
     from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
@@ -36,7 +37,7 @@ def load_hub(spec: ModelSpec, device: str, dtype: torch.dtype) -> LoadedModel:
             sae_id = spec.sae_id.format(layer=layer)
             return Transcoder.from_pretrained(spec.release, sae_id, device=device, dtype=dtype_name(dtype))
 
-    return LoadedModel(model, load_layers(load_layer, model, dictionary_name(spec.name)))
+    return LoadedModel(model, load_layers(load_layer, model, dictionary_name(spec.name), offload))
 
 
 def load_hub_model(spec: ModelSpec, device: str, dtype: torch.dtype) -> TransformerBridge:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # importing these takes seconds, which a mistyped name or `--
 
 # A layer is at most 1.3 GB while it is read, so four at a time stay modest; more are no faster from one disk.
 LOADING_THREADS = 4
+# SAELens' advice to load the model without processing: the bridge has none
+NOT_ABOUT_THE_BRIDGE = r"\s*This SAE has non-empty model_from_pretrained_kwargs"
 
 
 class LoadedModel(NamedTuple):
@@ -37,18 +39,31 @@ def boot(path: str, device: str, dtype: torch.dtype) -> TransformerBridge:
 
 
 def load_layers(
-    load_layer: Callable[[int], Transcoder], model: TransformerBridge, dictionary: str
+    load_layer: Callable[[int], Transcoder], model: TransformerBridge, dictionary: str, offload: bool = False
 ) -> dict[int, Transcoder]:
     """Load one transcoder for each of the model's layers, some at a time: most of it is waiting for disk and network.
 
-    The first failure cancels the layers not yet begun.
+    The first failure cancels the layers not yet begun. With `offload` they come one at a time, and encoders and decoders are not
+    kept (`utils.engine.stored`).
     """
     transcoders = {}
     n_layers = model.cfg.n_layers
+    if offload:
+        from utils.engine.stored import Shelf, StoredTranscoder
+
+        def prepared(layer: int) -> Transcoder:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=NOT_ABOUT_THE_BRIDGE)
+                return _prepare(load_layer(layer), layer, dictionary.format(layer=layer), model)
+
+        shelf = Shelf(prepared)
+        for layer in tqdm(range(n_layers), desc="transcoders", unit="layer", delay=0.5, disable=None):
+            transcoders[layer] = StoredTranscoder(shelf, layer)
+        shelf.clear()
+        return transcoders
     pool = ThreadPoolExecutor(LOADING_THREADS)
     with warnings.catch_warnings():
-        # SAELens' advice to load the model without processing: the bridge has none
-        warnings.filterwarnings("ignore", message=r"\s*This SAE has non-empty model_from_pretrained_kwargs")
+        warnings.filterwarnings("ignore", message=NOT_ABOUT_THE_BRIDGE)
         try:
             layer_of = {pool.submit(load_layer, layer): layer for layer in range(n_layers)}
             # delay: for the bundled model, which loads at once, no bar is drawn

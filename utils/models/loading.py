@@ -28,6 +28,7 @@ def load(
     name: str | os.PathLike[str],
     device: str | torch.device | None = None,
     dtype: torch.dtype | str | None = None,
+    offload: bool = False,
 ) -> LoadedModel:
     """Load a model and its transcoders.
 
@@ -38,6 +39,8 @@ def load(
             has known correctness bugs there.
         dtype: of the model and the transcoders. Default: float32, except for models that take more than 10 GB in it
             (`ModelSpec.default_dtype`), which get bfloat16. float16 is never the default: Gemma overflows in it.
+        offload: leave the dictionaries' encoders and decoders on disk. One layer's are read when they are needed, so that memory
+            for one layer is enough, and a prompt takes longer.
 
     Returns:
         `(model, transcoders)`, see the module's docstring for what holds for them.
@@ -53,10 +56,12 @@ def load(
     source = resolve(name)
     device = device_name(device)
     if isinstance(source, Path):
-        return load_folder(source, source.name, device, parse_dtype(dtype) or torch.float32)
+        return load_folder(source, source.name, device, parse_dtype(dtype) or torch.float32, offload)
     if source.hub_id is None:
-        return load_folder(registry.ATLAS_FOLDER, source.name, device, parse_dtype(dtype) or source.default_dtype)
-    return load_hub(source, device, parse_dtype(dtype) or source.default_dtype)
+        return load_folder(
+            registry.ATLAS_FOLDER, source.name, device, parse_dtype(dtype) or source.default_dtype, offload
+        )
+    return load_hub(source, device, parse_dtype(dtype) or source.default_dtype, offload)
 
 
 def load_model(
