@@ -52,6 +52,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help="per-layer transcoders (default), a cross-layer transcoder (atlas has one), or the MLPs' own neurons (any model)",
     )
     add("--device", help="cpu, cuda or mps (default: the GPU if there is one)")
+    add("--offload", action="store_true", help="keep the transcoders' large matrices on disk: less memory, more time")
 
     add = parser.add_argument_group("what is traced (default: the likeliest next tokens)").add_argument
     add("--target", nargs="+", metavar="TOKEN", help="these tokens; with or without a space in front, as is likelier")
@@ -196,7 +197,7 @@ def _load(arguments: argparse.Namespace) -> tuple[TransformerBridge, object, Map
     if arguments.dictionary == "clt":
         clt = load_clt(name, device=device)
         return load_model(name, device=device), clt, clt.transcoders()
-    model, transcoders = load(name, device=device)
+    model, transcoders = load(name, device=device, offload=arguments.offload)
     return model, transcoders, transcoders
 
 
