@@ -10,6 +10,7 @@ It is linear in `x` and equal to `a` at the prompt. An MLP without a gate has `a
 (Arora et al. 2026, arXiv 2601.22594; relevance patching.)
 """
 
+from collections.abc import Container
 from typing import NamedTuple
 
 import torch
@@ -29,9 +30,9 @@ def acts_hook(layer: int) -> str:
     return f"blocks.{layer}.mlp.out.hook_in"
 
 
-def inner_hooks(model: TransformerBridge, layer: int) -> list[str]:
-    """What the activations are made of: the output of `W_in`, and that of `W_gate` where the MLP has one."""
-    parts = ["in", "gate"] if f"blocks.{layer}.mlp.gate.hook_out" in model.hook_dict else ["in"]
+def inner_hooks(names: Container[str], layer: int) -> list[str]:
+    """What the activations are made of: the output of `W_in`, and that of `W_gate` if it is among the names of hooks."""
+    parts = ["in", "gate"] if f"blocks.{layer}.mlp.gate.hook_out" in names else ["in"]
     return [f"blocks.{layer}.mlp.{part}.hook_out" for part in parts]
 
 
@@ -42,9 +43,9 @@ def post_norm_hook(layer: int) -> str:
 
 def neuron_hook_names(model: TransformerBridge) -> set[str]:
     """All places that `NeuronHooks` needs in its cache."""
-    names = set()
+    there, names = set(model.hook_dict), set()  # the bridge makes its dict of hooks anew each time, which takes long
     for layer in range(model.cfg.n_layers):
-        names |= {acts_hook(layer), *inner_hooks(model, layer), post_norm_hook(layer)} & set(model.hook_dict)
+        names |= {acts_hook(layer), *inner_hooks(there, layer), post_norm_hook(layer)} & there
     return names
 
 
@@ -57,8 +58,9 @@ def check_neurons(model: TransformerBridge) -> None:
     """
     if not isinstance(model, TransformerBridge):
         raise TypeError(f"The model must be a TransformerBridge, as `load` gives it, not a {type(model).__name__}.")
+    there = set(model.hook_dict)
     for layer in range(model.cfg.n_layers):
-        missing = [name for name in (acts_hook(layer), *inner_hooks(model, layer)) if name not in model.hook_dict]
+        missing = [name for name in (acts_hook(layer), *inner_hooks(there, layer)) if name not in there]
         if missing:
             raise ValueError(
                 f"The MLP of layer {layer} has no neurons that can be traced: there is no {missing[0]} "
@@ -114,10 +116,11 @@ class NeuronHooks:
     def __init__(self, model: TransformerBridge, cache: ActivationCache):
         self.model = model
         self.nodes: dict[int, Bool[Tensor, "seq d_mlp"]] = {}
-        self.acts, self.slopes, self._post_scale = {}, {}, {}
+        self.acts, self.slopes, self._post_scale, self._inner = {}, {}, {}, {}
         for layer in range(model.cfg.n_layers):
             acts = at_least_float32(cache[acts_hook(layer)][0])
-            parts = [at_least_float32(cache[name][0]) for name in inner_hooks(model, layer)]
+            self._inner[layer] = inner_hooks(cache, layer)
+            parts = [at_least_float32(cache[name][0]) for name in self._inner[layer]]
             self.acts[layer] = acts
             self.slopes[layer] = slopes(acts, *parts)
             scale = post_norm_hook(layer)
@@ -167,7 +170,7 @@ class NeuronHooks:
         """For every layer: note what the activations are made of, then replace them by `combine(a_lin, activations)`."""
         hooks: list[Hook] = []
         for layer in range(self.model.cfg.n_layers):
-            names, live = inner_hooks(self.model, layer), {}
+            names, live = self._inner[layer], {}
 
             def note(value: Tensor, hook: HookPoint, names=names, live=live) -> None:
                 live[hook.name] = value

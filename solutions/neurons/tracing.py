@@ -85,11 +85,14 @@ def neuron_attributions(model: TransformerBridge, prompt: str, **arguments) -> N
 
 def _linearise(model: TransformerBridge, tokens: Int[Tensor, "1 seq"], given: TracingArguments) -> _LinearPrompt:
     """Freeze the model on a prompt, neurons included, and choose the targets."""
-    freeze = FreezeHooks(model)
-    freeze.cache_frozen_values(tokens)
-    names = neuron_hook_names(model) | {EMBEDDING_HOOK}
-    with freeze:
-        _, cache = model.run_with_cache(tokens, names_filter=names.__contains__)
+    freeze, found = FreezeHooks(model), {}
+
+    def keep(value: Tensor, hook: HookPoint) -> None:
+        found[hook.name] = value  # of the last run, which is that of the frozen model
+
+    with hooked(model, [(name, keep) for name in neuron_hook_names(model)]):
+        cache = freeze.cache_frozen_values(tokens)
+    cache = ActivationCache(cache.cache_dict | found | freeze.frozen_values, model)
     vectors, outputs = choose_outputs(model, freeze.logits, given)
     return _LinearPrompt(model, tokens, freeze, cache, NeuronHooks(model, cache), vectors, outputs)
 
