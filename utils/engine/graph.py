@@ -235,8 +235,9 @@ class AttributionResult:
         return result
 
     def _tensors(self) -> dict[str, Tensor]:
-        # clone: safetensors refuses tensors that share memory
-        return {name: x.detach().cpu().contiguous().clone() for name, x in self._named_tensors().items()}
+        # one copy of each, no more: safetensors refuses tensors that share memory
+        found = {name: x.detach().cpu() for name, x in self._named_tensors().items()}
+        return {name: x.clone() if x.is_contiguous() else x.contiguous() for name, x in found.items()}
 
     def _named_tensors(self) -> dict[str, Tensor]:
         tensors = {
@@ -292,7 +293,12 @@ def _refuse_foreign_folder(folder: Path) -> None:
 
 
 def _file_hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        # some at a time: the tensors of a large graph take gigabytes
+        while block := file.read(1 << 24):
+            found.update(block)
+    return found.hexdigest()
 
 
 def _content_hash(content: dict) -> str:
