@@ -1,8 +1,11 @@
 """What is traced: tokens, contrasts, directions, other positions, weights; and how a prompt becomes tokens."""
 
+from functools import partial
+
 import pytest
 import torch
 
+from solutions.answers import trace_answer
 from solutions.chapter3_attribution_graphs import attribute
 from solutions.chapter5_cross_layer_transcoders import CrossLayerTranscoder, attribute_cross_layer
 from tests.tiny import ARCHITECTURES, D_MODEL, PROMPT
@@ -177,3 +180,23 @@ def test_there_is_one_beginning_of_sequence(tiny, text):
     model, _ = tiny("gemma3")
     assert model.to_tokens(text)[0, 1] == model.tokenizer.bos_token_id
     assert torch.equal(tokenize_prompt(model, text), tokenize_prompt(model, PROMPT))
+
+
+def test_an_answer_of_several_tokens_is_traced_token_by_token(tiny):
+    """Each with the ones before it given."""
+    model, transcoders = tiny("gemma3")
+    results = trace_answer(partial(attribute, model, transcoders), model, PROMPT, " Austin in France", top_k=2)
+    assert [outputs(result)[0].str_token for result in results] == ["Austin", "in", "France"]
+    assert [result.prompt for result in results] == [PROMPT, PROMPT + " Austin", PROMPT + " Austin in"]
+    single = attribute(model, transcoders, PROMPT + " Austin", target_tokens="in", top_k=2)
+    assert torch.equal(results[1].adjacency_matrix, single.adjacency_matrix)
+    with pytest.raises(ValueError, match="answer is empty"):
+        trace_answer(partial(attribute, model, transcoders), model, PROMPT, " ")
+
+
+def test_an_answer_that_changes_the_prompts_tokens_is_refused(atlas):
+    trace = partial(attribute, *atlas)
+    results = trace_answer(trace, atlas.model, "The opposite of small", " is big")
+    assert [outputs(result)[0].str_token for result in results] == [" is", " b", "ig"]
+    with pytest.raises(ValueError, match="last token is another one"):
+        trace_answer(trace, atlas.model, "Dallas lies in the state of Tex", "as")
