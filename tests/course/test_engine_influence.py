@@ -82,6 +82,7 @@ def test_bins_find_the_set_that_sorting_finds(kind, dtype, monkeypatch):
         present = torch.rand(size, generator=generator) < 0.7
         scores = make(torch.rand(size, generator=generator, dtype=dtype)) * present
         monkeypatch.setattr(largest, "BLOCK", 7 if seed % 2 else 1 << 21)
+        monkeypatch.setattr(largest, "FEW", 0 if seed else 1 << 16)
         for threshold in (0.0, 0.3, 0.5, 0.8, 0.85, 0.98, 1.0):
             found = largest.largest_reaching(scores, threshold)
             assert torch.equal(found, share_of_larger(scores) < threshold), (size, threshold)

@@ -8,6 +8,8 @@ from torch import Tensor
 
 # So many scores are looked at together: what is needed beside the scores stays small.
 BLOCK = 1 << 21
+# Up to so many, sorting is quicker.
+FEW = 1 << 16
 
 # The leading bits of a positive number, as an integer, order it. So many bits are dropped: a bin is less than 1/250 wide.
 _DROPPED_BITS = {torch.float32: 13, torch.float64: 44}
@@ -33,6 +35,8 @@ def largest_reaching(
     flat = scores.reshape(-1)
     if flat.dtype not in _DROPPED_BITS:
         flat = flat.float()
+    if flat.numel() <= FEW:
+        return scores >= _lowest_by_sorting(flat[flat > 0].double().sort().values, 0.0, None, threshold, rounding)
     held = _held_by_bins(flat)
     total = float(held.sum())
     if not total > 0 or threshold <= 0:
@@ -46,12 +50,27 @@ def largest_reaching(
     lowest = _lowest_of_bin(first_kept, flat.dtype)
     if len(unclear):
         crossing = _scores_of_bins(flat, int(unclear[0]), first_kept)
-        smaller = torch.cat([crossing.new_zeros(1), crossing.cumsum(0)])
-        similar = torch.searchsorted(crossing, crossing * (1 + rounding), right=True)
-        shares = (float(from_here[first_kept + 1]) + smaller[-1] - smaller[similar]) / total * (1 + rounding)
-        reached = crossing[(shares < threshold) & (crossing < lowest)]
-        lowest = float(reached[0]) if len(reached) else lowest
+        above = float(from_here[first_kept + 1])
+        lowest = min(lowest, _lowest_by_sorting(crossing, above, total, threshold, rounding))
     return scores >= lowest
+
+
+def _lowest_by_sorting(
+    ascending: Float[Tensor, " n"], above: float, total: float | None, threshold: float, rounding: float
+) -> float:
+    """The smallest of some scores that is among the largest; infinity if none is.
+
+    Args:
+        ascending: the scores, in double.
+        above: what all scores that are larger than these hold together.
+        total: what all scores hold; None if these are all.
+    """
+    smaller = torch.cat([ascending.new_zeros(1), ascending.cumsum(0)])
+    similar = torch.searchsorted(ascending, ascending * (1 + rounding), right=True)
+    total = float(smaller[-1]) if total is None else total
+    shares = (above + smaller[-1] - smaller[similar]) / total * (1 + rounding)
+    reached = ascending[shares < threshold]
+    return float(reached[0]) if len(reached) else float("inf")
 
 
 def _blocks(flat: Float[Tensor, " n"]) -> Iterator[Float[Tensor, " some"]]:
