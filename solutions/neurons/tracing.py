@@ -149,7 +149,7 @@ def strongest_neurons(
 
     Fewer than `n_nodes` where not so many have any attribution.
     """
-    weights = [output.prob if output.weight is None else output.weight for output in attributions.outputs]
+    weights = [output.weight for output in attributions.outputs]
     weights = torch.tensor(weights, dtype=attributions.neurons.dtype, device=attributions.neurons.device)
     scores = torch.einsum("t,tlpn->lpn", weights, attributions.neurons.abs())
     scores[:, :start_posn] = 0

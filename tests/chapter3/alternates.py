@@ -441,8 +441,7 @@ def prune_graph(
                 ),
                 (
                     "logit_weights = graph.logit_weights.to(adjacency)",
-                    "weights = [out.prob if out.weight is None else out.weight for out in outputs]\n"
-                    "        logit_weights = adjacency.new_tensor(weights)",
+                    "weights = [out.weight for out in outputs]\n        logit_weights = adjacency.new_tensor(weights)",
                 ),
                 (
                     "keep = graph.mask(NodeType.EMBEDDING) if keep_embeddings else None",

@@ -24,13 +24,30 @@ class OutputToken(NamedTuple):
         str_token: the token's text, or the name of another target.
         prob: the token's probability; of a contrast, that of its first token; 0 for a direction.
         token_id: the token's id; for another target a number that no token has.
-        weight: how much of the influence starts here; None stands for the probability.
     """
 
     str_token: str
     prob: float
     token_id: int
-    weight: float | None = None
+
+    @property
+    def weight(self) -> float:
+        """How much of the influence starts here: the probability, unless a person has chosen the targets."""
+        return self.prob
+
+
+class ChosenOutput(OutputToken):
+    """An output that a person has chosen, with a weight of its own. It is the same three things in a row."""
+
+    def __new__(cls, str_token: str, prob: float, token_id: int, weight: float) -> "ChosenOutput":
+        output = super().__new__(cls, str_token, prob, token_id)
+        output._weight = weight
+        return output
+
+    @property
+    def weight(self) -> float:
+        """How much of the influence starts here; the weights of a graph's targets add up to 1."""
+        return self._weight
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +195,7 @@ def stack_targets(
     for number, target in enumerate(targets):
         prob = 0.0 if target.token_id is None else float(probs[target.token_id])
         node_id = target.token_id if target.is_token else len(probs) + number
-        outputs.append(OutputToken(target.name, prob, node_id, target.weight / total))
+        outputs.append(ChosenOutput(target.name, prob, node_id, target.weight / total))
     return torch.stack([target.vector for target in targets]), outputs
 
 
