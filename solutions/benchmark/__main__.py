@@ -36,6 +36,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help="what is measured beside circuit-tracer",
     )
     parser.add_argument("--rounds", type=int, default=3, help="runs of each side; their median counts")
+    parser.add_argument("--offload", action="store_true", help="beside the peer: leave our dictionaries on disk")
     parser.add_argument("--batch-size", type=int, default=64, help="targets that are walked back together, both sides")
     parser.add_argument("--folder", type=Path, help="where random models are kept (default: a temporary folder)")
     parser.add_argument("--model", default="atlas", help="without --peer: a name of utils.models, or 'stand-in'")
@@ -56,7 +57,7 @@ def beside_the_peer(arguments: argparse.Namespace, folder: Path) -> None:
         case = make_case(name, folder)
         python = None if problem else arguments.peer
         try:
-            compare(case, python, folder, arguments.rounds, arguments.batch_size)
+            compare(case, python, folder, arguments.rounds, arguments.batch_size, arguments.offload)
         except RuntimeError as error:
             print(f"\n{error}")
 

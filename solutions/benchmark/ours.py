@@ -1,6 +1,6 @@
 """This course's side of the benchmark, in a process of its own; `peer.py` is circuit-tracer's.
 
-python -m solutions.benchmark.ours FOLDER PROMPT OUT REPEATS BATCH_SIZE
+python -m solutions.benchmark.ours FOLDER PROMPT OUT REPEATS BATCH_SIZE [offload]
 """
 
 import json
@@ -31,7 +31,7 @@ def edges(result: AttributionResult) -> dict[str, torch.Tensor]:
 def main() -> None:
     folder, prompt, out = sys.argv[1], sys.argv[2], Path(sys.argv[3])
     repeats, batch_size = int(sys.argv[4]), int(sys.argv[5])
-    model, transcoders = load(folder)
+    model, transcoders = load(folder, offload=sys.argv[6:] == ["offload"])
     attribute(model, transcoders, " ".join(prompt.split()[:2]), **OUTPUTS)  # whatever is loaded late is loaded now
     before = resident_mib()
     reset_peak()

@@ -52,9 +52,9 @@ def peer_problem(python: str) -> str | None:
     return None
 
 
-def run_once(command: list[str], case: Case, out: Path, batch_size: int) -> dict:
+def run_once(command: list[str], case: Case, out: Path, batch_size: int, *options: str) -> dict:
     """Run one side in a process of its own and return what it measured."""
-    arguments = [str(case.folder), case.prompt, str(out), str(case.repeats), str(batch_size)]
+    arguments = [str(case.folder), case.prompt, str(out), str(case.repeats), str(batch_size), *options]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
     done = subprocess.run([*command, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True)
     if done.returncode:
@@ -64,8 +64,12 @@ def run_once(command: list[str], case: Case, out: Path, batch_size: int) -> dict
     return measured | {name: statistics.median(measured[name]) for name in ("wall", "cpu")}
 
 
-def compare(case: Case, python: str | None, folder: Path, rounds: int, batch_size: int) -> None:
-    """Measure both sides in turn, `rounds` times, and print medians, ratios and how far the edges are apart."""
+def compare(case: Case, python: str | None, folder: Path, rounds: int, batch_size: int, offload: bool = False) -> None:
+    """Measure both sides in turn, `rounds` times, and print medians, ratios and how far the edges are apart.
+
+    Args:
+        offload: this course leaves the dictionaries on disk (`load(..., offload=True)`).
+    """
     sides = {"this course": [sys.executable, "-m", "solutions.benchmark.ours"]}
     if python is not None:
         sides["circuit-tracer"] = [python, str(PEER)]
@@ -73,12 +77,14 @@ def compare(case: Case, python: str | None, folder: Path, rounds: int, batch_siz
     for _ in range(rounds):
         for name, command in sides.items():
             out = folder / f"{name.replace(' ', '-')}.json"
-            found[name].append(run_once(command, case, out, batch_size))
+            options = ["offload"] if offload and name == "this course" else []
+            found[name].append(run_once(command, case, out, batch_size, *options))
     medians = {
         name: {key: statistics.median(one[key] for one in runs) for key in ("wall", "cpu", "peak_mib", "nodes")}
         for name, runs in found.items()
     }
-    print(f"\n{case.name}: {len(case.prompt.split())} words, batches of {batch_size}, medians of {rounds}")
+    how = ", this course with its dictionaries on disk" if offload else ""
+    print(f"\n{case.name}: {len(case.prompt.split())} words, batches of {batch_size}, medians of {rounds}{how}")
     for name, median in medians.items():
         print(
             f"  {name:<15} {median['nodes']:>7,.0f} nodes   {median['wall']:>9.3f} s   {median['cpu']:>9.3f} s of CPU"

@@ -77,4 +77,4 @@ def test_other_errors_pass():
 
 
 def test_sizes_are_readable():
-    assert [memory.size(n) for n in (3e5, 2.5e8, 1.64e10)] == ["0 MB", "250 MB", "16.4 GB"]
+    assert [memory.size(n) for n in (3e5, 2.5e8, 1.64e10)] == ["1 MB", "250 MB", "16.4 GB"]

@@ -40,7 +40,7 @@ def zero_edges(vectors: Float[Tensor, "n_nodes d_model"], n_columns: int) -> Flo
 
 def size(n_bytes: float) -> str:
     """A number of bytes for people."""
-    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{max(1, round(n_bytes / 1e6))} MB"
 
 
 def free_bytes(device: torch.device) -> int | None:
