@@ -48,8 +48,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add(
         "--dictionary",
         choices=("transcoders", "clt", "neurons"),
-        default="transcoders",
-        help="per-layer transcoders (default), a cross-layer transcoder (atlas has one), or the MLPs' own neurons (any model)",
+        help="per-layer transcoders (the default where there are any), a cross-layer transcoder (atlas has one), "
+        "or the MLPs' own neurons (any model)",
     )
     add("--device", help="cpu, cuda or mps (default: the GPU if there is one)")
     add("--offload", action="store_true", help="keep the transcoders' large matrices on disk: less memory, more time")
@@ -113,11 +113,13 @@ def run(arguments: argparse.Namespace) -> str:
     """Do what the command line asks for and return the summary.
 
     Raises:
-        ValueError, OSError, MemoryError: with one sentence for the user.
+        ValueError, OSError, MemoryError, ImportError: with one sentence for the user.
     """
     from solutions.trace.output import staged
     from utils.dashboard import slugify
+    from utils.models import default_dictionary
 
+    arguments.dictionary = arguments.dictionary or default_dictionary(arguments.model)
     name = Path(arguments.model).name
     which = "" if arguments.dictionary == "transcoders" else f"-{arguments.dictionary}"
     folder = arguments.out or Path("out") / f"{slugify(name)}{which}-{slugify(arguments.prompt)}"
@@ -198,6 +200,8 @@ def _load(arguments: argparse.Namespace) -> tuple[TransformerBridge, object, Map
         clt = load_clt(name, device=device)
         return load_model(name, device=device), clt, clt.transcoders()
     model, transcoders = load(name, device=device, offload=arguments.offload)
+    if not transcoders:
+        raise ValueError(f"There are no transcoders of {name}: leave out --dictionary, and its own neurons are traced.")
     return model, transcoders, transcoders
 
 
@@ -271,7 +275,7 @@ def main(argv: list[str] | None = None) -> int:
         print(run(parse_arguments(argv)), flush=True)
     except BrokenPipeError:  # the reader of the summary had enough; the files are written
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ValueError, OSError, MemoryError) as error:
+    except (ValueError, OSError, MemoryError, ImportError) as error:
         print(" ".join(str(error).split()) or type(error).__name__, file=sys.stderr)
         return 2
     except KeyboardInterrupt:

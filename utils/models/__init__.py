@@ -3,11 +3,13 @@
     from utils.models import load
     model, transcoders = load("atlas")  # bundled, no network
     model, transcoders = load("gemma-3-270m-it")  # Hugging Face hub, HF_TOKEN from .env
+    model, _ = load("smollm2-135m")  # a real language model; it has no dictionary, its own neurons are traced
     saes = load_saes("atlas")  # sparse autoencoders on the residual stream, for chapter 1
     clt = load_clt("atlas")  # a cross-layer transcoder, for chapter 5
     model = load_model("my-folder")  # a model alone, in Hugging Face form, for graphs of its neurons
 
-Whatever the model, what `load` gives has the same form and conventions (`d` = d_model, `F` = latents a layer):
+Whatever the model, what `load` gives has the same form and conventions (`d` = d_model, `F` = latents a layer; a model without a
+dictionary comes with no transcoders):
 
 - `transcoders[l].cfg.metadata.hook_name` is `blocks.l.mlp.hook_in` (`x`, **after** ln2) and `.hook_name_out` is
   `blocks.l.hook_mlp_out` (`y`, what the MLP adds to the residual stream). On models with a norm after the MLP, such as
@@ -21,6 +23,16 @@ Whatever the model, what `load` gives has the same form and conventions (`d` = d
 
 from utils.models.layers import LoadedModel
 from utils.models.loading import load, load_clt, load_model, load_saes
-from utils.models.registry import MODELS, ModelSpec, dictionary_name
+from utils.models.registry import MODELS, ModelSpec, default_dictionary, dictionary_name
 
-__all__ = ["MODELS", "LoadedModel", "ModelSpec", "dictionary_name", "load", "load_clt", "load_model", "load_saes"]
+__all__ = [
+    "MODELS",
+    "LoadedModel",
+    "ModelSpec",
+    "default_dictionary",
+    "dictionary_name",
+    "load",
+    "load_clt",
+    "load_model",
+    "load_saes",
+]

