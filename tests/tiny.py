@@ -3,6 +3,8 @@
 All dimensions differ from one another, so that a tensor used in a wrong direction cannot pass for a right one.
 """
 
+import io
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import torch
@@ -127,8 +129,10 @@ def tiny_model(
     torch.manual_seed(seed)
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = save_tokenizer(folder)
-    make_hf_model(architecture, n_layers, len(tokenizer)).save_pretrained(folder)
-    return TransformerBridge.boot_transformers(str(folder), device="cpu", dtype=dtype)
+    # its progress bars would be shown as what a student's code printed
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        make_hf_model(architecture, n_layers, len(tokenizer)).save_pretrained(folder)
+        return TransformerBridge.boot_transformers(str(folder), device="cpu", dtype=dtype)
 
 
 def tiny_transcoders(

@@ -23,6 +23,7 @@ LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!\w+:|#)([^)\s]+)\)")
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 NOT_TEXT = re.compile(r"(```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$)", re.DOTALL)
 LINE = "course_line"  # the line of the page that a cell was made from, while it is built
+FOLDED = {"jupyter": {"source_hidden": True}, "cellView": "form"}  # a click shows the code: JupyterLab, Colab
 SHOWS = "course_shows"  # the id of the cell whose output a cell shows, while it is built
 
 SETUP = """\
@@ -86,7 +87,7 @@ def build_cells(chapter: Page, answers: bool, hints: bool = True, solutions: boo
     folder = address.rsplit("/")[-1]
     place = (chapter.answers if answers else chapter.notebook).relative_to(chapter.root).as_posix()
     cells = [markdown("badge", badge(address, place), 1)]
-    setup = [code("setup", SETUP.format(address=address, folder=folder), 1, tags=["setup"])]
+    setup = [code("setup", SETUP.format(address=address, folder=folder), 1, tags=["setup"], **FOLDED)]
     for cell in chapter.cells:
         if not isinstance(cell, Markdown):
             cells, setup = cells + setup, []
@@ -124,7 +125,8 @@ def build_cell(chapter: Page, cell: PageCell, answers: bool, hints: bool, soluti
         text = link_to_instructions(chapter, cell.text, cell.line)
         yield markdown(f"text-{digest(cell.text)}", text, cell.line)
     elif isinstance(cell, Code):
-        yield code(f"code-{digest(cell.text)}", cell.text, cell.line, **cell.metadata)
+        hidden = FOLDED if "imports" in cell.tags else {}
+        yield code(f"code-{digest(cell.text)}", cell.text, cell.line, **{**hidden, **cell.metadata})
     elif isinstance(cell, Given):
         text = "\n\n\n".join(chapter.source(name, cell.line).text for name in cell.names)
         yield code(f"given-{cell.names[0]}", text, cell.line, tags=["given"])

@@ -1,5 +1,6 @@
 """Results as a student reads them: HTML in a notebook, plain text in a terminal."""
 
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ def show(text: str, html: str) -> None:
 
 def show_sentence(sentence: str) -> None:
     """Show one sentence."""
-    show(sentence, f"<p>{escape(sentence)}</p>")
+    show(sentence, f"<p>{_html(sentence)}</p>")
 
 
 def headline(result: ExerciseResult) -> str:
@@ -77,17 +78,22 @@ def as_text(result: ExerciseResult, with_traceback: bool) -> str:
 def as_html(result: ExerciseResult) -> str:
     """The result of a check for a notebook. Tracebacks and what the code printed are folded."""
     parts = [f'<b style="color: {COLOURS[result.status]}">{escape(headline(result))}</b>']
-    parts += [f"<p><b>{escape(sentence)}</b></p>" for sentence in (result.problem, result.mistake) if sentence]
+    parts += [f"<p><b>{_html(sentence)}</b></p>" for sentence in (result.problem, result.mistake) if sentence]
     tests, again = [], _told_again(result)
     for name, cases in result.tests.items():
         failing = _first_failing(cases)
         status = FAILING if failing else DONE
-        line = f'<span style="color: {COLOURS[status]}">{MARKS[status]}</span> {escape(cases[0].sentence + _which_cases(cases))}'
+        line = f'<span style="color: {COLOURS[status]}">{MARKS[status]}</span> {_html(cases[0].sentence + _which_cases(cases))}'
         tests.append(f"<li>{line}{_details(failing, again[name]) if failing else ''}</li>")
     if tests:
         parts.append(f'<ul style="list-style: none; padding-left: 0.5em">{"".join(tests)}</ul>')
-    parts += [f"<p>{escape(remark)}</p>" for remark in result.remarks]
+    parts += [f"<p>{_html(remark)}</p>" for remark in result.remarks]
     return f"<div>{''.join(parts)}</div>"
+
+
+def _html(sentence: str) -> str:
+    """A sentence as HTML: what stands in backticks is code."""
+    return re.sub(r"`([^`\n]+)`", r"<code>\1</code>", escape(sentence))
 
 
 def _told_again(result: ExerciseResult) -> dict[str, str | None]:
