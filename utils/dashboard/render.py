@@ -29,6 +29,7 @@ SCRIPTS = (
     "picture.js",
     "subgraph.js",
     "panel.js",
+    "card.js",
     "latent.js",
     "table.js",
     "files.js",
