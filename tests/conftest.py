@@ -89,6 +89,15 @@ def chosen(request: pytest.FixtureRequest):
         pytest.skip(str(error))
 
 
+@pytest.fixture(scope="session")
+def smollm():
+    """SmolLM2-135M, a real language model, loaded once. Where its weights cannot be had, the tests that need it are skipped."""
+    try:
+        return load_and_watch("smollm2-135m").model
+    except (OSError, ImportError) as error:  # the sentence says how to get the weights
+        pytest.skip(str(error))
+
+
 def load_and_watch(name: str):
     """A model and its transcoders, which graded answers cannot spoil for the tests that follow."""
     from utils.grading.run.process_state import watch

@@ -191,7 +191,7 @@ def _load(arguments: argparse.Namespace) -> tuple[TransformerBridge, object, Map
 
     name, device = arguments.model, arguments.device
     if arguments.dictionary == "neurons":
-        from solutions.neurons import check_neurons, neuron_weights
+        from solutions.chapter6_real_models import check_neurons, neuron_weights
 
         model = load_model(name, device=device)
         check_neurons(model)
@@ -226,7 +226,7 @@ def _attribute(
         "progress": progress,
     }
     if arguments.dictionary == "neurons":
-        from solutions.neurons import attribute_neurons
+        from solutions.chapter6_real_models import attribute_neurons
 
         return attribute_neurons(model, arguments.prompt, **settings)
     if arguments.dictionary == "clt":

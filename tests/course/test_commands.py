@@ -21,6 +21,7 @@ import pytest
 
 from utils import ROOT
 from utils.models import MODELS
+from utils.models.packaged import gguf_file
 from utils.notebooks.build import find_stale
 from utils.notebooks.errors import CourseError
 
@@ -37,6 +38,7 @@ INSTEAD = {
     "pip install -r requirements.txt -c constraints.txt": (PIP, NO_NETWORK),
     "pip install -r requirements-dev.txt -c constraints.txt": (PIP, NO_NETWORK),
     "pip install -q -r requirements.txt": (PIP, NO_NETWORK),
+    "pip install --no-deps -r requirements-real.txt": (PIP, NO_NETWORK),
     "pip install pre-commit": (PIP, NO_NETWORK),
     "pre-commit install": (HOOKS, "pre-commit is not among the course's packages"),
     "pre-commit run --all-files": (HOOKS, "pre-commit is not among the course's packages"),
@@ -191,9 +193,10 @@ def run(command: str, folder: Path) -> Outcome:
 
 
 def needs_hub(command: str) -> bool:
-    """Whether the command loads a model that has to be downloaded."""
+    """Whether the command loads a model that has to be downloaded here."""
     model = re.search(r"solutions\.trace .*--model (\S+)", command)
-    return bool(model and MODELS[model[1]].hub_id)
+    spec = MODELS[model[1]] if model else None
+    return bool(spec and spec.hub_id) and not (spec.package and gguf_file(spec.package))
 
 
 def cannot_run(command: str) -> str:

@@ -6,8 +6,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from solutions.chapter3_attribution_graphs import FreezeHooks
-from solutions.neurons import attribute_neurons, neuron_attributions
-from solutions.neurons.tracing import strongest_neurons
+from solutions.chapter6_real_models import attribute_neurons, neuron_attributions, strongest_neurons
 from tests.tiny import ARCHITECTURES, MORE_ARCHITECTURES, PROMPT
 from tests.tracing import state_of
 from utils.engine.graph import AttributionResult, NodeType
