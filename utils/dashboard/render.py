@@ -27,6 +27,7 @@ SCRIPTS = (
     "state.js",
     "layout.js",
     "picture.js",
+    "layered.js",
     "subgraph.js",
     "panel.js",
     "card.js",

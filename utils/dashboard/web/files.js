@@ -99,14 +99,10 @@ function graphSheet(picture) {
 }
 
 function subgraphSheet() {
-  const { places, layer } = subgraph;
-  const left = Math.min(...places.map((p) => p.x - p.w / 2)) - 16;
-  const top = Math.min(...places.map((p) => p.y - p.h / 2)) - 16;
-  const width = Math.max(...places.map((p) => p.x + p.w / 2)) + 16 - left;
-  const height = Math.max(...places.map((p) => p.y + p.h / 2)) + 16 - top;
-  const copy = standalone(layer);
-  copy.setAttribute("transform", `translate(${round(-left)},${round(-top)})`);
-  return sheet(width, height, "Subgraph: " + visible(graphs[state.active].prompt), [copy]);
+  const { left, right, top, bottom } = boundsOf(subgraph);
+  const copy = standalone(subgraph.layer);
+  copy.setAttribute("transform", `translate(${round(-left + 6)},${round(-top + 6)})`);
+  return sheet(right - left + 12, bottom - top + 12, "Subgraph: " + visible(graphs[state.active].prompt), [copy]);
 }
 
 const svgText = (svg) => '<?xml version="1.0" encoding="UTF-8"?>\n' + new XMLSerializer().serializeToString(svg);

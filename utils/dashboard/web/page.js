@@ -152,7 +152,7 @@ const PARTS = [
   { on: (s) => [s.labels, s.theme], draw: () => pictures.forEach((picture) => picture.drawAll()) },
   { on: (s) => [filters(s), marks(s)], draw: () => pictures.forEach((picture) => picture.drawShown()) },
   { on: (s) => [s.search], draw: () => pictures.forEach((picture) => picture.drawChosen()) },
-  { on: (s) => [s.active, s.sides[s.active], s.labels, s.tab], draw: drawSubgraph },
+  { on: (s) => [s.active, s.sides[s.active], s.labels, s.tab, s.everyLine], draw: drawSubgraph },
   { on: (s) => [s.active, marks(s), s.sides[s.active].groups, s.labels, filters(s)], draw: () => keepingFocus(byId("panel"), drawPanel) },
   { on: (s) => [s.tab, s.tab === "table" && [s.active, marks(s), s.labels, filters(s), s.search]], draw: () => state.tab === "table" && keepingFocus(byId("tables"), drawTables) },
   { on: (s) => [s.search, s.labels], draw: () => drawFound() },
@@ -239,7 +239,7 @@ function listen() {
   for (const query of [SHORT, prefersDark]) query.addEventListener("change", render);
   const sizes = new ResizeObserver(() => {
     for (const picture of pictures) picture.drawAll();
-    if (state && !byId("sub").hidden) showZoom();
+    if (state && !byId("sub").hidden) drawSubgraph();
   });
   for (const id of ["pictures", "sub-graph"]) sizes.observe(byId(id));
 }

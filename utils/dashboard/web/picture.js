@@ -89,6 +89,7 @@ class Picture {
           if (event.ctrlKey || event.metaKey) togglePin(this.graph.side, node.id);
           else toggleSelect(this.graph.side, node.id);
         },
+        dblclick: () => startNaming(this.graph.side, node.id),
       });
       if (isOnlyHere(node)) mark.append(draw("circle", { class: "ring", r: round(radius(this.graph, node) + 3.5) }));
       mark.append(draw("circle", { r: this.graph.gap / 2, class: "target" }), shapeOf(node.kind, radius(this.graph, node)));

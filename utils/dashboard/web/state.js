@@ -25,6 +25,7 @@ const blank = () => ({
   prune: null,
   density: null,
   hideErrors: false,
+  everyLine: false,
   search: "",
   tab: "graph",
   theme: "",
@@ -122,6 +123,7 @@ function stateFrom(raw) {
   if (within(raw.prune, 0, 1)) s.prune = raw.prune;
   if (within(raw.density, 0, 1)) s.density = raw.density;
   s.hideErrors = raw.hideErrors === true;
+  s.everyLine = raw.everyLine === true;
   s.search = textOr(raw.search, "");
   if (TABS.includes(raw.tab)) s.tab = raw.tab;
   if (THEMES.includes(raw.theme)) s.theme = raw.theme;
@@ -183,6 +185,7 @@ function toParameters(s) {
   put("pruningThreshold", s.prune, null);
   put("densityThreshold", s.density, null);
   put("hideErrors", s.hideErrors, false);
+  put("everyLine", s.everyLine, false);
   put("search", s.search, "");
   put("tab", s.tab, "graph");
   put("theme", s.theme, "");
@@ -220,6 +223,7 @@ function fromParameters(params) {
     prune: number("pruningThreshold"),
     density: number("densityThreshold"),
     hideErrors: get("hideErrors") === "true",
+    everyLine: get("everyLine") === "true",
     search: get("search"),
     tab: get("tab"),
     theme: get("theme"),

@@ -1,10 +1,14 @@
 // The subgraph: pinned nodes as named boxes that can be dragged, grouped into supernodes, and looked at from near and far.
 
-const BOX = { least: 76, most: 190, gap: 18 };
-// a box's height, and from row to row: name above place, or, where there are many rows, both on one line
-const TALL = { height: 36, pitch: 62 };
-const FLAT = { height: 24, pitch: 38 };
+const BOX = { least: 76, most: 260, gap: 18, port: 10 };
+// a box's height and the room between ranks: name above place, or, where height is short, both on one line
+const TALL = { height: 36, gap: 36 };
+const FLAT = { height: 24, gap: 26 };
+const WIDEST_GAP = 96; // between ranks, where there is room
+const WIDER = 1.8; // how far boxes move apart where there is room
 const STEP = 12; // pixels an arrow key moves a box
+const WORTH = 0.02; // the share from which on a line is drawn
+const MOST_LINES = 300;
 
 // What is marked to become a group; gone when it has become one.
 const marked = new Set();
@@ -17,9 +21,9 @@ function itemsOf(side) {
   const grouped = new Set(groups.flatMap((group) => group.members));
   const item = (id, ids, name, kind) => {
     const members = ids.map((member) => graph.place.get(member));
-    const mean = (key) => members.reduce((sum, i) => sum + graph.nodes[i][key], 0) / members.length;
-    const under = kind === "group" ? plural(ids.length, "node") : placeOf(graph.nodes[members[0]]);
-    return { id, members, name, kind, under, row: Math.round(mean("row")), pos: mean("pos") };
+    const nodes = members.map((i) => graph.nodes[i]);
+    const mean = (key) => sum(nodes.map((node) => node[key])) / nodes.length;
+    return { id, members, name, kind, under: underName(nodes), height: mean("row"), pos: mean("pos") };
   };
   const boxes = groups.map((group) => item(group.id, group.members, visible(group.name), "group"));
   for (const id of pins) {
@@ -27,6 +31,19 @@ function itemsOf(side) {
     if (!grouped.has(id)) boxes.push(item(id, [id], nameOf(node), node.kind));
   }
   return boxes;
+}
+
+/** What and where the nodes of a box are: `L3/17 @is` of one, `4 latents · L2–4 @is` of several. */
+function underName(nodes) {
+  if (nodes.length === 1) return placeOf(nodes[0]);
+  const kinds = new Set(nodes.map(kindOf));
+  const what = plural(nodes.length, kinds.size === 1 ? [...kinds][0] : "node");
+  const layers = nodes.map((node) => node.layer);
+  const [low, high] = [Math.min(...layers), Math.max(...layers)];
+  const inside = nodes.every((node) => node.layer >= 0);
+  const places = new Set(nodes.map((node) => node.pos));
+  const where = [inside ? "L" + low + (high > low ? "–" + high : "") : "", inside && places.size === 1 ? "@" + token(graphs[nodes[0].side].tokens[nodes[0].pos]) : ""];
+  return [what, where.filter(Boolean).join(" ")].filter(Boolean).join(" · ");
 }
 
 /**
@@ -52,73 +69,161 @@ function linksOf(side, items) {
   return list.filter((link) => link.weight !== 0).sort((a, b) => b.share - a.share);
 }
 
+/** Links worth a line: those with a share of some size, and the strongest into and out of every box; or all. */
+function worthLines(links, all) {
+  const seen = new Set();
+  const first = (key) => !seen.has(key) && seen.add(key);
+  return links.filter(({ source, target, share }) => [first("in" + target), first("out" + source), all || share >= WORTH].some(Boolean)).slice(0, MOST_LINES);
+}
+
+const lineWidth = (link) => round(0.8 + 6 * Math.sqrt(link.share));
+
 // ---------------------------------------------------------------- places
 
 const BOLD = 1.1; // titles are bold, and so wider than what is measured
-const nameWidth = (item) => Math.min(BOX.most - 36, measure(item.name, 12) * BOLD);
-const boxWidth = (item, form) => Math.max(BOX.least, nameWidth(item) + 36 + (form === FLAT ? measure(fit(item.under, 90, 10), 10) + 4 : 0));
+const nameWidth = (item) => Math.min(BOX.most, measure(item.name, 12) * BOLD + 2);
+const underWidth = (item, form) => Math.min(form === FLAT ? 130 : BOX.most, measure(item.under, 10) + 2);
+/** Room at the right of a group's name for the mark that takes it apart. */
+const endWidth = (item) => (item.kind === "group" ? 16 : 0);
 
-/** A place for every box: rows by layer, in a row by position, nothing on top of anything; what was dragged stays where it is. */
-function boxPlaces(side, items) {
-  const rows = [...new Set(items.map((item) => item.row))].sort((a, b) => b - a);
-  const columns = [...new Set(items.map((item) => Math.round(item.pos)))].sort((a, b) => a - b);
-  const form = rows.length <= 4 ? TALL : FLAT;
-  const places = [];
-  rows.forEach((row, line) => {
-    const list = items.map((item, k) => ({ item, k, w: boxWidth(item, form) })).filter(({ item }) => item.row === row);
-    list.sort((a, b) => a.item.pos - b.item.pos || a.k - b.k);
-    const wanted = list.map(({ item }) => columns.indexOf(Math.round(item.pos)) * 116);
-    const xs = spread(wanted, list.map(({ w }) => w));
-    list.forEach(({ k, w }, n) => (places[k] = { x: xs[n], y: line * form.pitch, w, h: form.height }));
-  });
-  const { places: dragged } = state.sides[side];
-  items.forEach((item, k) => {
-    if (Object.hasOwn(dragged, item.id)) [places[k].x, places[k].y] = dragged[item.id];
-  });
-  return places;
+function boxWidth(item, form, ports) {
+  const words = form === FLAT ? nameWidth(item) + 6 + underWidth(item, form) : Math.max(nameWidth(item), underWidth(item, form));
+  return Math.max(BOX.least, words + 34 + endWidth(item), ports * BOX.port + 20);
 }
 
-/** Centres near the wanted ones, in their order, with a gap between neighbours. */
-function spread(wanted, widths) {
-  const xs = [];
-  wanted.forEach((x, n) => {
-    const least = n ? xs[n - 1] + (widths[n - 1] + widths[n]) / 2 + BOX.gap : -Infinity;
-    xs.push(Math.max(x, least));
+/**
+ * A place for every box in a room of this size: `{form, places, lanes, rows, stretch}`. Boxes are set out by `layered`, then moved
+ * apart as far as the room goes. What was dragged stays where it is. `lanes` are the places that a line passes on its way.
+ */
+function boxPlaces(side, items, lines, width, height) {
+  const plans = [TALL, FLAT].map((form) => planned(items, lines, form, width, height));
+  const plan = plans[0].scale >= Math.min(0.85, plans[1].scale) ? plans[0] : plans[1];
+  const { form, arranged, pitch, stretch } = plan;
+  const top = (rank) => (arranged.ranks - 1 - rank) * pitch * stretch[1];
+  const rows = Array.from({ length: arranged.ranks }, (_, rank) => top(rank));
+  const places = arranged.places.map(({ x, rank }, k) => ({ x: x * stretch[0], y: rows[rank], w: plan.widths[k], h: form.height }));
+  const { places: dragged } = state.sides[side];
+  items.forEach((item, k) => {
+    if (Object.hasOwn(dragged, item.id)) [places[k].x, places[k].y] = dragged[item.id].map((at, n) => at * stretch[n]);
   });
-  const shift = xs.reduce((sum, x, n) => sum + wanted[n] - x, 0) / Math.max(1, xs.length);
-  return xs.map((x) => Math.round(x + shift));
+  const lanes = arranged.lanes.map((list) => list.map(({ x, rank }) => ({ x: x * stretch[0], y: rows[rank] })));
+  return { form, places, lanes, stretch };
+}
+
+/** How boxes of one form would stand: the scale at which all can be seen, and how far they may then move apart. */
+function planned(items, lines, form, width, height) {
+  const ports = items.map((_, k) => Math.max(lines.filter((line) => line.source === k).length, lines.filter((line) => line.target === k).length));
+  const widths = items.map((item, k) => boxWidth(item, form, ports[k]));
+  const arranged = layered(items.map((item, k) => ({ ...item, w: widths[k] + 4 })), lines.map((line) => ({ ...line, wide: lineWidth(line) })), BOX.gap);
+  const pitch = form.height + form.gap;
+  const left = Math.min(...arranged.places.map(({ x }, k) => x - widths[k] / 2), ...arranged.lanes.flat().map(({ x }) => x));
+  const right = Math.max(...arranged.places.map(({ x }, k) => x + widths[k] / 2), ...arranged.lanes.flat().map(({ x }) => x));
+  const [across, up] = [right - left + 24, (arranged.ranks - 1) * pitch + form.height + 24];
+  const scale = width && height ? Math.min(MOST_SCALE, width / across, height / up) : 1;
+  const room = width && height ? [width / scale / across, (height / scale - form.height - 24) / Math.max(1, (arranged.ranks - 1) * pitch)] : [1, 1];
+  const most = [WIDER, (form.height + WIDEST_GAP) / pitch];
+  return { form, widths, arranged, pitch, scale, stretch: room.map((wide, n) => Math.max(1, Math.min(most[n], wide))) };
+}
+
+const MOST_SCALE = 1.15;
+
+/** The corners of a picture of boxes and lanes. */
+function boundsOf({ places, lanes }) {
+  const bends = lanes.flat();
+  const most = (list, pick, start) => list.reduce((found, one) => pick(found, one), start);
+  const xs = [...places.flatMap((p) => [p.x - p.w / 2, p.x + p.w / 2]), ...bends.map((bend) => bend.x)];
+  const ys = [...places.flatMap((p) => [p.y - p.h / 2, p.y + p.h / 2]), ...bends.map((bend) => bend.y)];
+  return { left: most(xs, Math.min, Infinity) - 10, right: most(xs, Math.max, -Infinity) + 10, top: most(ys, Math.min, Infinity) - 10, bottom: most(ys, Math.max, -Infinity) + 10 };
 }
 
 /** [scale, x, y] that shows all boxes. */
-function fitted(places, width, height) {
-  if (!places.length || !width || !height) return [1, 0, 0];
-  const left = Math.min(...places.map((p) => p.x - p.w / 2)) - 7;
-  const right = Math.max(...places.map((p) => p.x + p.w / 2)) + 7;
-  const top = Math.min(...places.map((p) => p.y - p.h / 2)) - 7;
-  const bottom = Math.max(...places.map((p) => p.y + p.h / 2)) + 7;
-  const scale = Math.min(1.15, width / (right - left), height / (bottom - top));
+function fitted(plan, width, height) {
+  if (!plan.places.length || !width || !height) return [1, 0, 0];
+  const { left, right, top, bottom } = boundsOf(plan);
+  const scale = Math.min(MOST_SCALE, width / (right - left), height / (bottom - top));
   return [scale, width / 2 - (scale * (left + right)) / 2, height / 2 - (scale * (top + bottom)) / 2];
+}
+
+// ---------------------------------------------------------------- the way of a line
+
+/** For every line its curves, `[x0, y0, x1, y1, x2, y2, x3, y3]` each, from its lower end up; between them it runs straight up. */
+function routesOf({ places, lanes, lines, form }) {
+  const [above, below] = [places.map(() => []), places.map(() => [])]; // lines by the box that they leave upwards, or reach from below
+  const ends = lines.map(({ source, target }, n) => {
+    const up = places[source].y > places[target].y || (places[source].y === places[target].y && source < target);
+    const [low, high] = up ? [source, target] : [target, source];
+    const lane = [...lanes[n]].sort((a, b) => b.y - a.y).filter(({ y }) => y < places[low].y && y > places[high].y);
+    above[low].push({ n, x: (lane[0] || places[high]).x });
+    below[high].push({ n, x: (lane[lane.length - 1] || places[low]).x });
+    return { up, low, high, lane };
+  });
+  const ports = [above, below].map((lists) => {
+    const at = [];
+    lists.forEach((list, k) => {
+      const step = Math.min(16, (places[k].w - 20) / list.length);
+      list.sort((a, b) => a.x - b.x || a.n - b.n).forEach(({ n }, m) => (at[n] = places[k].x + (m - (list.length - 1) / 2) * step));
+    });
+    return at;
+  });
+  return ends.map(({ up, low, high, lane }, n) => {
+    const tip = 3 + lineWidth(lines[n]) / 2; // half the width of its arrow
+    const length = tip * 1.4;
+    let [x, y] = [ports[0][n], places[low].y - places[low].h / 2 - (low === lines[n].target ? length : places[low].group ? 4 : 0)];
+    const curves = [];
+    for (const bend of lane) {
+      curves.push(rise(x, y, bend.x, bend.y + form.height / 2 + 2));
+      [x, y] = [bend.x, bend.y - form.height / 2 - 6];
+    }
+    curves.push(rise(x, y, ports[1][n], places[high].y + places[high].h / 2 + (high === lines[n].target ? length : 0)));
+    return { curves, up, tip, length };
+  });
+}
+
+/** A curve that leaves upwards and arrives from below. */
+const rise = (x0, y0, x1, y1) => [x0, y0, x0, y0 - (y0 - y1) / 2, x1, y1 + (y0 - y1) / 2, x1, y1].map(round);
+
+const routeData = (curves) => curves.map((curve, n) => (n ? "L" + curve[0] + "," + curve[1] + pathData(curve).replace(/^M[^C]*/, "") : pathData(curve))).join("");
+
+/** A point of a curve, and how far up the curve it lies (0 to 1). */
+function onCurve([x0, y0, x1, y1, x2, y2, x3, y3], t) {
+  const mix = (a, b, c, d) => (1 - t) ** 3 * a + 3 * (1 - t) ** 2 * t * b + 3 * (1 - t) * t ** 2 * c + t ** 3 * d;
+  return { x: mix(x0, x1, x2, x3), y: mix(y0, y1, y2, y3) };
+}
+
+/** A place for a label on its line, between the ranks, on no box and no other label; null where there is none. */
+function labelPlace({ curves, up }, w, taken) {
+  const list = up ? [...curves].reverse() : curves; // the target's end first: a share is one of its inputs
+  for (const curve of list) {
+    for (const t of [0.6, 0.45, 0.75, 0.3]) {
+      const { x, y } = onCurve(curve, up ? t : 1 - t);
+      const box = { x: x - w / 2, y: y - 6, w, h: 12 };
+      if (!taken.hits(box)) return box;
+    }
+  }
+  return null;
 }
 
 // ---------------------------------------------------------------- drawing
 
-const subgraph = { items: [], places: [], links: [], zoom: [1, 0, 0], svg: null, layer: null, boxes: [] };
+const subgraph = { items: [], places: [], lanes: [], links: [], lines: [], form: TALL, stretch: [1, 1], zoom: [1, 0, 0], svg: null, layer: null, boxes: [] };
 
 function drawSubgraph() {
   const side = state.active;
   const svg = byId("sub-graph");
   const items = itemsOf(side);
-  const places = boxPlaces(side, items);
-  Object.assign(subgraph, { svg, items, places, links: linksOf(side, items) });
+  const links = linksOf(side, items);
+  Object.assign(subgraph, { svg, items, links, lines: worthLines(links, state.everyLine) });
   for (const id of [...marked]) if (!items.some((item) => item.id === id)) marked.delete(id);
-  subgraph.layer = draw("g");
-  subgraph.lines = draw("g");
-  subgraph.layer.append(subgraph.lines);
+  drawSubgraphBar();
+  Object.assign(subgraph, boxPlaces(side, items, subgraph.lines, svg.clientWidth, svg.clientHeight));
+  subgraph.places.forEach((place, k) => (place.group = items[k].kind === "group"));
+  [subgraph.layer, subgraph.under, subgraph.over] = [draw("g"), draw("g"), draw("g", { class: "labels" })];
+  subgraph.layer.append(subgraph.under);
   subgraph.boxes = items.map((item, k) => drawBox(side, item, k));
+  subgraph.layer.append(subgraph.over);
   svg.replaceChildren(subgraph.layer);
   drawBoxLinks();
   showZoom();
-  drawSubgraphBar();
 }
 
 function drawBox(side, item, k) {
@@ -143,12 +248,14 @@ function drawBox(side, item, k) {
   box.append(draw("title", {}, item.name));
   if (item.kind === "group") box.append(draw("rect", { class: "back", x: -w / 2 + 4, y: -h / 2 - 4, width: w, height: h, rx: 7 }));
   box.append(draw("rect", { class: "front", x: -w / 2, y: -h / 2, width: w, height: h, rx: 7 }));
-  const flat = h === FLAT.height;
+  const flat = subgraph.form === FLAT;
   const left = -w / 2 + 24;
+  const room = w - 34 - endWidth(item);
   const mark = draw("g", { class: "node " + item.kind, transform: `translate(${left - 11},${flat ? 0 : -5})` }, shapeOf(item.kind, 5));
-  box.append(mark, draw("text", { class: "title", x: left, y: flat ? 4 : -1 }, fit(item.name, nameWidth(item) / BOLD + 1, 12)));
-  const at = flat ? { x: w / 2 - 8, y: 4, "text-anchor": "end" } : { x: left, y: 12 };
-  box.append(draw("text", { class: "under", ...at }, fit(item.under, flat ? 90 : w - 32, 10)));
+  box.append(mark, draw("text", { class: "title", x: left, y: flat ? 4 : -1 }, fit(item.name, nameWidth(item) / BOLD, 12)));
+  const at = flat ? { x: w / 2 - 8 - endWidth(item), y: 4, "text-anchor": "end" } : { x: left, y: 12 };
+  box.append(draw("text", { class: "under", ...at }, fit(item.under, flat ? 130 : room, 10)));
+  if (item.kind === "group") box.append(apartMark(item.id, w / 2 - 12, flat ? 0 : -5));
   subgraph.layer.append(box);
   move(box, subgraph.places[k]);
   return box;
@@ -156,35 +263,51 @@ function drawBox(side, item, k) {
 
 const move = (box, { x, y }) => box.setAttribute("transform", `translate(${round(x)},${round(y)})`);
 
-/** Lines with an arrow at the target, and shares on those of the box that is brought out. */
+/** A small cross that takes a group apart. For the pointer only: the key U and the panel do the same. */
+function apartMark(id, x, y) {
+  const mark = draw("g", { class: "apart", "aria-hidden": "true", transform: `translate(${x},${y})` });
+  mark.append(draw("title", {}, "Ungroup"), draw("circle", { r: 7 }), draw("path", { d: "M-3,-3L3,3M-3,3L3,-3" }));
+  mark.addEventListener("pointerdown", (event) => event.stopPropagation());
+  mark.addEventListener("click", (event) => (event.stopPropagation(), ungroup(id)));
+  return mark;
+}
+
+const LABELLED = 0.05; // the share from which on a line bears its label while no box is brought out
+
+/** Lines with an arrow at the target, and their shares; those of the box that is brought out, or the strongest. */
 function drawBoxLinks(bright = -1) {
-  const { places, links, items } = subgraph;
+  const { places, lines, items } = subgraph;
   const chosen = bright >= 0 ? bright : items.findIndex((item) => item.id === state.sides[state.active].clicked);
   const parts = [];
   const labels = [];
-  for (const link of [...links].reverse()) {
-    const from = places[link.source];
-    const to = places[link.target];
-    const up = from.y >= to.y;
-    const ends = [{ x: from.x, y: from.y + (up ? -from.h : from.h) / 2 }, { x: to.x, y: to.y + (up ? to.h : -to.h) / 2 }];
-    const line = curve(...ends);
+  const taken = new Boxes(48);
+  for (const { x, y, w, h } of places) taken.add({ x: x - w / 2, y: y - h / 2 - 5, w: w + 4, h: h + 6 });
+  const routes = routesOf(subgraph);
+  lines.forEach((link, n) => {
+    const route = routes[n];
     const near = chosen < 0 || link.source === chosen || link.target === chosen;
     const kind = (link.weight < 0 ? "minus" : "plus") + (near ? "" : " far");
-    const width = round(0.8 + 6 * Math.sqrt(link.share));
-    const path = draw("path", { class: "edge " + kind, d: pathData(line), "stroke-width": width });
-    const words = `${items[link.source].name} → ${items[link.target].name}: ${link.weight < 0 ? "−" : "+"}${percent(link.share)} of its inputs`;
-    path.append(draw("title", {}, words));
-    const s = 3 + width / 2;
-    const tip = up ? [[0, 0], [-s, s * 1.4], [s, s * 1.4]] : [[0, 0], [-s, -s * 1.4], [s, -s * 1.4]];
-    const points = tip.map(([x, y]) => round(ends[1].x + x) + "," + round(ends[1].y + y)).join(" ");
-    parts.push(path, draw("polygon", { class: "tip " + kind, points }));
-    if (chosen < 0 || !near) continue;
-    const x = (line[0] + 3 * line[2] + 3 * line[4] + line[6]) / 8;
-    const y = (line[1] + 3 * line[3] + 3 * line[5] + line[7]) / 8;
+    const ends = { "data-source": items[link.source].id, "data-target": items[link.target].id };
+    const path = draw("path", { class: "edge " + kind, d: routeData(route.curves), "stroke-width": lineWidth(link), ...ends });
     const sign = link.weight < 0 ? "−" : "+";
-    labels.push(draw("text", { class: "share", x: round(x), y: round(y + 3), "text-anchor": "middle" }, sign + percent(link.share)));
-  }
-  subgraph.lines.replaceChildren(...parts, ...labels);
+    path.append(draw("title", {}, `${items[link.source].name} → ${items[link.target].name}: ${sign}${percent(link.share)} of its inputs`));
+    parts.unshift(path, draw("polygon", { class: "tip " + kind, points: arrow(route) })); // the strongest on top
+    if (!near || (chosen < 0 && link.share < LABELLED)) return;
+    const text = sign + percent(link.share);
+    const box = labelPlace(route, measure(text, 10) + 4, taken);
+    if (!box) return;
+    taken.add(box);
+    labels.push(draw("text", { class: "share", x: round(box.x + box.w / 2), y: round(box.y + 9.5), "text-anchor": "middle" }, text));
+  });
+  subgraph.under.replaceChildren(...parts);
+  subgraph.over.replaceChildren(...labels);
+}
+
+/** The corners of the arrow at a line's end: at the top end of one that leads up, else at its lower end. */
+function arrow({ curves, up, tip, length }) {
+  const [x, y] = up ? curves[curves.length - 1].slice(6) : curves[0];
+  const way = up ? -1 : 1;
+  return [[x, y + way * length], [x - tip, y], [x + tip, y]].map((corner) => corner.map(round).join(",")).join(" ");
 }
 
 function brighten(k) {
@@ -201,14 +324,18 @@ function drawSubgraphBar() {
   byId("sub-mark").setAttribute("aria-pressed", marking);
   byId("sub-group").disabled = marked.size < 2;
   byId("sub-group").textContent = marked.size ? `Group ${marked.size} marked` : "Group";
-  for (const id of ["sub-mark", "sub-group", "sub-fit", "sub-in", "sub-out", "sub-clear"]) byId(id).hidden = !items.length;
+  for (const id of ["sub-mark", "sub-group", "sub-every", "sub-fit", "sub-in", "sub-out", "sub-clear"]) byId(id).hidden = !items.length;
+  const weak = subgraph.links.length - worthLines(subgraph.links, false).length;
+  byId("sub-every").disabled = !weak;
+  byId("sub-every").setAttribute("aria-pressed", state.everyLine);
+  byId("sub-every").title = weak ? `${plural(weak, "line")} below ${percent(WORTH)} of the target's inputs` : "All lines are drawn";
 }
 
 // ---------------------------------------------------------------- zoom and drag
 
 function showZoom() {
-  const { svg, places } = subgraph;
-  subgraph.zoom = state.sides[state.active].zoom || fitted(places, svg.clientWidth, svg.clientHeight);
+  const { svg } = subgraph;
+  subgraph.zoom = state.sides[state.active].zoom || fitted(subgraph, svg.clientWidth, svg.clientHeight);
   applyZoom();
 }
 
@@ -270,7 +397,7 @@ function endDrag() {
 
 /** Keep a dragged box's place, and the zoom with it, so that the picture does not jump to fit. */
 function keepPlace(k) {
-  const { x, y } = subgraph.places[k];
+  const [x, y] = [subgraph.places[k].x / subgraph.stretch[0], subgraph.places[k].y / subgraph.stretch[1]];
   const { id } = subgraph.items[k];
   const zoom = subgraph.zoom.map((v) => Math.round(v * 1000) / 1000);
   change((s, side) => {
@@ -288,6 +415,9 @@ function boxKey(event, side, item, k) {
     " ": () => toggleSelect(side, item.id),
     g: () => toggleMark(item.id),
     G: () => toggleMark(item.id),
+    u: () => item.kind === "group" && ungroup(item.id),
+    U: () => item.kind === "group" && ungroup(item.id),
+    F2: () => startNaming(side, item.id),
     Delete: () => change((s, own) => (own.pins = own.pins.filter((id) => !membersOf(side, item.id).includes(graphs[side].place.get(id))))),
   };
   if (event.altKey || event.ctrlKey || event.metaKey) return;
@@ -332,6 +462,12 @@ function groupName(nodes) {
   return names.length === 1 ? names[0] : "Group of " + nodes.length;
 }
 
+/** Select what is to be renamed, and show its name as a field. */
+function startNaming(side, id) {
+  if (state.sides[side].clicked !== id) select(side, id);
+  editName(id);
+}
+
 function ungroup(id) {
   change((s, own) => {
     own.groups = own.groups.filter((group) => group.id !== id);
@@ -346,6 +482,11 @@ function listenSubgraph() {
   svg.addEventListener("pointermove", drag);
   svg.addEventListener("pointerup", endDrag);
   svg.addEventListener("pointercancel", () => (dragging = null));
+  svg.addEventListener("dblclick", (event) => {
+    // a click draws the boxes anew, so the box is found by its place
+    const box = document.elementFromPoint(event.clientX, event.clientY)?.closest("#sub-graph .box");
+    if (box) startNaming(state.active, box.dataset.id);
+  });
   svg.addEventListener("wheel", (event) => {
     event.preventDefault();
     const at = svg.getBoundingClientRect();
@@ -356,6 +497,7 @@ function listenSubgraph() {
   byId("sub-fit").addEventListener("click", () => change((s, side) => (side.zoom = null)));
   byId("sub-group").addEventListener("click", groupMarked);
   byId("sub-clear").addEventListener("click", () => change((s, side) => (side.pins = [])));
+  byId("sub-every").addEventListener("click", () => change((s) => (s.everyLine = !s.everyLine)));
   byId("sub-mark").addEventListener("click", () => {
     marking = !marking;
     drawSubgraphBar();
