@@ -13,13 +13,11 @@ if TYPE_CHECKING:  # importing these takes seconds, which --help and a mistyped 
     from transformer_lens.model_bridge import TransformerBridge
 
     from solutions.trace.asking import Question
-    from solutions.trace.paths import Path as GraphPath
     from utils.engine.cross_layer import CrossLayerWeights
     from utils.engine.graph import AttributionResult
     from utils.engine.hooks import Transcoder
 
-N_PATHS = 6
-N_PATHS_PER_TOKEN = 2
+N_PATHS = 8
 EXAMPLE = "The capital of the state containing Dallas is"
 
 
@@ -146,6 +144,7 @@ def _trace_into(temporary: Path, folder: Path, arguments: argparse.Namespace) ->
         _say_what_it_takes()
         from solutions.trace.asking import ask
         from solutions.trace.output import CIRCUIT_TRACER, GRAPH, PAGE, RESULT
+        from solutions.trace.paths import strongest_paths
         from solutions.trace.summary import summarize
         from utils.dashboard import build_graph, write_for_circuit_tracer, write_graph, write_page
         from utils.latents.examples import describe_latents, dictionary_key, kept_latents, why_left_out
@@ -166,7 +165,7 @@ def _trace_into(temporary: Path, folder: Path, arguments: argparse.Namespace) ->
         )
         bar.set_description_str("writing the files")
         names = {} if kind == "neurons" else labels(arguments.model, kind)
-        paths = _paths(result, names)
+        paths = strongest_paths(result, N_PATHS)
         graph = build_graph(
             result,
             names,
@@ -254,18 +253,6 @@ def _say_what_it_takes() -> None:
 
     log.handlers, log.propagate = [Beside()], False
     log.setLevel(logging.INFO)
-
-
-def _paths(result: AttributionResult, names: dict[tuple[int, int], str]) -> list[GraphPath]:
-    """Strong paths from different tokens, through latents that stand for a concept if there are any such."""
-    from solutions.trace.paths import strongest_paths
-    from utils.latents.labels import FIRES_ON
-
-    concepts = {latent for latent, label in names.items() if not label.startswith(FIRES_ON)}
-    named = strongest_paths(
-        result, N_PATHS, per_token=N_PATHS_PER_TOKEN, through=lambda node: (node.layer, node.feature) in concepts
-    )
-    return named or strongest_paths(result, N_PATHS, per_token=N_PATHS_PER_TOKEN)
 
 
 def main(argv: list[str] | None = None) -> int:

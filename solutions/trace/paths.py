@@ -1,4 +1,4 @@
-"""The strongest paths through a graph, from the tokens of the prompt to an answer.
+"""What an answer is made of: its direct inputs, and the strongest paths from the tokens of the prompt to it.
 
 A step's share is the part of its target's inputs that it is: ``|A[target, source]|`` over the sum of the target's row in the
 unpruned matrix. A path's strength is the product of its steps' shares. Influence is made of exactly these products: the
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -72,15 +72,35 @@ def top_sources(result: AttributionResult, target: int, n: int = 5, order: int =
     return [Source(i, value, -1 if effect[i] < 0 else 1) for i, value in found if value > 0]
 
 
+class Inputs(NamedTuple):
+    """What reaches a target directly, in shares of all that reaches it: `kept` by pruning, strongest first, and `dropped`."""
+
+    kept: list[Source]
+    dropped: float
+
+
+def direct_inputs(result: AttributionResult, target: int) -> Inputs:
+    """The direct inputs of a target that the pruned graph shows, and the share of those that it does not show.
+
+    Args:
+        target: index into ``result.graph.nodes`` of a node that pruning kept.
+    """
+    row = result.kept_indices.tolist().index(target)
+    steps = _incoming(result, [row])[target]
+    kept = [Source(step.source, step.share, step.sign) for step in sorted(steps, key=lambda step: -step.share)]
+    silent = not bool(result.adjacency_matrix[target].any())
+    return Inputs(kept, 0.0 if silent else max(0.0, 1 - sum(source.share for source in kept)))
+
+
 def strongest_paths(
     result: AttributionResult,
     n_paths: int = 6,
     answer: int | None = None,
     *,
     per_token: int | None = None,
-    through: Callable[[NodeInfo], bool] = lambda node: True,
+    through: Callable[[NodeInfo], bool] | None = None,
 ) -> list[Path]:
-    """The strongest paths of the pruned graph from tokens of the prompt, through at least one latent, to one answer.
+    """The strongest paths of the pruned graph from tokens of the prompt to one answer, those of a single edge among them.
 
     For every node, in the order in which information flows, the best paths that end there are made from the best paths
     that end at its inputs, apart for every token they begin at. This is exact: a path among the best of its token holds
@@ -91,7 +111,7 @@ def strongest_paths(
         n_paths: how many to return at most.
         answer: index of the output node; the likeliest one when not given.
         per_token: take at most so many that begin at the same position, so that one token cannot fill the list.
-        through: a path must pass through at least one latent for which this holds.
+        through: where it is given, a path must pass through at least one latent for which this holds.
 
     Returns:
         Paths, the strongest first. Fewer than asked for, or none, if the pruned graph has no more.
@@ -103,15 +123,15 @@ def strongest_paths(
     for i in result.kept_indices.tolist():
         node = result.graph.nodes[i]
         if node.node_type is NodeType.EMBEDDING:
-            best[i] = {(i, False): [Path((i,), 1.0, ())]}
+            best[i] = {(i, through is None): [Path((i,), 1.0, ())]}
         elif node.node_type is NodeType.LATENT or i == answer:
-            qualifies = node.node_type is NodeType.LATENT and through(node)
+            qualifies = node.node_type is NodeType.LATENT and through is not None and through(node)
             best[i] = _extended(best, steps[i], i, limit, qualifies)
     found = [paths for (_, passed), paths in best.get(answer, {}).items() if passed]
     return heapq.nlargest(n_paths, chain.from_iterable(found), key=lambda path: path.strength)
 
 
-# The best paths to a node, by the token they begin at and whether they passed a latent of the wanted kind.
+# The best paths to a node, by the token they begin at and whether they pass what they must pass, if there is such a thing.
 Table = dict[tuple[int, bool], list[Path]]
 
 
@@ -125,14 +145,16 @@ def _extended(best: dict[int, Table], steps: list[_Step], node: int, limit: int,
     return {key: heapq.nlargest(limit, paths, key=lambda path: path.strength) for key, paths in table.items()}
 
 
-def _incoming(result: AttributionResult) -> dict[int, list[_Step]]:
-    """Every kept node's kept inputs."""
+def _incoming(result: AttributionResult, rows: Sequence[int] | None = None) -> dict[int, list[_Step]]:
+    """The kept inputs of kept nodes: of those in these rows of the pruned matrix, or of all."""
     kept = result.kept_indices.tolist()
-    row_sums = result.adjacency_matrix.abs().sum(1).tolist()
-    steps: dict[int, list[_Step]] = {i: [] for i in kept}
-    targets, sources = result.pruned_matrix.nonzero(as_tuple=True)
-    weights = result.pruned_matrix[targets, sources].tolist()
+    rows = range(len(kept)) if rows is None else rows
+    matrix = result.pruned_matrix[list(rows)]
+    row_sums = result.adjacency_matrix[[kept[row] for row in rows]].abs().sum(1).tolist()
+    steps: dict[int, list[_Step]] = {kept[row]: [] for row in rows}
+    targets, sources = matrix.nonzero(as_tuple=True)
+    weights = matrix[targets, sources].tolist()
     for target, source, weight in zip(targets.tolist(), sources.tolist(), weights):
-        share = abs(weight) / row_sums[kept[target]]
-        steps[kept[target]].append(_Step(kept[source], share, -1 if weight < 0 else 1))
+        share = abs(weight) / row_sums[target]
+        steps[kept[rows[target]]].append(_Step(kept[source], share, -1 if weight < 0 else 1))
     return steps

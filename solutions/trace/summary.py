@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path as FilePath
 
-from solutions.trace.paths import Path, likeliest_answer, top_sources
+from solutions.trace.paths import Path, direct_inputs, likeliest_answer, top_sources
 from utils.engine.graph import GAP_LIMIT, AttributionResult, NodeInfo, NodeType
 
 Labels = Mapping[tuple[int, int], str]
 
 MAX_LABEL = 48
+N_INPUTS = 5
 N_SOURCES = 3
 RAISES, LOWERS = "→", "⊣"
 
@@ -70,23 +71,39 @@ def summarize(
     files: Sequence[FilePath],
     notes: Sequence[str] = (),
 ) -> str:
-    """The whole summary: answers, what was traced (``notes``), paths, strongest sources, numbers, files."""
+    """The whole summary: answers, what was traced (``notes``), direct inputs, paths, numbers, files."""
     answers = "   ".join(f"{quoted(token)} {percent(prob)}" for token, prob in top_tokens)
     lines = ["", printable(result.prompt, 400), f"  {RAISES} {answers}", *(f"  {note}" for note in notes)]
-    lines += [*_lost_targets(result), "", *_path_lines(result, paths, labels), *_source_lines(result, labels), ""]
+    lines += [*_lost_targets(result), "", *_input_lines(result, labels), *_path_lines(result, paths, labels)]
+    lines += [*_source_lines(result, labels), ""]
     lines += [f"{name:<14}{text}" for name, text in _numbers(result)]
     lines += [f"{'Files':<14}{files[0]}", *(f"{'':<14}{file}" for file in files[1:])]
     return "\n".join(lines)
 
 
+def _input_lines(result: AttributionResult, labels: Labels) -> list[str]:
+    """What reaches the answer directly, and how much of it pruning dropped."""
+    answer = likeliest_answer(result)
+    kept, dropped = direct_inputs(result, answer)
+    lines = [f"Direct inputs of {quoted(result.graph.nodes[answer].str_token)} (share of all that reaches it)"]
+    for source in kept[:N_INPUTS]:
+        words = node_in_words(result.graph.nodes[source.node], result.str_tokens, labels)
+        lines.append(f"  {percent(source.share):>6}  {'' if source.sign > 0 else LOWERS + ' '}{words}")
+    if more := kept[N_INPUTS:]:
+        share = percent(sum(source.share for source in more))
+        lines.append(f"  {share:>6}  {len(more)} more {'input' if len(more) == 1 else 'inputs'} in the pruned graph")
+    return [*lines, f"  {percent(dropped):>6}  dropped by pruning", ""]
+
+
 def _path_lines(result: AttributionResult, paths: Sequence[Path], labels: Labels) -> list[str]:
     if not paths:
         return [
-            "No path leads from a token through latents to the answer in the pruned graph: "
-            "raise the thresholds, or read what the error nodes do."
+            "No path leads from a token to the answer in the pruned graph: "
+            "raise the thresholds, or read what the error nodes do.",
         ]
     answer = quoted(result.graph.nodes[paths[0].nodes[-1]].str_token)
-    lines = [f"Strongest paths to {answer} (share of all that reaches it)"]
+    together = percent(sum(path.strength for path in paths))
+    lines = [f"Strongest paths to {answer} (share of all that reaches it; together {together})"]
     lines += [f"  {percent(path.strength):>6}  {path_in_words(path, result, labels)}" for path in paths]
     if any(sign < 0 for path in paths for sign in path.signs):
         lines.append(f"  {RAISES} raises the next node, {LOWERS} lowers it.")
@@ -105,18 +122,14 @@ def _lost_targets(result: AttributionResult) -> list[str]:
 
 
 def _source_lines(result: AttributionResult, labels: Labels) -> list[str]:
-    """The strongest sources of the answer, and the strongest sources of its sources."""
-    answer, lines = likeliest_answer(result), []
-    name = quoted(result.graph.nodes[answer].str_token)
-    for order, words in ((1, f"Strongest inputs of {name}"), (2, "Strongest inputs of its inputs")):
-        sources = top_sources(result, answer, N_SOURCES, order)
-        told = [
-            f"{'' if source.sign > 0 else LOWERS + ' '}"
-            f"{node_in_words(result.graph.nodes[source.node], result.str_tokens, labels)} {percent(source.share)}"
-            for source in sources
-        ]
-        lines += [words, *(f"  {line}" for line in told)] if told else []
-    return lines
+    """The strongest sources two steps before the answer."""
+    sources = top_sources(result, likeliest_answer(result), N_SOURCES, order=2)
+    told = [
+        f"  {percent(source.share):>6}  {'' if source.sign > 0 else LOWERS + ' '}"
+        f"{node_in_words(result.graph.nodes[source.node], result.str_tokens, labels)}"
+        for source in sources
+    ]
+    return ["", "Strongest inputs of its inputs, before pruning", *told] if told else []
 
 
 def _numbers(result: AttributionResult) -> list[tuple[str, str]]:
@@ -133,7 +146,7 @@ def _numbers(result: AttributionResult) -> list[tuple[str, str]]:
         ),
         (
             "Scores",
-            f"replacement {scores['replacement']:.2f}, completeness {scores['completeness']:.2f} "
+            f"replacement {scores['replacement']:.2f}, share not from errors {scores['completeness']:.2f} "
             "(before pruning; 1 means that error nodes play no part)",
         ),
         ("Model", f"{printable(result.model_name)}, read through {printable(result.dictionary_name, 120)}"),

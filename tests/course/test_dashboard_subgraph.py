@@ -96,7 +96,9 @@ def test_no_line_runs_through_a_box_and_no_label_lies_under_one(show, seed, coun
 def test_every_line_has_a_port_of_its_own(show):
     page = show(pinned(1, 12), address="#v=1&tab=subgraph")
     page.evaluate("() => change((s) => { s.sides[0].pins = graphs[0].saved.pins; s.everyLine = true; })")
-    routes = page.evaluate("() => routesOf(subgraph).map(({ curves }) => [curves[0].slice(0, 2), curves.at(-1).slice(6)])")
+    routes = page.evaluate(
+        "() => routesOf(subgraph).map(({ curves }) => [curves[0].slice(0, 2), curves.at(-1).slice(6)])"
+    )
     for end in (0, 1):
         ports = [tuple(route[end][:1]) for route in routes]
         assert len(set(zip(ports, (round(route[end][1] / 20) for route in routes)))) == len(routes)
@@ -120,7 +122,9 @@ def test_weak_lines_are_left_out_until_they_are_asked_for(show):
     page.evaluate("() => change((s) => (s.sides[0].pins = graphs[0].saved.pins))")
     every = page.evaluate("() => subgraph.links.length")
     few = page.locator("#sub-graph path.edge").count()
-    left_out = page.evaluate("() => subgraph.links.filter((link) => !subgraph.lines.includes(link)).map((link) => link.share)")
+    left_out = page.evaluate(
+        "() => subgraph.links.filter((link) => !subgraph.lines.includes(link)).map((link) => link.share)"
+    )
     assert few + len(left_out) == every and all(share < 0.02 for share in left_out)
     if left_out:
         page.locator("#sub-every").click()

@@ -1,6 +1,7 @@
 """The command that traces a prompt: what it writes, what it says, and how it refuses."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from solutions.chapter5_cross_layer_transcoders import CrossLayerTranscoder
 from solutions.trace import __main__ as command
 from solutions.trace.output import PARTS, staged
 from solutions.trace.paths import Path as GraphPath
-from solutions.trace.paths import likeliest_answer, strongest_paths, top_sources
+from solutions.trace.paths import direct_inputs, likeliest_answer, strongest_paths, top_sources
 from solutions.trace.summary import node_in_words, path_in_words, printable, summarize
 from tests.course.samples import HOSTILE, prune_sample, sample_result
 from tests.tiny import D_MODEL, N_CTX, PROMPT, tiny_model, tiny_transcoders
@@ -356,7 +357,7 @@ def test_the_strongest_paths_are_those_of_a_full_search(seed, per_token):
     answer = likeliest_answer(result)
     expected, count = [], Counter()
     for nodes, strength in all_paths(result, answer):
-        if len(nodes) > 2 and (per_token is None or count[nodes[0]] < per_token):
+        if per_token is None or count[nodes[0]] < per_token:
             expected.append((nodes, strength))
             count[nodes[0]] += 1
     found = strongest_paths(result, 7, per_token=per_token)
@@ -382,9 +383,9 @@ def test_strength_is_a_share_of_all_that_reaches_the_answer():
     result = sample_result(tokens=["a", "b"], n_layers=2, per_cell=1, seed=3)
     answer = likeliest_answer(result)
     full = all_paths(result, answer)
-    direct = sum(strength for nodes, strength in full if len(nodes) == 2)
     found = strongest_paths(result, 10_000)
-    assert sum(path.strength for path in found) + direct == pytest.approx(sum(strength for _, strength in full))
+    assert any(len(path.nodes) == 2 for path in found)
+    assert sum(path.strength for path in found) == pytest.approx(sum(strength for _, strength in full))
     errors = sum_from_errors(result, answer)
     assert sum(strength for _, strength in full) + errors == pytest.approx(1, abs=1e-5)
 
@@ -399,6 +400,40 @@ def sum_from_errors(result, answer):
         flow = flow @ normal
         total += float(flow[result.graph.indices(NodeType.MLP_ERROR)].sum())
     return total
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_direct_inputs_are_those_of_the_pruned_graph_and_the_rest_is_said(seed):
+    result = prune_sample(sample_result(n_layers=4, per_cell=2, seed=seed), n_nodes=45, edges_per_row=5)
+    answer = likeliest_answer(result)
+    place = result.kept_indices.tolist()
+    row, total = result.pruned_matrix[place.index(answer)], float(result.adjacency_matrix[answer].abs().sum())
+    kept, dropped = direct_inputs(result, answer)
+    wanted = sorted(((abs(float(w)) / total, place[k]) for k, w in enumerate(row) if w), reverse=True)
+    assert [source.node for source in kept] == [node for _, node in wanted]
+    assert [source.share for source in kept] == pytest.approx([share for share, _ in wanted])
+    assert [source.sign for source in kept] == [int(row[place.index(source.node)].sign()) for source in kept]
+    assert 0 < dropped < 1 and dropped + sum(source.share for source in kept) == pytest.approx(1)
+
+
+def test_the_summary_tells_direct_inputs_first_and_what_the_paths_make_together():
+    result = prune_sample(sample_result(n_layers=4, per_cell=2), n_nodes=45, edges_per_row=5)
+    paths = strongest_paths(result, 4)
+    kept, dropped = direct_inputs(result, likeliest_answer(result))
+    lines = summarize(result, [(" a", 0.5)], paths, {}, [Path("x")]).splitlines()
+    start = next(k for k, line in enumerate(lines) if line.startswith("Direct inputs of"))
+    shares = [shown_share(line) for line in lines[start + 1 : lines.index("", start)]]
+    assert sum(shares) == pytest.approx(1, abs=0.005)
+    assert shares[0] == pytest.approx(kept[0].share, abs=6e-4) and shares[-1] == pytest.approx(dropped, abs=6e-4)
+    heading = next(line for line in lines if line.startswith("Strongest paths"))
+    assert lines.index(heading) > start
+    told = float(re.search(r"together ([\d.]+) %", heading)[1]) / 100
+    assert told == pytest.approx(sum(path.strength for path in paths), abs=6e-4)
+
+
+def shown_share(line: str) -> float:
+    """The percentage at the beginning of a line."""
+    return float(re.match(r" *<?([\d.]+) %", line)[1]) / 100
 
 
 def test_paths_to_another_answer():

@@ -381,7 +381,16 @@ function drag(event) {
   drawBoxLinks(k);
 }
 
-function endDrag() {
+let lastClick = { id: "", at: 0 };
+
+/** Whether this is a double click. The browser tells of none, since the first click draws the boxes anew. */
+function isSecondClick(id, at) {
+  const second = lastClick.id === id && at - lastClick.at < 400;
+  lastClick = second ? { id: "", at: 0 } : { id, at };
+  return second;
+}
+
+function endDrag(event) {
   if (!dragging) return;
   const { k, moved, mark } = dragging;
   dragging = null;
@@ -392,6 +401,7 @@ function endDrag() {
   const { id } = subgraph.items[k];
   if (moved) keepPlace(k);
   else if (mark) toggleMark(id);
+  else if (isSecondClick(id, event.timeStamp)) startNaming(state.active, id);
   else toggleSelect(state.active, id);
 }
 
@@ -482,11 +492,6 @@ function listenSubgraph() {
   svg.addEventListener("pointermove", drag);
   svg.addEventListener("pointerup", endDrag);
   svg.addEventListener("pointercancel", () => (dragging = null));
-  svg.addEventListener("dblclick", (event) => {
-    // a click draws the boxes anew, so the box is found by its place
-    const box = document.elementFromPoint(event.clientX, event.clientY)?.closest("#sub-graph .box");
-    if (box) startNaming(state.active, box.dataset.id);
-  });
   svg.addEventListener("wheel", (event) => {
     event.preventDefault();
     const at = svg.getBoundingClientRect();
