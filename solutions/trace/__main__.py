@@ -146,7 +146,7 @@ def _trace_into(temporary: Path, folder: Path, arguments: argparse.Namespace) ->
         from solutions.trace.output import CIRCUIT_TRACER, GRAPH, PAGE, RESULT
         from solutions.trace.paths import strongest_paths
         from solutions.trace.summary import summarize
-        from utils.dashboard import build_graph, write_for_circuit_tracer, write_graph, write_page
+        from utils.dashboard import build_graph, open_with_boxes, write_for_circuit_tracer, write_graph, write_page
         from utils.latents.examples import describe_latents, dictionary_key, kept_latents, why_left_out
         from utils.latents.labels import labels
 
@@ -172,6 +172,7 @@ def _trace_into(temporary: Path, folder: Path, arguments: argparse.Namespace) ->
             paths=paths,
             dictionary_key="" if kind == "neurons" else dictionary_key(arguments.model, kind),
         )
+        graph = open_with_boxes(graph)
         write_graph(graph, temporary / GRAPH)
         write_page(graph, temporary / PAGE, latents=latents)
         result.save(temporary / RESULT)

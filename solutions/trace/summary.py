@@ -7,6 +7,7 @@ from pathlib import Path as FilePath
 
 from solutions.trace.paths import Path, direct_inputs, likeliest_answer, top_sources
 from utils.engine.graph import GAP_LIMIT, AttributionResult, NodeInfo, NodeType
+from utils.latents.labels import latent_word
 
 Labels = Mapping[tuple[int, int], str]
 
@@ -38,7 +39,7 @@ def position_in_words(position: int, tokens: Sequence[str]) -> str:
     return quoted(token) + (f"[{position}]" if tokens.count(token) > 1 else "")
 
 
-def node_in_words(node: NodeInfo, tokens: Sequence[str], labels: Labels, at: bool = True) -> str:
+def node_in_words(node: NodeInfo, tokens: Sequence[str], labels: Labels, at: bool = True, word: str = "latent") -> str:
     """``Texas (state) @ ' is' layer 2``, ``latent 3/512 @ ' is'``, or a token in quotes. ``at``: say the position."""
     if node.node_type is NodeType.EMBEDDING:
         return position_in_words(node.ctx_idx, tokens)
@@ -48,7 +49,12 @@ def node_in_words(node: NodeInfo, tokens: Sequence[str], labels: Labels, at: boo
     if node.node_type is NodeType.MLP_ERROR:
         return f"MLP error{where} layer {node.layer}"
     label = labels.get((int(node.layer), node.feature)) or node.label
-    return f"{printable(label)}{where} layer {node.layer}" if label else f"latent {node.layer}/{node.feature}{where}"
+    return f"{printable(label)}{where} layer {node.layer}" if label else f"{word} {node.layer}/{node.feature}{where}"
+
+
+def _in_words(result: AttributionResult, i: int, labels: Labels, at: bool = True) -> str:
+    word = latent_word(result.dictionary_name)
+    return node_in_words(result.graph.nodes[i], result.str_tokens, labels, at, word)
 
 
 def path_in_words(path: Path, result: AttributionResult, labels: Labels) -> str:
@@ -58,7 +64,7 @@ def path_in_words(path: Path, result: AttributionResult, labels: Labels) -> str:
         node = result.graph.nodes[i]
         if step:
             words += f" {RAISES if path.signs[step - 1] > 0 else LOWERS} "
-        words += node_in_words(node, result.str_tokens, labels, at=node.ctx_idx != previous)
+        words += _in_words(result, i, labels, at=node.ctx_idx != previous)
         previous = node.ctx_idx
     return words
 
@@ -87,7 +93,7 @@ def _input_lines(result: AttributionResult, labels: Labels) -> list[str]:
     kept, dropped = direct_inputs(result, answer)
     lines = [f"Direct inputs of {quoted(result.graph.nodes[answer].str_token)} (share of all that reaches it)"]
     for source in kept[:N_INPUTS]:
-        words = node_in_words(result.graph.nodes[source.node], result.str_tokens, labels)
+        words = _in_words(result, source.node, labels)
         lines.append(f"  {percent(source.share):>6}  {'' if source.sign > 0 else LOWERS + ' '}{words}")
     if more := kept[N_INPUTS:]:
         share = percent(sum(source.share for source in more))
@@ -126,7 +132,7 @@ def _source_lines(result: AttributionResult, labels: Labels) -> list[str]:
     sources = top_sources(result, likeliest_answer(result), N_SOURCES, order=2)
     told = [
         f"  {percent(source.share):>6}  {'' if source.sign > 0 else LOWERS + ' '}"
-        f"{node_in_words(result.graph.nodes[source.node], result.str_tokens, labels)}"
+        f"{_in_words(result, source.node, labels)}"
         for source in sources
     ]
     return ["", "Strongest inputs of its inputs, before pruning", *told] if told else []

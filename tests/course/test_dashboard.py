@@ -287,7 +287,7 @@ def test_the_view_has_the_graphs_numbers(result):
     facts = {name: value for name, value, _ in view["facts"]}
     assert facts["nodes"] == "70 of 253"
     assert facts["completeness gap"] == "3.2e-07"
-    assert facts["replacement score"] == "0.71" and facts["completeness score"] == "0.88"
+    assert facts["replacement score"] == "0.71" and facts["share not from errors"] == "0.88"
     assert facts["node threshold"] == "0.8" and facts["edge threshold"] == "0.98"
     assert facts["model"] == "sample" and facts["dictionary"] == "sample/layer_{layer}" and "UTC" in facts["date"]
 

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from utils.engine.json_input import need
 from utils.latents.files import cantor, uncantor
+from utils.latents.labels import latent_word
 
 if TYPE_CHECKING:
     from utils.engine.graph import AttributionResult, NodeInfo
@@ -154,6 +155,7 @@ def _metadata(
         "generation_settings": {
             "model": model,
             "dictionary": str(result.dictionary_name),
+            "latent_word": latent_word(result.dictionary_name),
             "n_layers": int(result.graph.n_layers),
             "max_n_logits": sum(n.node_type.value == "logit" for n in nodes),
             "max_feature_nodes": sum(n.node_type.value == "latent" for n in nodes),

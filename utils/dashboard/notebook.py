@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils.dashboard.graph_json import Labels, build_graph, need
+from utils.dashboard.grouping import open_with_boxes
 from utils.dashboard.render import render_page
 from utils.latents.files import Latents
 
@@ -70,6 +71,6 @@ class Dashboard:
 
 
 def _undated(result: AttributionResult, labels: Labels | None, paths: Sequence[tuple]) -> dict[str, Any]:
-    graph = build_graph(result, labels, paths=paths)
+    graph = open_with_boxes(build_graph(result, labels, paths=paths))
     del graph["metadata"]["info"]["create_time_ms"]
     return graph

@@ -29,6 +29,7 @@ from utils.latents.labels import names_only_tokens
 
 # More than a browser can lay out in reasonable time, and far more than a person can read.
 MAX_TOKENS, MAX_LAYERS, MAX_NODES, MAX_LINKS = 2_000, 500, 20_000, 300_000
+LATENT_WORDS = ("latent", "neuron")
 MAX_EXACT = 2**53  # beyond it a browser rounds integers
 
 KINDS = {word: kind for kind, word in FEATURE_TYPES.items()} | {"lorsa": "latent", "lorsa error": "mlp_error"}
@@ -68,7 +69,8 @@ def graph_view(graph: Any) -> dict[str, Any]:
     tokens = _tokens(meta)
     need(len(graph["nodes"]) <= MAX_NODES, f"The graph has {len(graph['nodes']):,} nodes: prune it to {MAX_NODES:,}.")
     need(len(graph["links"]) <= MAX_LINKS, f"The graph has {len(graph['links']):,} links: prune it to {MAX_LINKS:,}.")
-    nodes = [_node(raw, place, tokens, meta.get("schema_version")) for place, raw in enumerate(graph["nodes"])]
+    word = _latent_word(meta)
+    nodes = [_node(raw, place, tokens, meta.get("schema_version"), word) for place, raw in enumerate(graph["nodes"])]
     n_layers = _layer_count(meta, nodes)
     for node in nodes:
         node["row"] = {"embedding": 0, "logit": n_layers + 1}.get(node["kind"], node["layer"] + 1)
@@ -84,11 +86,12 @@ def graph_view(graph: Any) -> dict[str, Any]:
         "slug": _words(meta.get("slug"), "metadata.slug"),
         "prompt": _words(meta.get("prompt"), "metadata.prompt") or "".join(tokens),
         "tokens": tokens,
+        "word": word,
         "rows": ["Input", *(f"Layer {i}" for i in range(n_layers)), "Output"],
         "nodes": nodes,
         "links": links,
         "paths": _paths(meta.get("paths"), places, links),
-        "facts": facts(meta, len(nodes), len(links)),
+        "facts": facts(meta, len(nodes), len(links), word),
         "view": _saved_view(graph.get("qParams"), nodes, places),
         "warnings": warnings,
     }
@@ -140,7 +143,14 @@ def _tokens(meta: Mapping[str, Any]) -> list[str]:
     return list(tokens)
 
 
-def _node(raw: Any, place: int, tokens: list[str], schema_version: Any) -> dict[str, Any]:
+def _latent_word(meta: Mapping[str, Any]) -> str:
+    """What the file calls its latents; a neuron is one too."""
+    settings = meta.get("generation_settings")
+    stated = settings.get("latent_word") if isinstance(settings, Mapping) else None
+    return stated if stated in LATENT_WORDS else LATENT_WORDS[0]
+
+
+def _node(raw: Any, place: int, tokens: list[str], schema_version: Any, word: str) -> dict[str, Any]:
     """One node to draw. ``named`` says whether a person gave it a name worth writing into the picture."""
     need(isinstance(raw, Mapping), f"Node number {place} must be an object.")
     missing = [key for key in ("node_id", "feature_type", "layer", "ctx_idx") if key not in raw]
@@ -168,13 +178,13 @@ def _node(raw: Any, place: int, tokens: list[str], schema_version: Any) -> dict[
     if kind == "latent":
         index = _latent_index(raw, layer, schema_version)
         index = "?" if index is None else index
-        family = "latent" if not node["what"] else node["what"]
+        family = node["what"] or word
         named = bool(label.strip()) and not AUTOMATIC_LABEL.fullmatch(label)
         node |= {"where": f"{family} {layer}/{index}", "act": None if activation is None else short(activation)}
         node |= {"name": label if named else node["where"], "named": named, "key": f"{layer}/{index}"}
         if names_only_tokens(label):
             node["quiet"] = True
-        if family != "latent":
+        if node["what"]:
             node["key"] = f"{family} {node['key']}"
     elif kind == "mlp_error":
         node |= {"name": f"{node['what']} {layer}", "key": f"{node['what']} {layer}"}
@@ -414,7 +424,7 @@ def _paths(raw: Any, places: Mapping[str, list[int]], links: list[list[Any]]) ->
 # ---------------------------------------------------------------- numbers about the whole graph
 
 
-def facts(meta: Mapping[str, Any], n_nodes: int, n_links: int) -> list[list[str]]:
+def facts(meta: Mapping[str, Any], n_nodes: int, n_links: int, word: str = "latent") -> list[list[str]]:
     """``[name, value, explanation]`` of every number about the whole graph. What the file does not say is left out."""
 
     def part(name: str) -> Mapping[str, Any]:
@@ -427,8 +437,8 @@ def facts(meta: Mapping[str, Any], n_nodes: int, n_links: int) -> list[list[str]
         ["nodes", _of(counts, "nodes", n_nodes), "Nodes kept by pruning, of all nodes"],
         ["edges", _of(counts, "edges", n_links), "Edges kept by pruning, of all edges"],
         ["completeness gap", _formatted(scores.get("completeness_gap"), ".1e"), _GAP],
-        ["replacement score", _formatted(scores.get("replacement"), ".2f"), _REPLACEMENT],
-        ["completeness score", _formatted(scores.get("completeness"), ".2f"), _COMPLETENESS],
+        ["replacement score", _formatted(scores.get("replacement"), ".2f"), _REPLACEMENT.format(word=word)],
+        ["share not from errors", _formatted(scores.get("completeness"), ".2f"), _NOT_FROM_ERRORS],
         ["node threshold", _formatted(node_threshold, "g"), "Share of all influence that kept nodes carry"],
         [
             "edge threshold",
@@ -436,15 +446,18 @@ def facts(meta: Mapping[str, Any], n_nodes: int, n_links: int) -> list[list[str]
             "Share of edge scores that kept edges carry",
         ],
         ["model", _text(settings.get("model")) or _text(meta.get("scan")), "The language model"],
-        ["dictionary", _text(settings.get("dictionary")), "The transcoders whose latents are the nodes"],
+        ["dictionary", _text(settings.get("dictionary")), f"What was traced: its {word}s are nodes"],
         ["date", _date(part("info").get("create_time_ms")), "When the graph was made"],
     ]
     return [row for row in rows if row[1]]
 
 
 _GAP = "Largest relative difference between a node's value and the sum of its inputs, before pruning: 0 is exact"
-_REPLACEMENT = "Share of influence that goes from tokens to answers through latents only, before pruning: 1 is best"
-_COMPLETENESS = "Share of nodes' inputs that are not error nodes, weighted by influence, before pruning: 1 is best"
+_REPLACEMENT = "Share of influence that goes from tokens to answers through {word}s only, before pruning: 1 is best"
+_NOT_FROM_ERRORS = (
+    "Share of nodes' inputs that are not error nodes, weighted by influence, before pruning: 1 is best. The paper calls it "
+    "completeness. Nodes without inputs count as explained"
+)
 
 
 def _of(counts: Mapping[str, Any], name: str, found: int) -> str:

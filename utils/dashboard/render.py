@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from utils.dashboard.grouping import find_boxes
 from utils.dashboard.read_graph import graph_view
 from utils.latents.files import Latents, compact_latents
 
@@ -85,6 +86,8 @@ def page_view(
 ) -> dict[str, Any]:
     """All data of a page: ``graphs`` (one or two, see ``graph_view``), ``latents`` and the ``words`` of their examples."""
     graphs = [graph_view(side) for side in (graph, other) if side is not None]
+    for view in graphs:
+        view["boxes"] = [[box.name, *box.members] for box in find_boxes(view)]
     keys = {node["key"] for side in graphs for node in side["nodes"] if node["kind"] == "latent"}
     shown = {pair: data for pair, data in sorted((latents or {}).items()) if f"{pair[0]}/{pair[1]}" in keys}
     return {"graphs": graphs, **compact_latents(shown)}

@@ -38,6 +38,11 @@ def labels(name: str | os.PathLike[str], kind: str = "transcoders") -> dict[tupl
         ) from None
 
 
+def latent_word(dictionary_name: str) -> str:
+    """What a latent of this dictionary is called: "neuron" where a model's own neurons were traced."""
+    return "neuron" if dictionary_name == "neurons" else "latent"
+
+
 def names_only_tokens(label: str) -> bool:
     """Whether a label only lists the tokens that a latent fires on."""
     return re.match(FIRES_ON + "['\"]", label) is not None

@@ -26,7 +26,7 @@ function nodePanel(graph, node) {
   const head = make("div", { class: "head" }, title(node.id, nameOf(node), labelKey(node)), make("p", { class: "soft" }, facts.filter(Boolean).join(" · ")), list, actions);
   if (node.kind !== "latent") return [head, make("div", { class: "scroll" }, ...linkLists(graph, node.i))];
   const tab = (name, text) => button(text, { "aria-pressed": panelTab === name, "data-tab": name, click: () => openTab(name) });
-  const tabs = make("div", { class: "tabs", role: "group", "aria-label": "About this node" }, tab("links", "Links"), tab("latent", "Latent"));
+  const tabs = make("div", { class: "tabs", role: "group", "aria-label": "About this node" }, tab("links", "Links"), tab("latent", graph.word[0].toUpperCase() + graph.word.slice(1)));
   return [head, tabs, make("div", { class: "scroll" }, ...(panelTab === "latent" ? latentPanel(node) : linkLists(graph, node.i)))];
 }
 

@@ -57,6 +57,7 @@ const STYLES = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-opacit
 
 /** A copy of a shape and all it holds that needs no style sheet. */
 function standalone(original) {
+  if (original.classList.contains("apart")) return null; // a control, no part of the picture
   const copy = original.cloneNode(false);
   for (const name of [...copy.getAttributeNames()]) if (/^(class|tabindex|role|data-|aria-)/.test(name)) copy.removeAttribute(name);
   const style = getComputedStyle(original);

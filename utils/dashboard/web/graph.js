@@ -11,7 +11,9 @@ class Graph {
     this.tokens = data.tokens;
     this.rows = data.rows;
     this.facts = data.facts;
+    this.word = data.word; // what its latents are called
     this.paths = data.paths;
+    this.boxes = data.boxes;
     this.warnings = data.warnings;
     this.saved = data.view;
     this.nodes = data.nodes.map((node, i) => ({ ...node, side, i, match: -1, moved: false }));
@@ -71,7 +73,7 @@ function nameOf(node) {
 const isNamed = (node) => node.named || state.labels[labelKey(node)] !== undefined;
 /** Whether all that a name says is on which tokens the latent fires. */
 const isQuiet = (node) => node.quiet && state.labels[labelKey(node)] === undefined;
-const kindOf = (node) => (node.what ? visible(node.what) : KIND[node.kind]);
+const kindOf = (node) => (node.what ? visible(node.what) : node.kind === "latent" ? graphs[node.side].word : KIND[node.kind]);
 const atToken = (node) => "“" + shorten(token(graphs[node.side].tokens[node.pos]), 14) + "” (" + node.pos + ")";
 
 function whereOf(node) {
@@ -80,11 +82,29 @@ function whereOf(node) {
   return "layer " + node.layer + ", " + atToken(node);
 }
 
-/** The shortest word for a place: `L3 @Dallas`. */
+/** The shortest word for a place: `L3 @Dallas`, of a latent with its number, `3/17 @Dallas`, unless its name is its number. */
 function placeOf(node) {
   if (node.kind === "logit") return "output";
   const at = "@" + token(graphs[node.side].tokens[node.pos]);
-  return node.layer < 0 ? at : "L" + node.layer + " " + at;
+  if (node.layer < 0) return at;
+  return (node.kind === "latent" && isNamed(node) ? node.key.split(" ").pop() : "L" + node.layer) + " " + at;
+}
+
+// ---------------------------------------------------------------- what an answer is made of
+
+const N_INPUTS = 5; // direct inputs that the sentence names
+
+/** The answer that the sentence is about: the one that the file's paths lead to, or the likeliest. */
+const mainAnswer = (graph) => (graph.paths.length ? graph.nodes[graph.paths[0].nodes.at(-1)] : graph.answers[0]);
+
+/** `{answer, first, more, dropped}`: the answer's strongest direct inputs, how many more, and the share that pruning dropped. */
+function directInputs(graph) {
+  const answer = mainAnswer(graph);
+  if (!answer || !graph.inputs[answer.i].length) return null;
+  const links = graph.inputs[answer.i];
+  const part = (list) => list.reduce((all, link) => all + graph.share(link), 0);
+  const more = links.slice(N_INPUTS);
+  return { answer, first: links.slice(0, N_INPUTS), more: more.length, moreShare: part(more), dropped: answer.total ? Math.max(0, 1 - part(links)) : null };
 }
 
 /** A node's numbers as `[name, value]`. */

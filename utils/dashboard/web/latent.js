@@ -3,7 +3,7 @@
 /** The latent's side of the panel. */
 function latentPanel(node) {
   const data = latentOf(node);
-  if (!data) return [make("p", { class: "soft", id: "no-data" }, "Nothing is known of this latent besides this graph: the page was made without data about latents.")];
+  if (!data) return [make("p", { class: "soft", id: "no-data" }, `Nothing is known of this ${graphs[node.side].word} besides this graph: the page was made without data about ${graphs[node.side].word}s.`)];
   const parts = [logitLists(data)];
   if (data.bars.length) parts.push(histogram(data, node.act));
   parts.push(make("p", { id: "often" }, firing(data, node.act)));

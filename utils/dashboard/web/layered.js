@@ -8,7 +8,7 @@ const SWEEPS = 12;
 /**
  * Ranks, order and places: `{places: [{x, rank}], lanes: [[{x, rank}, …] of each link, from its lower end up], ranks}`.
  *
- * `items` have a `height` in the graph (mean row), a `pos`, a `kind` and a `w`; `links` have `source`, `target` and `wide`.
+ * `items` have a `height` in the graph (mean row), a `pos`, the `common` kind of their nodes and a `w`; `links` have `source`, `target` and `wide`.
  * A link that leads down, as there may be between groups, is laid like one that leads up.
  */
 function layered(items, links, gap) {
@@ -50,7 +50,7 @@ function ranksOf(items, order, ups) {
   let first = null; // the first item of the rank
   for (const k of order) {
     const fed = below[k].some((low) => rank[low] === now);
-    const apart = first !== null && ((items[first].kind === "embedding") !== (items[k].kind === "embedding") || (items[first].kind === "logit") !== (items[k].kind === "logit"));
+    const apart = first !== null && ["embedding", "logit"].some((end) => (items[first].common === end) !== (items[k].common === end));
     const far = first !== null && items[k].height - items[first].height >= 2;
     if (fed || apart || far) {
       now++;
@@ -96,7 +96,7 @@ function laneRows(items, ups, rank) {
 function orderRows(rows, items) {
   rows.forEach((row) => row.sort((a, b) => a.at - b.at));
   number(rows);
-  const fixed = rows[0].every(({ item }) => item && item.kind === "embedding"); // tokens stay in the order of the prompt
+  const fixed = rows[0].every(({ item }) => item && item.common === "embedding"); // tokens stay in the order of the prompt
   let best = rows.map((row) => [...row]);
   let fewest = crossings(rows);
   for (let sweep = 0; sweep < SWEEPS && fewest > 0; sweep++) {

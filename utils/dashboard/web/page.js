@@ -19,14 +19,26 @@ function drawHead() {
     return make("div", { class: "story" + (graphs.length > 1 && k === state.active ? " active" : "") }, name, list);
   });
   byId("stories").replaceChildren(...stories);
+  const sentences = graphs.map((graph, k) => {
+    const sentence = answerSentence(graph);
+    if (sentence && graphs.length > 1) sentence.prepend(make("span", { class: "side" }, "AB"[k]), " ");
+    return sentence;
+  });
+  byId("sentences").replaceChildren(...sentences.filter(Boolean));
   const facts = graphs[state.active].facts.map(([name, value, hint]) =>
     make("div", { title: hint + ": " + visible(value) }, make("dt", {}, name), make("dd", {}, shorten(visible(value), 80))));
   byId("facts").replaceChildren(...facts);
 }
 
+/** What latents are called in the graphs of the page. */
+const latentWords = () => [...new Set(graphs.map((graph) => graph.word))].join(" or ");
+
 function drawLegend() {
+  byId("density-field").title = `Density: how often a ${latentWords()} fires, as a part of a large text's tokens. Those that fire more often are hidden.`;
+  byId("density").setAttribute("aria-label", `Hide ${latentWords()}s that fire more often than this`);
+
   const kinds = ["embedding", "latent", "mlp_error", "logit", "other"].filter((kind) => graphs.some((graph) => graph.nodes.some((node) => node.kind === kind)));
-  const items = kinds.map((kind) => make("li", {}, symbolOf(kind), KIND[kind]));
+  const items = kinds.map((kind) => make("li", {}, symbolOf(kind), kind === "latent" ? latentWords() : KIND[kind]));
   for (const [kind, text] of [["plus", "raises"], ["minus", "lowers"]]) {
     const line = draw("svg", { width: 26, height: 8, "aria-hidden": "true" }, draw("path", { class: "edge " + kind, d: "M1,4H25", "stroke-width": 3 }));
     items.push(make("li", {}, line, text));

@@ -87,13 +87,40 @@ function drawPanel() {
   panel.querySelector("form input")?.select();
 }
 
+/** The answer in one sentence: its direct inputs with their shares, and what pruning dropped. */
+function answerSentence(graph) {
+  const inputs = directInputs(graph);
+  if (!inputs) return null;
+  const { answer, first, more, moreShare, dropped } = inputs;
+  const name = (node) => make("bdi", {}, shorten(nameOf(node), 40));
+  const parts = first.flatMap((link, k) => {
+    const node = graph.nodes[link.source];
+    const go = button("", { class: "inline", title: kindOf(node) + " " + whereOf(node), click: () => travel(graph.side, node.i), pointerenter: () => point(graph.side, node.i), pointerleave: () => point(-1, -1) }, name(node));
+    return [k ? ", " : "", go, " ", number((link.weight < 0 ? "−" : "") + percent(graph.share(link)), link.weight < 0 ? "minus" : "")];
+  });
+  if (more) parts.push(", ", plural(more, "more node"), " ", number(percent(moreShare)));
+  if (dropped !== null) parts.push("; dropped by pruning ", number(percent(dropped)));
+  return make("p", { class: "answer" }, "Direct inputs of ", name(answer), ": ", ...parts, ".");
+}
+
+/** A node's influence as a number on a bar, so that it does not look like a share of the answer. */
+function influenceNumber(graph, node) {
+  const cell = number(influenceOf(node), "influence");
+  cell.style.setProperty("--part", Math.round(100 * Math.min(1, weightOf(node) / graph.top)) + "%");
+  return cell;
+}
+
 function overview(graph) {
   const order = graph.byInfluence.filter((i) => graph.nodes[i].kind !== "logit" && shownIn(graph)[i]);
-  const rows = order.slice(0, 200).map((i) => nodeRow(graph.nodes[i], number(influenceOf(graph.nodes[i]))));
+  const rows = order.slice(0, 200).map((i) => nodeRow(graph.nodes[i], influenceNumber(graph, graph.nodes[i])));
   const parts = [make("p", { class: "soft" }, "Point at a node to see its links; click it to read it here. Ctrl-click or P pins it.")];
   for (const warning of graph.warnings) parts.push(make("p", { class: "warning" }, warning));
   if (graphs.length > 1) parts.push(make("p", { id: "difference" }, difference()));
-  if (graph.paths.length) parts.push(titledList("Strongest paths", graph.paths.map((path, k) => pathRow(graph, path, k)), ["of the answer"], "paths"));
+  if (SHORT.matches) parts.unshift(answerSentence(graph) ?? ""); // elsewhere it stands under the prompt
+  if (graph.paths.length) {
+    const together = percent(sum(graph.paths.map((path) => path.strength)));
+    parts.push(titledList("Strongest paths", graph.paths.map((path, k) => pathRow(graph, path, k)), ["together " + together + " of the answer"], "paths"));
+  }
   const what = graph.nodes.some((node) => node.own !== null) ? "influence" : "share";
   parts.push(titledList("Most influential nodes", rows, [what], "top"));
   return make("div", { class: "scroll" }, ...parts);
@@ -147,7 +174,7 @@ function groupPanel(graph, group) {
   return [
     make("div", { class: "head" }, title(group.id, visible(group.name), group.id), make("p", { class: "soft" }, facts), actions),
     make("div", { class: "scroll" },
-      titledList("Members", members.map((node) => nodeRow(node, number(node.cum === null ? "" : influenceOf(node)))), ["influence"], "members"),
+      titledList("Members", members.map((node) => nodeRow(node, node.cum === null ? number("") : influenceNumber(graph, node))), ["influence"], "members"),
       titledList("Inputs in the subgraph", links.filter((link) => link.target === at).map((link) => row(link, "source")), ["share"], "inputs"),
       titledList("Outputs in the subgraph", links.filter((link) => link.source === at).map((link) => row(link, "target")), ["share"], "outputs")),
   ];

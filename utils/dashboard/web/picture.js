@@ -165,7 +165,7 @@ class Picture {
     this.drawFocus();
   }
 
-  /** What to bring out: what is pointed at, with its links; a path; what is selected; or, with nothing selected, all paths. */
+  /** What to bring out: what is pointed at, with its links; a path; what is selected; or, with nothing selected, what the answer is made of. */
   focus() {
     const { graph } = this;
     const own = pointer.side === graph.side;
@@ -177,7 +177,15 @@ class Picture {
     }
     const members = membersOf(graph.side, state.sides[graph.side].clicked);
     if (members.length) return this.around(members);
-    return state.sides.some((side) => side.clicked) ? { members: [], links: [] } : this.along(graph.paths);
+    return state.sides.some((side) => side.clicked) ? { members: [], links: [] } : this.opening();
+  }
+
+  /** With nothing selected: the file's paths, and the direct inputs that the sentence names. */
+  opening() {
+    const lit = this.along(this.graph.paths);
+    const inputs = this.graph.paths.length ? directInputs(this.graph) : null;
+    if (!inputs) return lit;
+    return { members: [...lit.members, ...inputs.first.map((link) => link.source)], links: [...new Set([...lit.links, ...inputs.first])] };
   }
 
   around(members) {

@@ -29,7 +29,7 @@ const blank = () => ({
   search: "",
   tab: "graph",
   theme: "",
-  split: 0.58,
+  split: 0.46,
 });
 
 /** What the files were saved with. */
@@ -189,7 +189,7 @@ function toParameters(s) {
   put("search", s.search, "");
   put("tab", s.tab, "graph");
   put("theme", s.theme, "");
-  put("split", s.split, 0.58);
+  put("split", s.split, 0.46);
   put("active", s.active, 0);
   return params;
 }

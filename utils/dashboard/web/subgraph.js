@@ -23,7 +23,9 @@ function itemsOf(side) {
     const members = ids.map((member) => graph.place.get(member));
     const nodes = members.map((i) => graph.nodes[i]);
     const mean = (key) => sum(nodes.map((node) => node[key])) / nodes.length;
-    return { id, members, name, kind, under: underName(nodes), height: mean("row"), pos: mean("pos") };
+    const kinds = new Set(nodes.map((node) => node.kind));
+    const common = kinds.size === 1 ? nodes[0].kind : "group"; // what its mark shows, and whether it stands at an end
+    return { id, members, name, kind, common, under: underName(nodes), height: mean("row"), pos: mean("pos") };
   };
   const boxes = groups.map((group) => item(group.id, group.members, visible(group.name), "group"));
   for (const id of pins) {
@@ -251,7 +253,7 @@ function drawBox(side, item, k) {
   const flat = subgraph.form === FLAT;
   const left = -w / 2 + 24;
   const room = w - 34 - endWidth(item);
-  const mark = draw("g", { class: "node " + item.kind, transform: `translate(${left - 11},${flat ? 0 : -5})` }, shapeOf(item.kind, 5));
+  const mark = draw("g", { class: "node " + item.common, transform: `translate(${left - 11},${flat ? 0 : -5})` }, shapeOf(item.common, 5));
   box.append(mark, draw("text", { class: "title", x: left, y: flat ? 4 : -1 }, fit(item.name, nameWidth(item) / BOLD, 12)));
   const at = flat ? { x: w / 2 - 8 - endWidth(item), y: 4, "text-anchor": "end" } : { x: left, y: 12 };
   box.append(draw("text", { class: "under", ...at }, fit(item.under, flat ? 130 : room, 10)));
@@ -319,7 +321,9 @@ function drawSubgraphBar() {
   const { items } = subgraph;
   const pins = state.sides[state.active].pins.length;
   const which = graphs.length > 1 ? " of " + "AB"[state.active] : "";
-  byId("sub-title").textContent = "Subgraph" + which + (pins ? " · " + plural(pins, "node") : "");
+  const boxes = items.length < pins ? plural(items.length, "box").replace("boxs", "boxes") + ", " : "";
+  byId("sub-title").textContent = "Subgraph" + which + (pins ? " · " + boxes + plural(pins, "node") : "");
+  byId("sub-boxes").disabled = !graphs[state.active].boxes.length;
   byId("sub-empty").hidden = pins > 0;
   byId("sub-mark").setAttribute("aria-pressed", marking);
   byId("sub-group").disabled = marked.size < 2;
@@ -443,6 +447,17 @@ function boxKey(event, side, item, k) {
 
 // ---------------------------------------------------------------- groups
 
+/** Put the supernodes that Python found in the place of all that is pinned. */
+function takeBoxes() {
+  const graph = graphs[state.active];
+  const boxes = graph.boxes.map(([name, ...members]) => ({ name, members: members.map((i) => graph.nodes[i].id) }));
+  change((s, own) => {
+    own.pins = boxes.flatMap(({ members }) => members);
+    own.groups = boxes.filter(({ members }) => members.length > 1).map((box, n) => ({ id: "s" + (n + 1), ...box }));
+    [own.places, own.zoom] = [{}, null];
+  });
+}
+
 function toggleMark(id) {
   if (!marked.delete(id)) marked.add(id);
   drawSubgraph();
@@ -500,6 +515,7 @@ function listenSubgraph() {
   byId("sub-in").addEventListener("click", () => zoomBy(1.25));
   byId("sub-out").addEventListener("click", () => zoomBy(0.8));
   byId("sub-fit").addEventListener("click", () => change((s, side) => (side.zoom = null)));
+  byId("sub-boxes").addEventListener("click", takeBoxes);
   byId("sub-group").addEventListener("click", groupMarked);
   byId("sub-clear").addEventListener("click", () => change((s, side) => (side.pins = [])));
   byId("sub-every").addEventListener("click", () => change((s) => (s.everyLine = !s.everyLine)));
