@@ -10,7 +10,14 @@ from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 
 from solutions.chapter3_attribution_graphs import FreezeHooks, choose_outputs
-from solutions.chapter6_real_models.linear import NeuronHooks, acts_hook, check_neurons, neuron_hook_names
+from solutions.chapter6_real_models.linear import (
+    NeuronHooks,
+    Rule,
+    acts_hook,
+    check_neurons,
+    half_rule,
+    neuron_hook_names,
+)
 from utils.engine.arguments import TracingArguments, evaluating, tokenize_prompt
 from utils.engine.graph import at_least_float32
 from utils.engine.hooks import EMBEDDING_HOOK, FINAL_HOOK, hooked
@@ -51,12 +58,15 @@ class LinearPrompt(NamedTuple):
     outputs: list[OutputToken]
 
 
-def neuron_attributions(model: TransformerBridge, prompt: str, **arguments) -> NeuronAttributions:
+def neuron_attributions(
+    model: TransformerBridge, prompt: str, rule: Rule = half_rule, **arguments
+) -> NeuronAttributions:
     """The attribution of every neuron at every position: one backward pass a target, whatever the number of neurons.
 
     Args:
         model: any model of `TransformerBridge` whose MLPs have neurons, gated or not.
         prompt: the text.
+        rule: how MLPs are made linear.
         arguments: which targets: `target_tokens`, `n_output_nodes`, `position`, ... as in chapter 3's `attribute`.
 
     Raises:
@@ -66,10 +76,12 @@ def neuron_attributions(model: TransformerBridge, prompt: str, **arguments) -> N
     given = TracingArguments(**arguments)
     tokens = tokenize_prompt(model, prompt, given.position)
     with torch.inference_mode(False), torch.no_grad(), evaluating(model):
-        return all_attributions(linearise(model, tokens.clone(), given))
+        return all_attributions(linearise(model, tokens.clone(), given, rule))
 
 
-def linearise(model: TransformerBridge, tokens: Int[Tensor, "1 seq"], given: TracingArguments) -> LinearPrompt:
+def linearise(
+    model: TransformerBridge, tokens: Int[Tensor, "1 seq"], given: TracingArguments, rule: Rule = half_rule
+) -> LinearPrompt:
     """Freeze the model on a prompt, neurons included, and choose the targets."""
     freeze, found = FreezeHooks(model), {}
 
@@ -80,13 +92,19 @@ def linearise(model: TransformerBridge, tokens: Int[Tensor, "1 seq"], given: Tra
         cache = freeze.cache_frozen_values(tokens)
     cache = ActivationCache(cache.cache_dict | found | freeze.frozen_values, model)
     vectors, outputs = choose_outputs(model, freeze.logits, given)
-    return LinearPrompt(model, tokens, freeze, cache, NeuronHooks(model, cache), vectors, outputs)
+    return LinearPrompt(model, tokens, freeze, cache, NeuronHooks(model, cache, rule), vectors, outputs)
 
 
 def all_attributions(x: LinearPrompt) -> NeuronAttributions:
-    """Gradients at all activations and at the embedding, from one run in which no neuron is a node."""
-    live: dict[str, Tensor] = {}
+    """Activation times gradient of every neuron, from one run in which no neuron is a node.
 
+    The run starts a gradient at the embedding and notes the live activations of all layers and the output of `ln_final`. Then
+    one backward pass for each target begins there with the target's vector, at the last position, and ends at all of them.
+    """
+    live: dict[str, Tensor] = {}
+    places = [acts_hook(layer) for layer in range(x.model.cfg.n_layers)]
+
+    ### BEGIN SOLUTION
     def start_here(embedding: Tensor, hook: HookPoint) -> Tensor:
         live[hook.name] = embedding.detach().requires_grad_()
         return live[hook.name]
@@ -94,8 +112,6 @@ def all_attributions(x: LinearPrompt) -> NeuronAttributions:
     def capture(value: Tensor, hook: HookPoint) -> None:
         live[hook.name] = value
 
-    layers = range(x.model.cfg.n_layers)
-    places = [acts_hook(layer) for layer in layers]
     hooks = [(EMBEDDING_HOOK, start_here), *((name, capture) for name in (*places, FINAL_HOOK))]
     with torch.enable_grad(), hooked(x.model, [*x.freeze.fwd_hooks, *x.hooks.fwd_hooks, *hooks]):
         x.model(x.tokens)
@@ -108,17 +124,18 @@ def all_attributions(x: LinearPrompt) -> NeuronAttributions:
         at_embedding, *at_acts = torch.autograd.grad(end, sources, start, retain_graph=True)
         embeddings.append(at_least_float32(at_embedding * sources[0].detach())[0].sum(-1))
         neurons.append(torch.stack([at_least_float32(g[0]) * x.hooks.acts[layer] for layer, g in enumerate(at_acts)]))
+    ### END SOLUTION
     return NeuronAttributions(
         torch.stack(neurons),
         torch.stack(embeddings),
-        bias=x.vectors @ _silent_output(x).to(x.vectors),
-        values=x.vectors @ end[0, -1].detach().to(x.vectors),
+        bias=x.vectors @ silent_output(x).to(x.vectors),
+        values=x.vectors @ live[FINAL_HOOK][0, -1].detach().to(x.vectors),
         outputs=x.outputs,
         str_tokens=[x.model.tokenizer.decode([i]) for i in x.tokens[0].tolist()],
     )
 
 
-def _silent_output(x: LinearPrompt) -> Float[Tensor, " d_model"]:
+def silent_output(x: LinearPrompt) -> Float[Tensor, " d_model"]:
     """The output of `ln_final` at the last position when no embedding writes."""
     found = []
     with hooked(

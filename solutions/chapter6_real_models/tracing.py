@@ -31,6 +31,7 @@ def strongest_neurons(
 
     Fewer than `n_nodes` where not so many have any attribution.
     """
+    ### BEGIN SOLUTION
     weights = [output.weight for output in attributions.outputs]
     weights = torch.tensor(weights, dtype=attributions.neurons.dtype, device=attributions.neurons.device)
     scores = torch.einsum("t,tlpn->lpn", weights, attributions.neurons.abs())
@@ -39,13 +40,21 @@ def strongest_neurons(
     chosen = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
     chosen[best.indices[best.values > 0]] = True
     return chosen.reshape(scores.shape)
+    ### END SOLUTION
 
 
 def build_neuron_nodes(x: LinearPrompt, chosen: Bool[Tensor, "layer seq d_mlp"], start_posn: int) -> GraphNodes:
-    """The nodes: embeddings, the chosen neurons of each layer by position, and logits. There are no errors."""
+    """The nodes: embeddings, the chosen neurons by layer, position and number, and logits. There are no errors.
+
+    Args:
+        x: the linear prompt.
+        chosen: True for the neurons that become nodes.
+        start_posn: earlier positions are hidden in the pruned graph.
+    """
     d_model, seq_len = x.model.cfg.d_model, x.tokens.shape[1]
     nodes: list[NodeInfo] = []
     writes, reads, constants, ranges = [], [], [], {}
+    ### BEGIN SOLUTION
     for layer, mask in enumerate(chosen):
         positions, neurons = mask.nonzero(as_tuple=True)
         acts = x.hooks.acts[layer][positions, neurons].tolist()
@@ -57,6 +66,7 @@ def build_neuron_nodes(x: LinearPrompt, chosen: Bool[Tensor, "layer seq d_mlp"],
         writes.append(x.hooks.writes(layer, positions, neurons))
         reads.append(vectors)
         constants.append(biases)
+    ### END SOLUTION
     embedding = build_embedding_nodes(x.model, x.cache, x.tokens)
     logit = build_logit_nodes(x.vectors, x.outputs, seq_len, d_model)
     graph = join_nodes(embedding, (nodes, torch.cat(writes), torch.cat(reads)), logit, ranges, x.outputs, start_posn)
@@ -88,9 +98,11 @@ def attribute_neurons(model: TransformerBridge, prompt: str, **arguments) -> Att
 
     with torch.inference_mode(False), torch.no_grad(), evaluating(model):
         x = linearise(model, tokens.clone(), given)
+        ### BEGIN SOLUTION
         chosen = strongest_neurons(all_attributions(x), n_nodes, start_posn)
         x.hooks.nodes = {layer: mask for layer, mask in enumerate(chosen) if bool(mask.any())}
         graph = build_neuron_nodes(x, chosen, start_posn)
+        ### END SOLUTION
         linear = (model, x.tokens, graph, x.freeze, x.hooks)
         run = setup_attribution(model, x.tokens, x.freeze, x.hooks)
         batches = prepare_backward_batches(graph, given.batch_size)
