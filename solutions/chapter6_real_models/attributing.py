@@ -10,17 +10,11 @@ from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 
 from solutions.chapter3_attribution_graphs import FreezeHooks, choose_outputs
-from solutions.chapter6_real_models.linear import (
-    NeuronHooks,
-    Rule,
-    acts_hook,
-    check_neurons,
-    half_rule,
-    neuron_hook_names,
-)
+from solutions.chapter6_real_models.linear import NeuronHooks, Rule, half_rule
 from utils.engine.arguments import TracingArguments, evaluating, tokenize_prompt
 from utils.engine.graph import at_least_float32
 from utils.engine.hooks import EMBEDDING_HOOK, FINAL_HOOK, hooked
+from utils.engine.neurons import acts_hook, check_neurons, neuron_hook_names
 from utils.engine.targets import OutputToken
 
 

@@ -12,8 +12,8 @@ from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 
 from solutions.chapter4_interventions import Question, contrast_of, matched_controls
-from solutions.chapter6_real_models.linear import acts_hook, neuron_weights
 from utils.engine.hooks import EMBEDDING_HOOK, hooked
+from utils.engine.neurons import acts_hook, neuron_weights
 
 N_CANDIDATES = 20_000
 

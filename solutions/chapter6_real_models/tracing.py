@@ -17,9 +17,9 @@ from solutions.chapter3_attribution_graphs import (
     setup_attribution,
 )
 from solutions.chapter6_real_models.attributing import LinearPrompt, NeuronAttributions, all_attributions, linearise
-from solutions.chapter6_real_models.linear import check_neurons
 from utils.engine.arguments import TracingArguments, evaluating, first_visible_position, text_of, tokenize_prompt
 from utils.engine.graph import AttributionResult, GraphNodes, NodeInfo, NodeType
+from utils.engine.neurons import check_neurons
 
 MAX_NEURON_NODES = 300
 

@@ -191,7 +191,7 @@ def _load(arguments: argparse.Namespace) -> tuple[TransformerBridge, object, Map
 
     name, device = arguments.model, arguments.device
     if arguments.dictionary == "neurons":
-        from solutions.chapter6_real_models import check_neurons, neuron_weights
+        from utils.engine.neurons import check_neurons, neuron_weights
 
         model = load_model(name, device=device)
         check_neurons(model)
