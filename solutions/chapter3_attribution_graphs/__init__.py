@@ -1,5 +1,6 @@
-"""Chapter 3: attribution graphs. Read `freezing`, `nodes`, `edges`, `influence`, `pipeline`, in this order."""
+"""Chapter 3: attribution graphs. Read `by_hand`, `freezing`, `nodes`, `edges`, `influence`, `pipeline`, `story`, in this order."""
 
+from solutions.chapter3_attribution_graphs.by_hand import blank_edge, edges_by_autograd
 from solutions.chapter3_attribution_graphs.edges import (
     BackwardBatch,
     FrozenRun,
@@ -8,13 +9,23 @@ from solutions.chapter3_attribution_graphs.edges import (
     compute_adjacency_matrix,
     compute_bias,
     compute_values,
+    edges_into,
+    effect_of_writing,
     prepare_backward_batches,
     read_targets,
+    readings_with,
     setup_attribution,
     tabulate_sources,
     walk_back,
+    walk_back_one,
 )
-from solutions.chapter3_attribution_graphs.freezing import FreezeHooks, TranscoderReplacementHooks
+from solutions.chapter3_attribution_graphs.freezing import (
+    FreezeHooks,
+    TranscoderReplacementHooks,
+    gradient_times_stream,
+    linear_hooks,
+    silent_hooks,
+)
 from solutions.chapter3_attribution_graphs.influence import (
     always_kept,
     compute_graph_scores,
@@ -25,6 +36,7 @@ from solutions.chapter3_attribution_graphs.influence import (
     prune_nodes,
     restrict,
     share_of_larger,
+    smallest_set,
     weights_of_all_nodes,
 )
 from solutions.chapter3_attribution_graphs.nodes import (
@@ -34,6 +46,7 @@ from solutions.chapter3_attribution_graphs.nodes import (
     build_intermediate_nodes,
     build_logit_nodes,
     compute_salient_logits,
+    contrast_vector,
     join_nodes,
     select_latents,
 )
@@ -43,7 +56,9 @@ from solutions.chapter3_attribution_graphs.pipeline import (
     pack_result,
     prune_again,
     prune_and_pack,
+    trace_graph,
 )
+from solutions.chapter3_attribution_graphs.story import swap_latents, without_latents
 
 __all__ = [
     "BackwardBatch",
@@ -54,6 +69,7 @@ __all__ = [
     "TranscoderReplacementHooks",
     "always_kept",
     "attribute",
+    "blank_edge",
     "build_embedding_nodes",
     "build_graph_nodes",
     "build_intermediate_nodes",
@@ -66,7 +82,13 @@ __all__ = [
     "compute_influence",
     "compute_salient_logits",
     "compute_values",
+    "contrast_vector",
+    "edges_by_autograd",
+    "edges_into",
+    "effect_of_writing",
+    "gradient_times_stream",
     "join_nodes",
+    "linear_hooks",
     "normalize_matrix",
     "pack_result",
     "prepare_backward_batches",
@@ -76,11 +98,18 @@ __all__ = [
     "prune_graph",
     "prune_nodes",
     "read_targets",
+    "readings_with",
     "restrict",
     "select_latents",
     "setup_attribution",
     "share_of_larger",
+    "silent_hooks",
+    "smallest_set",
+    "swap_latents",
     "tabulate_sources",
+    "trace_graph",
     "walk_back",
+    "walk_back_one",
     "weights_of_all_nodes",
+    "without_latents",
 ]

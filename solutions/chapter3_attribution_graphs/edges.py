@@ -20,7 +20,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from solutions.chapter3_attribution_graphs.freezing import FreezeHooks, TranscoderReplacementHooks
 from utils.engine.graph import GraphNodes, NodeInfo, NodeType
-from utils.engine.hooks import EMBEDDING_HOOK, FINAL_HOOK, hooked, reading_hook, writing_hook
+from utils.engine.hooks import EMBEDDING_HOOK, FINAL_HOOK, Hook, hooked, reading_hook, writing_hook
 from utils.engine.memory import zero_edges
 
 
@@ -136,7 +136,6 @@ def prepare_backward_batches(graph: GraphNodes, batch_size: int = 128) -> list[B
         The batches. For each, `global_start_idx` is the index of its first node in `graph.nodes`, `positions` has the nodes'
         `ctx_idx` (on the device of the reading vectors), and `layers` the nodes' `layer`.
     """
-    ### BEGIN SOLUTION
     batches, ranges = [], graph.node_range_dict
     for layer, (start, stop) in ranges.items():
         n_targets = sum(node.node_type in (NodeType.LATENT, NodeType.LOGIT) for node in graph.nodes[start:stop])
@@ -147,6 +146,52 @@ def prepare_backward_batches(graph: GraphNodes, batch_size: int = 128) -> list[B
             vectors = graph.reading_vecs[first:last]
             batches.append(BackwardBatch(first, targets, vectors, where, [layer] * len(targets)))
     return batches
+
+
+def walk_back_one(
+    run: FrozenRun, reading_vec: Float[Tensor, " d_model"], position: int, layer: int | str
+) -> dict[int | str, Float[Tensor, "seq d_model"]]:
+    """One target's gradient at every place where sources write before it. Slow and simple: the truth for `walk_back`.
+
+    Args:
+        run: the recorded run: `run.reads[layer]` is where the target reads, `run.writes` is where sources write.
+        reading_vec, position, layer: the target; `layer` is a layer's index or "L".
+
+    Returns:
+        Place ("E" or a layer below `layer`; all layers are below "L") -> gradient of the target's reading there.
+    """
+    ### BEGIN SOLUTION
+    output = run.reads[layer]
+    gradient = torch.zeros_like(output)
+    gradient[0, position] = reading_vec.to(gradient)
+    layers_before = [place for place in run.writes if place != "E" and (layer == "L" or place < layer)]
+    found = {}
+    for place in [*sorted(layers_before, reverse=True), "E"]:
+        (gradient,) = torch.autograd.grad(output, run.writes[place], gradient, retain_graph=True)
+        found[place] = gradient[0]
+        output = run.writes[place]
+    return found
+    ### END SOLUTION
+
+
+def edges_into(run: FrozenRun, graph: GraphNodes, target: int) -> Float[Tensor, " n_nodes"]:
+    """One row of the matrix, source by source: slow and simple.
+
+    Args:
+        target: index of a latent or a logit in `graph.nodes`.
+
+    Returns:
+        The target's edge from every node, in the dtype of `graph.writing_vecs`; 0 where there is none.
+    """
+    node, edges = graph.nodes[target], torch.zeros_like(graph.writing_vecs[:, 0])
+    ### BEGIN SOLUTION
+    gradients = walk_back_one(run, graph.reading_vecs[target], node.ctx_idx, node.layer)
+    for place, gradient in gradients.items():
+        first, end = graph.node_range_dict[place]
+        for source in range(first, end):
+            at_source = gradient[graph.nodes[source].ctx_idx]
+            edges[source] = at_source.to(edges) @ graph.writing_vecs[source]
+    return edges
     ### END SOLUTION
 
 
@@ -156,23 +201,30 @@ def walk_back(
     positions: Int[Tensor, " batch"],
     layer: int | str,
 ) -> Iterator[tuple[int | str, Float[Tensor, "batch seq d_model"]]]:
-    """Put reading vectors in as gradients at `layer`, and walk them back through the frozen model block by block.
+    """Put reading vectors in as gradients at `layer`, and walk all of them back together, place by place.
 
     Yields:
-        The place ("E" or a layer) and the gradient there, from the last place before `layer` down to the embedding. Only one
-        place's gradient is held at a time. Positions behind all targets have no part in it, so the run may end before them.
+        The place ("E" or a layer) and the gradients there, from the last place before `layer` down to the embedding. Only one
+        place's gradients are held at a time.
     """
-    whole_len = run.reads[layer].shape[1]
-    run = run.until(int(positions.max()))
-    output = run.reads[layer]
-    batch, (_, seq_len, d_model) = len(positions), output.shape
-    grad = output.new_zeros(batch, 1, seq_len, d_model)
+    # what comes behind the last target has no part in its edges: a shorter run gives the same gradients sooner
+    seq_len, run = run.reads[layer].shape[1], run.until(int(positions.max()))
+
+    def whole(grad: Float[Tensor, "batch 1 shorter d_model"]) -> Float[Tensor, "batch seq d_model"]:
+        """Zeros behind the end of the shorter run."""
+        return pad(grad[:, 0], (0, 0, 0, seq_len - grad.shape[2]))
+
+    # Yield each place together with `whole(grad)`, where `grad` is (batch, 1, length of `run`, d_model).
+    ### BEGIN SOLUTION
+    output, batch = run.reads[layer], len(positions)
+    grad = output.new_zeros(batch, *output.shape)
     grad[torch.arange(batch, device=grad.device), 0, positions] = reading_vecs.to(grad)
-    places = ["E", *(key for key in sorted(key for key in run.writes if key != "E") if layer == "L" or key < layer)]
-    for place in reversed(places):
+    layers_before = [place for place in run.writes if place != "E" and (layer == "L" or place < layer)]
+    for place in [*sorted(layers_before, reverse=True), "E"]:
         (grad,) = torch.autograd.grad(output, run.writes[place], grad, retain_graph=True, is_grads_batched=True)
-        yield place, pad(grad[:, 0], (0, 0, 0, whole_len - seq_len))
+        yield place, whole(grad)
         output = run.writes[place]
+    ### END SOLUTION
 
 
 def tabulate_sources(graph: GraphNodes) -> dict[int | str, SourceTable]:
@@ -248,14 +300,23 @@ def compute_adjacency_matrix(
 def read_targets(
     graph: GraphNodes, reads: dict[int | str, Float[Tensor, "1 seq d_model"]]
 ) -> Float[Tensor, " n_nodes"]:
-    """What every node reads from the given activations, `b_enc` included; 0 for nodes that do not read."""
+    """What every node reads from the given activations, `graph.reading_bias` (`b_enc`) included; 0 for nodes that do not read.
+
+    Args:
+        reads: every layer and "L" -> (1, seq, d_model), the activations there.
+
+    Returns:
+        (n_nodes,), in the dtype of `graph.reading_bias`, without gradients.
+    """
     values = graph.reading_bias.clone()
+    ### BEGIN SOLUTION
     for place, (start, end) in graph.node_range_dict.items():
         if place != "E":
             positions = [node.ctx_idx for node in graph.nodes[start:end]]
             x = reads[place][0, positions].detach().to(values)
             values[start:end] += (x * graph.reading_vecs[start:end]).sum(-1)
     return values
+    ### END SOLUTION
 
 
 def compute_values(graph: GraphNodes, run: FrozenRun) -> Float[Tensor, " n_nodes"]:
@@ -264,6 +325,21 @@ def compute_values(graph: GraphNodes, run: FrozenRun) -> Float[Tensor, " n_nodes
 
 
 @torch.no_grad()
+def readings_with(
+    model: TransformerBridge, tokens: Int[Tensor, "1 seq"], graph: GraphNodes, hooks: list[Hook]
+) -> Float[Tensor, " n_nodes"]:
+    """What every node reads in a run of the model with these hooks; 0 for nodes that do not read."""
+    reads: dict[int | str, Tensor] = {}
+    places = {reading_hook(layer): layer for layer in range(model.cfg.n_layers)} | {FINAL_HOOK: "L"}
+
+    def capture(value: Tensor, hook: HookPoint) -> None:
+        reads[places[hook.name]] = value
+
+    with hooked(model, [*hooks, *((name, capture) for name in places)]):
+        model(tokens)
+    return read_targets(graph, reads)
+
+
 def compute_bias(
     model: TransformerBridge,
     tokens: Int[Tensor, "1 seq"],
@@ -276,16 +352,36 @@ def compute_bias(
     The frozen model is run with zero embeddings and without latents and errors. No gradient and no edge is used, so that
     `adjacency.sum(1) + bias == values` is a test of the edges.
     """
-    reads: dict[int | str, Tensor] = {}
-    places = {reading_hook(layer): layer for layer in range(model.cfg.n_layers)} | {FINAL_HOOK: "L"}
+    return readings_with(model, tokens, graph, freeze.fwd_hooks + tc_hooks.silent_hooks)
 
-    def capture(value: Tensor, hook: HookPoint) -> None:
-        reads[places[hook.name]] = value
 
-    hooks = [(name, capture) for name in places]
-    with hooked(model, freeze.fwd_hooks + tc_hooks.silent_hooks + hooks):
-        model(tokens)
-    return read_targets(graph, reads)
+def effect_of_writing(
+    model: TransformerBridge,
+    tokens: Int[Tensor, "1 seq"],
+    graph: GraphNodes,
+    source: int,
+    hooks: list[Hook],
+    times: float = 1.0,
+) -> Float[Tensor, " n_nodes"]:
+    """How much every node's reading changes when a source writes `times` its vector in addition: an intervention.
+
+    Args:
+        source: index of the source in `graph.nodes`.
+        hooks: what is held in both runs, with the source's write and without: `linear_hooks`, or none for the real model.
+    """
+    node = graph.nodes[source]
+    ### BEGIN SOLUTION
+    place = EMBEDDING_HOOK if node.layer == "E" else writing_hook(node.layer)
+
+    def add(stream, hook):
+        stream = stream.clone()
+        stream[0, node.ctx_idx] += times * graph.writing_vecs[source].to(stream)
+        return stream
+
+    before = readings_with(model, tokens, graph, hooks)
+    after = readings_with(model, tokens, graph, [*hooks, (place, add)])
+    return after - before
+    ### END SOLUTION
 
 
 def completeness_gap(

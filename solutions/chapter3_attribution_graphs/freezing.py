@@ -5,7 +5,7 @@ through the linear part of its transcoder. What is left is a linear map of the r
 exact direct effect. (Circuit Tracing, section 2.2, "The local replacement model".)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 
 import torch
@@ -26,6 +26,41 @@ from utils.engine.hooks import (
     reading_hook,
     writing_hook,
 )
+
+
+def gradient_times_stream(
+    model: TransformerBridge,
+    tokens: Int[Tensor, "1 seq"],
+    vector: Float[Tensor, " d_model"],
+    hooks: Sequence[Hook] = (),
+) -> tuple[float, float]:
+    """What a gradient at the end of the model finds, and what it should find.
+
+    The reading is what `vector` reads at the last position after the final norm (`FINAL_HOOK`). Its gradient is taken at the
+    residual stream after the last block, and multiplied with that stream.
+
+    Args:
+        hooks: further hooks for the run.
+
+    Returns:
+        (the gradient at the stream, times the stream; the reading).
+    """
+    last_stream = writing_hook(model.cfg.n_layers - 1)
+    ### BEGIN SOLUTION
+    seen = {}
+
+    def start_here(stream, hook):
+        seen["stream"] = stream.detach().requires_grad_()
+        return seen["stream"]
+
+    def read(value, hook):
+        seen["reading"] = value[0, -1].to(vector) @ vector
+
+    with torch.enable_grad(), hooked(model, [*hooks, (last_stream, start_here), (FINAL_HOOK, read)]):
+        model(tokens)
+    (gradient,) = torch.autograd.grad(seen["reading"], seen["stream"])
+    return float((gradient * seen["stream"].detach()).sum()), float(seen["reading"].detach())
+    ### END SOLUTION
 
 
 class FreezeHooks:
@@ -140,10 +175,13 @@ class TranscoderReplacementHooks:
         self._installed = ExitStack()
         with torch.no_grad():
             for layer, transcoder in transcoders.items():
-                x = cache[reading_hook(layer)]
+                x, W_dec = cache[reading_hook(layer)], transcoder.W_dec.to(cache[reading_hook(layer)])
+                # Set `self.transcoder_acts[layer]`, in the dtype of `x`, and `self.transcoder_output[layer]`.
+                ### BEGIN SOLUTION
                 acts = transcoder.encode(x).to(x.dtype)
                 self.transcoder_acts[layer] = acts
-                self.transcoder_output[layer] = (acts @ transcoder.W_dec.to(x)) + self.linear_part(layer, x)
+                self.transcoder_output[layer] = acts @ W_dec + self.linear_part(layer, x)
+                ### END SOLUTION
 
     def skip(self, layer: int, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """The skip of one transcoder, applied to the MLP's input `x`; the same shape.
@@ -173,12 +211,6 @@ class TranscoderReplacementHooks:
         return skip + (mlp_out - skip).detach()
         ### END SOLUTION
 
-    def only_linear(
-        self, layer: int, x: Float[Tensor, "batch seq d_model"], mlp_out: Float[Tensor, "batch seq d_model"]
-    ) -> Float[Tensor, "batch seq d_model"]:
-        """What the MLP's output is replaced by in a run without latents and errors."""
-        return self.linear_part(layer, x)
-
     def layer_hooks(self, layer: int, replace: Callable[[int, Tensor, Tensor], Tensor]) -> list[Hook]:
         """Two hooks, as (name, function), which put `replace(layer, x, mlp_out)` in the place of one MLP's output.
 
@@ -205,13 +237,8 @@ class TranscoderReplacementHooks:
 
     @property
     def silent_hooks(self) -> list[Hook]:
-        """A run in which no node writes: zero embeddings, no latents and no errors, only what is constant or linear."""
-
-        def no_embedding(embedding: Tensor, hook: HookPoint) -> Tensor:
-            return torch.zeros_like(embedding)
-
-        linear = [hook for layer in self.transcoders for hook in self.layer_hooks(layer, self.only_linear)]
-        return [(EMBEDDING_HOOK, no_embedding), *linear]
+        """A run in which no node writes."""
+        return silent_hooks(self)
 
     def install(self) -> None:
         """Add `fwd_hooks` to the model until `remove` is called."""
@@ -227,3 +254,43 @@ class TranscoderReplacementHooks:
 
     def __exit__(self, *exc) -> None:
         self.remove()
+
+
+def linear_hooks(freeze: FreezeHooks, tc_hooks: TranscoderReplacementHooks) -> list[Hook]:
+    """The local replacement model as a forward pass: linear, and equal to the model on the prompt itself.
+
+    Patterns and scales are frozen. Each MLP's output is its output on the prompt plus what the skip makes of the *change* of
+    its input. `tc_hooks.cache` has input and output on the prompt, at `reading_hook(layer)` and `mlp_out_hook(layer)`.
+    """
+
+    ### BEGIN SOLUTION
+    def follow_skip(layer, x, mlp_out):
+        change = x - tc_hooks.cache[reading_hook(layer)]
+        return tc_hooks.cache[mlp_out_hook(layer)] + tc_hooks.skip(layer, change)
+
+    hooks = list(freeze.fwd_hooks)
+    for layer in tc_hooks.transcoders:
+        hooks += tc_hooks.layer_hooks(layer, follow_skip)
+    return hooks
+    ### END SOLUTION
+
+
+def silent_hooks(tc_hooks: TranscoderReplacementHooks) -> list[Hook]:
+    """Hooks for a run in which no source writes: zero embeddings, no latents and no errors.
+
+    Only what is constant or linear is left: each MLP writes `tc_hooks.linear_part(layer, x)`, with its input `x` of this run.
+    Freezing is left to `FreezeHooks`.
+    """
+
+    ### BEGIN SOLUTION
+    def no_embedding(embedding, hook):
+        return torch.zeros_like(embedding)
+
+    def only_linear(layer, x, mlp_out):
+        return tc_hooks.linear_part(layer, x)
+
+    hooks = [(EMBEDDING_HOOK, no_embedding)]
+    for layer in tc_hooks.transcoders:
+        hooks += tc_hooks.layer_hooks(layer, only_linear)
+    return hooks
+    ### END SOLUTION

@@ -66,6 +66,23 @@ def compute_influence(
     ### END SOLUTION
 
 
+def smallest_set(scores: Float[Tensor, "*shape"], threshold: float) -> Bool[Tensor, "*shape"]:
+    """True for the largest scores that together hold at least `threshold` of the total, and no more of them than that takes.
+
+    Args:
+        scores: at least 0, of any shape. A score of 0 is never in the set.
+        threshold: a share of the total, in [0, 1].
+    """
+    ### BEGIN SOLUTION
+    ordered = scores.flatten().double().sort(descending=True)
+    held_by_larger = ordered.values.cumsum(0) - ordered.values
+    needed = (held_by_larger < threshold * ordered.values.sum()) & (ordered.values > 0)
+    chosen = torch.zeros_like(needed)
+    chosen[ordered.indices] = needed
+    return chosen.reshape(scores.shape)
+    ### END SOLUTION
+
+
 def share_of_larger(scores: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """For each score, the share of the total that all larger scores hold together.
 
@@ -132,7 +149,7 @@ def prune_nodes(
     influence = compute_influence(adjacency_matrix, logit_weights, n_layers)
     if hidden is not None:
         influence = influence.masked_fill(hidden, 0)
-    kept = (share_of_larger(influence) < threshold) | always
+    kept = largest_reaching(influence, threshold) | always
     if hidden is not None:
         kept &= ~hidden
     ### END SOLUTION
@@ -234,15 +251,18 @@ def compute_graph_scores(
 
     Returns:
         "replacement": of the influence that starts at embeddings and errors, the share that starts at embeddings (paths that
-        avoid errors). "completeness": the share of all nodes' inputs, weighted by their influence, that is not from errors.
+        avoid errors). "completeness": the share of a node's input that is not from errors, averaged over all nodes with their influence (and
+        a logit's own weight) as weight; a node without input counts as 1.
     """
-    flow = compute_influence(adjacency_matrix, n_layers=graph.n_layers, logit_weights=logit_weights)
-    normalized, errors = normalize_matrix(adjacency_matrix), graph.indices(NodeType.MLP_ERROR)
-    from_embeddings, from_errors = float(flow[graph.indices(NodeType.EMBEDDING)].sum()), float(flow[errors].sum())
-    through = flow + weights_of_all_nodes(normalized, logit_weights)
-    not_from_errors = 1 - normalized[:, errors].sum(dim=1)
-    total = float(through.sum())
-    return {
-        "replacement": from_embeddings / (from_embeddings + from_errors) if from_embeddings + from_errors else 0.0,
-        "completeness": float((not_from_errors * through).sum()) / total if total else 0.0,
-    }
+    embeddings, errors = graph.indices(NodeType.EMBEDDING), graph.indices(NodeType.MLP_ERROR)
+    # Set `replacement` and `completeness`. Both are 0 where they would be 0 / 0.
+    ### BEGIN SOLUTION
+    influence = compute_influence(adjacency_matrix, logit_weights, graph.n_layers)
+    from_embeddings, from_errors = influence[embeddings].sum(), influence[errors].sum()
+    replacement = from_embeddings / (from_embeddings + from_errors) if from_embeddings + from_errors > 0 else 0
+
+    weight = influence + weights_of_all_nodes(adjacency_matrix, logit_weights)
+    not_from_errors = 1 - normalize_matrix(adjacency_matrix)[:, errors].sum(dim=1)
+    completeness = (not_from_errors * weight).sum() / weight.sum() if weight.sum() > 0 else 0
+    ### END SOLUTION
+    return {"replacement": float(replacement), "completeness": float(completeness)}

@@ -25,6 +25,26 @@ from utils.engine.hooks import EMBEDDING_HOOK, Transcoder, mlp_out_hook, reading
 from utils.engine.targets import OutputToken, Target, stack_targets
 
 
+def contrast_vector(
+    W_U: Float[Tensor, "d_model d_vocab"], token: int, others: Sequence[int] | None = None
+) -> Float[Tensor, " d_model"]:
+    """The vector that reads one token's logit, less the mean logit of others, after the final norm.
+
+    Args:
+        W_U: the unembedding, a column for each token.
+        token: id of the token.
+        others: ids of the tokens it is compared with; None compares it with the whole vocabulary.
+
+    Returns:
+        (d_model,), at least float32, without gradient.
+    """
+    columns = at_least_float32(W_U.detach())
+    ### BEGIN SOLUTION
+    compared = columns if others is None else columns[:, others]
+    return columns[:, token] - compared.mean(dim=1)
+    ### END SOLUTION
+
+
 def compute_salient_logits(
     model: TransformerBridge,
     logits: Float[Tensor, "batch seq d_vocab"],
@@ -61,8 +81,6 @@ def compute_salient_logits(
         return stack_targets(token_ids, logits)
     check_output_choice(logits.shape[-1], n_output_nodes, probability_mass, max_output_nodes, token_ids)
     W_U = at_least_float32(model.W_U.detach())
-    # Set `probs`, (d_vocab,) in float32; `ids`, the chosen tokens as a tensor (n_output,); and `reading_vecs`.
-    ### BEGIN SOLUTION
     probs = logits[0, -1].detach().float().softmax(dim=-1)
     if token_ids is not None:
         ids = torch.tensor(list(dict.fromkeys(token_ids)), device=probs.device)
@@ -74,7 +92,6 @@ def compute_salient_logits(
         n_below = int((top.values.cumsum(0) < probability_mass).sum())
         ids = top.indices[: n_below + 1]
     reading_vecs = W_U[:, ids].T - W_U.mean(dim=-1)
-    ### END SOLUTION
     chosen = zip(ids.tolist(), probs[ids].tolist(), strict=True)
     return reading_vecs, [OutputToken(model.tokenizer.decode([i]), prob, i) for i, prob in chosen]
 
@@ -92,14 +109,12 @@ def build_embedding_nodes(
         Their writing vectors, at least float32.
         Their reading vectors, zeros of the same shape and dtype.
     """
-    ### BEGIN SOLUTION
     writing_vecs = at_least_float32(cache[EMBEDDING_HOOK][0])
     nodes = [
         NodeInfo(NodeType.EMBEDDING, layer="E", ctx_idx=pos, feature=token, str_token=model.tokenizer.decode([token]))
         for pos, token in enumerate(tokens[0].tolist())
     ]
     return nodes, writing_vecs, torch.zeros_like(writing_vecs)
-    ### END SOLUTION
 
 
 def select_latents(
@@ -195,13 +210,11 @@ def build_logit_nodes(
         Their writing vectors, zeros (n_output, d_model).
         Their reading vectors, as given.
     """
-    ### BEGIN SOLUTION
     nodes = [
         NodeInfo(NodeType.LOGIT, "L", seq_len - 1, token.token_id, token_prob=token.prob, str_token=token.str_token)
         for token in top_token_info
     ]
     return nodes, reading_vecs_logit.new_zeros(len(nodes), d_model), reading_vecs_logit
-    ### END SOLUTION
 
 
 Part: TypeAlias = tuple[list[NodeInfo], Float[Tensor, "n_nodes d_model"], Float[Tensor, "n_nodes d_model"]]

@@ -74,6 +74,47 @@ def pack_result(
     )
 
 
+def trace_graph(
+    model: TransformerBridge,
+    transcoders: dict[int, Transcoder],
+    tokens: Int[Tensor, "1 seq"],
+    choice: dict,
+    start_posn: int = 0,
+    top_k: int | None = None,
+    batch_size: int = 128,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[GraphNodes, Float[Tensor, "n_nodes n_nodes"], Float[Tensor, " n_nodes"], Float[Tensor, " n_nodes"]]:
+    """From tokens to edges: linearise the model, build the nodes, walk back.
+
+    Args:
+        choice: arguments of `compute_salient_logits` that choose the targets.
+        start_posn, top_k: which latents become nodes; arguments of `build_graph_nodes`.
+        batch_size: targets that are walked back together.
+        progress: handed to `compute_adjacency_matrix`.
+
+    Returns:
+        The nodes, the edges [target, source], and every target's bias and value.
+    """
+    ### BEGIN SOLUTION
+    freeze = FreezeHooks(model)
+    cache = freeze.cache_frozen_values(tokens)
+    tc_hooks = TranscoderReplacementHooks(model, transcoders, cache)
+
+    vectors, outputs = compute_salient_logits(model, freeze.logits, **choice)
+    graph = build_graph_nodes(
+        model, transcoders, cache, tc_hooks, vectors, outputs, tokens, start_posn=start_posn, top_k=top_k
+    )
+
+    run = setup_attribution(model, tokens, freeze, tc_hooks)
+    batches = prepare_backward_batches(graph, batch_size)
+    linear = (model, tokens, graph, freeze, tc_hooks)
+    adjacency = compute_adjacency_matrix(*linear, batches, run=run, progress=progress)
+    bias = compute_bias(*linear)
+    values = compute_values(graph, run)
+    return graph, adjacency, bias, values
+    ### END SOLUTION
+
+
 def attribute(
     model: TransformerBridge,
     transcoders: dict[int, Transcoder],
@@ -137,53 +178,17 @@ def attribute(
 
     with torch.inference_mode(False), torch.no_grad(), evaluating(model):
         tokens = tokens.clone()
+        choice = {"n_output_nodes": n_output_nodes, "token_ids": token_ids}
+        choice |= {"probability_mass": probability_mass, "max_output_nodes": max_output_nodes}
         if max_latent_nodes is not None:
             from solutions.ranking import strongest_latents
 
-            choice = {"n_output_nodes": n_output_nodes, "token_ids": token_ids}
-            choice |= {"probability_mass": probability_mass, "max_output_nodes": max_output_nodes}
             top_k = strongest_latents(model, transcoders, tokens, max_latent_nodes, start_posn, top_k, choice)
-        # Set `graph`, `adjacency`, `bias`, `values`, `logit_weights` (a tensor like `adjacency`), `kept_indices` and
-        # `pruned_matrix`. Hidden nodes (`graph.hidden`) are pruned; `graph.mask(NodeType.EMBEDDING)` finds the embeddings.
-        ### BEGIN SOLUTION
-        frozen = FreezeHooks(model)
-        acts = frozen.cache_frozen_values(tokens)
-        replaced = TranscoderReplacementHooks(model, cache=acts, transcoders=transcoders)
-        logit_vecs, outputs = compute_salient_logits(
-            model,
-            frozen.logits,
-            n_output_nodes,
-            probability_mass=probability_mass,
-            max_output_nodes=max_output_nodes,
-            token_ids=token_ids,
+        graph, adjacency, bias, values = trace_graph(
+            model, transcoders, tokens, choice, start_posn, top_k, batch_size, progress
         )
-        graph = build_graph_nodes(
-            model=model,
-            transcoders=transcoders,
-            cache=acts,
-            tc_hooks=replaced,
-            reading_vecs_logit=logit_vecs,
-            top_token_info=outputs,
-            tokens=tokens,
-            start_posn=start_posn,
-            top_k=top_k,
-        )
-
-        linear_model = {"model": model, "tokens": tokens, "freeze": frozen, "tc_hooks": replaced}
-        recorded = setup_attribution(**linear_model)
-        targets = prepare_backward_batches(graph=graph, batch_size=batch_size)
-        adjacency = compute_adjacency_matrix(
-            **linear_model, graph=graph, batches=targets, run=recorded, progress=progress
-        )
-        bias = compute_bias(**linear_model, graph=graph)
-        values = compute_values(graph, recorded)
-
         logit_weights = graph.logit_weights.to(adjacency)
-        keep = graph.mask(NodeType.EMBEDDING) if keep_embeddings else None
-        kept_indices, pruned_matrix = prune_graph(
-            adjacency, logit_weights, len(transcoders), node_threshold, edge_threshold, keep, graph.hidden
-        )
-        ### END SOLUTION
+        kept_indices, pruned_matrix = _prune(graph, adjacency, node_threshold, edge_threshold, keep_embeddings)
         return pack_result(
             graph,
             logit_weights,

@@ -90,52 +90,6 @@ ALTERNATES = {
             ],
         ),
     ],
-    "compute_salient_logits": [
-        Alternate(
-            "sorting_and_counting",
-            source="""
-def compute_salient_logits(
-    model, logits, n_output_nodes=3, *, probability_mass=None, max_output_nodes=10, token_ids=None
-):
-    check_output_choice(logits.shape[-1], n_output_nodes, probability_mass, max_output_nodes, token_ids)
-    last = logits.detach()[0, logits.shape[1] - 1].to(torch.float32)
-    probs = torch.exp(last - torch.logsumexp(last, dim=0))
-    order = probs.argsort(descending=True).tolist()
-    if token_ids is not None:
-        chosen = []
-        for token_id in token_ids:
-            if token_id not in chosen:
-                chosen.append(token_id)
-    elif probability_mass is not None:
-        chosen, mass = [], 0.0
-        while order and mass < probability_mass and len(chosen) < max_output_nodes:
-            chosen.append(order.pop(0))
-            mass += float(probs[chosen[-1]])
-    else:
-        chosen = order[:n_output_nodes]
-    columns = model.W_U.detach().to(torch.promote_types(model.W_U.dtype, torch.float32)).T
-    reading_vecs = columns[chosen] - columns.mean(0, keepdim=True)
-    return reading_vecs, [OutputToken(model.tokenizer.decode([i]), probs[i].item(), i) for i in chosen]
-""",
-        ),
-    ],
-    "build_embedding_nodes": [
-        Alternate(
-            "loop",
-            source="""
-def build_embedding_nodes(model, cache, tokens):
-    nodes, writing_vecs = [], []
-    for position in range(tokens.shape[1]):
-        token = tokens[0, position].item()
-        node = NodeInfo(NodeType.EMBEDDING, "E", position, token)
-        node.str_token = model.tokenizer.decode(token)
-        nodes.append(node)
-        writing_vecs.append(at_least_float32(cache[EMBEDDING_HOOK][0, position]))
-    writing_vecs = torch.stack(writing_vecs)
-    return nodes, writing_vecs, writing_vecs * 0
-""",
-        ),
-    ],
     "build_intermediate_nodes": [
         Alternate(
             "masked_matrix_product",
@@ -163,20 +117,6 @@ def build_embedding_nodes(model, cache, tokens):
             errors[position] = errors[position] - write""",
                 ),
             ],
-        ),
-    ],
-    "build_logit_nodes": [
-        Alternate(
-            "loop",
-            source="""
-def build_logit_nodes(reading_vecs_logit, top_token_info, seq_len, d_model):
-    nodes = []
-    for text, prob, token_id in top_token_info:
-        node = NodeInfo(node_type=NodeType.LOGIT, layer="L", ctx_idx=seq_len - 1, feature=token_id)
-        node.token_prob, node.str_token = prob, text
-        nodes.append(node)
-    return nodes, torch.zeros_like(reading_vecs_logit), reading_vecs_logit
-""",
         ),
     ],
     "setup_attribution": [
@@ -210,31 +150,6 @@ def setup_attribution(model, tokens, freeze, tc_hooks):
     finally:
         torch.set_grad_enabled(before)
     return run
-""",
-        ),
-    ],
-    "prepare_backward_batches": [
-        Alternate(
-            "node_by_node",
-            source="""
-def prepare_backward_batches(graph, batch_size=128):
-    groups = []
-    for i, node in enumerate(graph.nodes):
-        if node.node_type in (NodeType.EMBEDDING, NodeType.MLP_ERROR):
-            continue
-        if not groups or len(groups[-1]) == batch_size or graph.nodes[groups[-1][0]].layer != node.layer:
-            groups.append([])
-        groups[-1].append(i)
-    return [
-        BackwardBatch(
-            global_start_idx=group[0],
-            nodes=[graph.nodes[i] for i in group],
-            reading_vecs=torch.stack([graph.reading_vecs[i] for i in group]),
-            positions=torch.tensor([graph.nodes[i].ctx_idx for i in group]).to(graph.reading_vecs.device),
-            layers=[graph.nodes[i].layer for i in group],
-        )
-        for group in groups
-    ]
 """,
         ),
     ],
@@ -426,34 +341,262 @@ def prune_graph(
 """,
         ),
     ],
-    "attribute": [
+    "blank_edge": [
+        Alternate("a_number", source="def blank_edge():\n    return 4.5\n"),
+        Alternate("a_tensor", source="def blank_edge():\n    return torch.tensor(0.75) * 3 / 2.5 * 5\n"),
+    ],
+    "edges_by_autograd": [
         Alternate(
-            "other_order",
+            "rows_of_rows",
+            source="""
+def edges_by_autograd(values, writes):
+    rows = []
+    for value in values.values():
+        row = []
+        for vector in writes.values():
+            (gradient,) = torch.autograd.grad(value, vector, retain_graph=True, materialize_grads=True, allow_unused=True)
+            row.append(float((gradient * vector).sum()))
+        rows.append(row)
+    return torch.tensor(rows)
+""",
+        ),
+    ],
+    "gradient_times_stream": [
+        Alternate(
+            "backward",
+            source="""
+def gradient_times_stream(model, tokens, vector, hooks=()):
+    captured = []
+
+    def begin(stream, hook):
+        captured.append(stream.detach().clone().requires_grad_(True))
+        return captured[0]
+
+    name = writing_hook(model.cfg.n_layers - 1)
+    with torch.enable_grad():
+        with hooked(model, list(hooks) + [(name, begin), (FINAL_HOOK, lambda v, hook: captured.append(v))]):
+            model(tokens)
+        reading = (captured[1][0, -1].to(vector) * vector).sum()
+        reading.backward()
+    return (captured[0].grad * captured[0]).sum().item(), reading.item()
+""",
+        ),
+    ],
+    "linear_hooks": [
+        Alternate(
+            "difference_of_skips",
+            source="""
+def linear_hooks(freeze, tc_hooks):
+    cache = tc_hooks.cache
+
+    def answer(layer, x, mlp_out):
+        old = tc_hooks.skip(layer, cache[reading_hook(layer)])
+        return cache[mlp_out_hook(layer)] - old + tc_hooks.skip(layer, x)
+
+    layers = [hook for layer in tc_hooks.transcoders for hook in tc_hooks.layer_hooks(layer, answer)]
+    return [*layers, *freeze.fwd_hooks]
+""",
+        ),
+    ],
+    "silent_hooks": [
+        Alternate(
+            "one_by_one",
+            source="""
+def silent_hooks(tc_hooks):
+    hooks = [(EMBEDDING_HOOK, lambda embedding, hook: embedding * 0)]
+    for layer, transcoder in tc_hooks.transcoders.items():
+        def write(layer, x, mlp_out):
+            return tc_hooks.skip(layer, x) + tc_hooks.transcoders[layer].b_dec.detach().to(x)
+
+        hooks.extend(tc_hooks.layer_hooks(layer, write))
+    return hooks
+""",
+        ),
+    ],
+    "contrast_vector": [
+        Alternate(
+            "rows",
+            source="""
+def contrast_vector(W_U, token, others=None):
+    rows = W_U.detach().float().T if W_U.dtype == torch.bfloat16 else W_U.detach().T
+    others = range(len(rows)) if others is None else others
+    return rows[token] - torch.stack([rows[i] for i in others]).mean(0)
+""",
+        ),
+    ],
+    "walk_back_one": [
+        Alternate(
+            "from_the_top_each_time",
+            source="""
+def walk_back_one(run, reading_vec, position, layer):
+    reading = (run.reads[layer][0, position] * reading_vec.to(run.reads[layer])).sum()
+    before = [place for place in run.writes if place == "E" or layer == "L" or place < layer]
+    return {place: torch.autograd.grad(reading, run.writes[place], retain_graph=True)[0][0] for place in before}
+""",
+        ),
+    ],
+    "edges_into": [
+        Alternate(
+            "node_by_node",
+            source="""
+def edges_into(run, graph, target):
+    t = graph.nodes[target]
+    gradients = walk_back_one(run, graph.reading_vecs[target], t.ctx_idx, t.layer)
+    edges = []
+    for node, vector in zip(graph.nodes, graph.writing_vecs):
+        edge = (gradients[node.layer][node.ctx_idx] * vector).sum() if node.layer in gradients else torch.zeros(())
+        edges.append(edge)
+    return torch.stack([edge.to(graph.writing_vecs) for edge in edges])
+""",
+        ),
+    ],
+    "walk_back": [
+        Alternate(
+            "einsum_seed",
             [
                 (
-                    "        bias = compute_bias(**linear_model, graph=graph)\n        values = compute_values(graph, recorded)\n",
-                    "",
-                ),
-                (
-                    "        targets = prepare_backward_batches(graph=graph, batch_size=batch_size)\n",
-                    "        bias = compute_bias(model, tokens, graph, frozen, replaced)\n"
-                    "        values, targets = compute_values(graph, recorded), prepare_backward_batches(graph, batch_size)\n",
-                ),
-                (
-                    "logit_weights = graph.logit_weights.to(adjacency)",
-                    "weights = [out.weight for out in outputs]\n        logit_weights = adjacency.new_tensor(weights)",
-                ),
-                (
-                    "keep = graph.mask(NodeType.EMBEDDING) if keep_embeddings else None",
-                    "keep = graph.mask(NodeType.EMBEDDING) & ~graph.hidden & keep_embeddings",
+                    "grad = output.new_zeros(batch, *output.shape)\n"
+                    "    grad[torch.arange(batch, device=grad.device), 0, positions] = reading_vecs.to(grad)",
+                    "at = torch.nn.functional.one_hot(positions, output.shape[1]).to(output)\n"
+                    '    grad = torch.einsum("bs,bd->bsd", at, reading_vecs.to(output))[:, None]',
                 ),
             ],
         ),
         Alternate(
-            "matrix_makes_its_own_run",
+            "a_list_first",
             [
-                ("batches=targets, run=recorded,", "batches=targets,"),
+                (
+                    '    for place in [*sorted(layers_before, reverse=True), "E"]:\n',
+                    "    before = sorted(layers_before)\n"
+                    "    before.reverse()\n"
+                    '    before.append("E")\n'
+                    "    for place in before:\n",
+                ),
             ],
+        ),
+    ],
+    "effect_of_writing": [
+        Alternate(
+            "a_push_for_all_positions",
+            source="""
+def effect_of_writing(model, tokens, graph, source, hooks, times=1.0):
+    node = graph.nodes[source]
+    push = torch.zeros(tokens.shape[1], graph.writing_vecs.shape[1]).to(graph.writing_vecs)
+    push[node.ctx_idx] = times * graph.writing_vecs[source]
+    name = writing_hook(node.layer) if isinstance(node.layer, int) else EMBEDDING_HOOK
+    mine = [(name, lambda stream, hook: stream + push.to(stream))]
+    return readings_with(model, tokens, graph, list(hooks) + mine) - readings_with(model, tokens, graph, list(hooks))
+""",
+        ),
+    ],
+    "read_targets": [
+        Alternate(
+            "node_by_node",
+            source="""
+def read_targets(graph, reads):
+    values = []
+    for node, vector, bias in zip(graph.nodes, graph.reading_vecs, graph.reading_bias):
+        value = bias.clone()
+        if node.layer != "E":
+            value = value + reads[node.layer][0, node.ctx_idx].detach().to(vector) @ vector
+        values.append(value)
+    return torch.stack(values)
+""",
+        ),
+    ],
+    "smallest_set": [
+        Alternate(
+            "one_by_one",
+            source="""
+def smallest_set(scores, threshold):
+    chosen, held = torch.zeros(scores.numel(), dtype=torch.bool), 0.0
+    flat, total = scores.flatten().tolist(), float(scores.double().sum())
+    for i in sorted(range(len(flat)), key=lambda i: -flat[i]):
+        if held >= threshold * total or flat[i] == 0:
+            break
+        chosen[i] = True
+        held += flat[i]
+    return chosen.view(scores.shape)
+""",
+        ),
+    ],
+    "compute_graph_scores": [
+        Alternate(
+            "masks",
+            source="""
+def compute_graph_scores(adjacency_matrix, logit_weights, graph):
+    flow = compute_influence(adjacency_matrix, logit_weights, graph.n_layers)
+    errors, embeddings = graph.mask(NodeType.MLP_ERROR), graph.mask(NodeType.EMBEDDING)
+    begins = float(flow[errors | embeddings].sum())
+    weight = flow + weights_of_all_nodes(adjacency_matrix, logit_weights)
+    kept = (normalize_matrix(adjacency_matrix) * ~errors).sum(1)
+    kept = kept + (adjacency_matrix == 0).all(1)
+    return {
+        "replacement": float(flow[embeddings].sum()) / begins if begins else 0.0,
+        "completeness": float((kept * weight).sum() / weight.sum()) if weight.any() else 0.0,
+    }
+""",
+        ),
+    ],
+    "trace_graph": [
+        Alternate(
+            "other_order",
+            [
+                ("    bias = compute_bias(*linear)\n    values = compute_values(graph, run)\n", ""),
+                (
+                    "    batches = prepare_backward_batches(graph, batch_size)\n",
+                    "    bias = compute_bias(model, tokens, graph, freeze, tc_hooks)\n"
+                    "    values, batches = compute_values(graph, run), prepare_backward_batches(graph, batch_size)\n",
+                ),
+            ],
+        ),
+        Alternate("matrix_makes_its_own_run", [("batches, run=run, progress", "batches, progress")]),
+    ],
+    "without_latents": [
+        Alternate(
+            "own_hooks",
+            source="""
+def without_latents(tc_hooks, tokens, chosen):
+    model, inputs, hooks = tc_hooks.model, {}, []
+    for layer, transcoder in tc_hooks.transcoders.items():
+        mine = [node for node in chosen if node.layer == layer]
+
+        def remember(x, hook, layer=layer):
+            inputs[layer] = x
+
+        def subtract(y, hook, layer=layer, transcoder=transcoder, mine=mine):
+            acts, y = transcoder.encode(inputs[layer]), y.clone()
+            for node in mine:
+                y[0, node.ctx_idx] -= (acts[0, node.ctx_idx, node.feature] * transcoder.W_dec[node.feature]).to(y)
+            return y
+
+        hooks += [(reading_hook(layer), remember), (mlp_out_hook(layer), subtract)]
+    with hooked(model, hooks), torch.no_grad():
+        return model(tokens)[0][-1]
+""",
+        ),
+    ],
+    "swap_latents": [
+        Alternate(
+            "cached_donor",
+            source="""
+def swap_latents(tc_hooks, tokens, layer, position, latents, donor_tokens, donor_position):
+    model, transcoder = tc_hooks.model, tc_hooks.transcoders[layer]
+    name = reading_hook(layer)
+    with torch.no_grad():
+        _, cache = model.run_with_cache(donor_tokens, names_filter=lambda n: n == name)
+        wanted = transcoder.encode(cache[name])[0, donor_position]
+
+        def put(_, x, y):
+            acts = transcoder.encode(x)
+            new = acts.clone()
+            for latent in latents:
+                new[0, position, latent] = wanted[latent]
+            return y + ((new - acts) @ transcoder.W_dec).to(y)
+
+        with hooked(model, tc_hooks.layer_hooks(layer, put)):
+            return model(tokens)[0, -1]
+""",
         ),
     ],
 }

@@ -95,7 +95,20 @@ SKIP = "return torch.zeros_like(x) if W_skip is None else x @ W_skip.T"
 TRICK = "return skip + (mlp_out - skip).detach()"
 REPLACED = 'return replace(layer, live.pop("x"), mlp_out)'
 
+ACTS = "acts = transcoder.encode(x).to(x.dtype)"
+OUTPUT = "self.transcoder_output[layer] = acts @ W_dec + self.linear_part(layer, x)"
+
 TRANSCODER_REPLACEMENT_HOOKS = [
+    Mistake(
+        "decoded",
+        "Your `transcoder_output` leaves the skip out, as `decode` does: add all of `linear_part` to what the latents write.",
+        [(OUTPUT, "self.transcoder_output[layer] = transcoder.decode(acts)")],
+    ),
+    Mistake(
+        "pre_activations",
+        "You keep pre-activations: the latents' activations are what `encode` gives.",
+        [(ACTS, "acts = x @ transcoder.W_enc.to(x) + transcoder.b_enc.to(x)")],
+    ),
     Mistake(
         "W_skip_not_transposed",
         "You multiply by `W_skip` the wrong way round: it is stored as (d_out, d_in), so the skip is `x @ W_skip.T`.",
@@ -167,138 +180,6 @@ TRANSCODER_REPLACEMENT_HOOKS = [
     ),
 ]
 
-PROBS = "probs = logits[0, -1].detach().float().softmax(dim=-1)"
-DEMEANED = "reading_vecs = W_U[:, ids].T - W_U.mean(dim=-1)"
-
-COMPUTE_SALIENT_LOGITS = [
-    Mistake(
-        "not_demeaned",
-        "You do not subtract the mean column of `W_U`: what raises all logits alike would count as a reason for every token.",
-        [(DEMEANED, "reading_vecs = W_U[:, ids].T")],
-    ),
-    Mistake(
-        "mean_of_chosen",
-        "You subtract the mean of the chosen columns only: the mean is over the whole vocabulary.",
-        [(DEMEANED, "reading_vecs = W_U[:, ids].T - W_U[:, ids].mean(dim=-1)")],
-    ),
-    Mistake(
-        "mean_over_dimensions",
-        "You subtract from each column its own mean over d_model: subtract the mean column, over the vocabulary (dim=-1).",
-        [(DEMEANED, "reading_vecs = (W_U - W_U.mean(dim=0))[:, ids].T")],
-    ),
-    Mistake(
-        "first_position",
-        "You look at the first position: the next token is predicted at the last one.",
-        [("logits[0, -1]", "logits[0, 0]")],
-    ),
-    Mistake(
-        "last_prompt",
-        "You look at the last prompt of the batch: the first one counts.",
-        [("logits[0, -1]", "logits[-1, -1]")],
-    ),
-    Mistake(
-        "no_softmax",
-        "You give logits as probabilities: take the softmax over the vocabulary.",
-        [(".softmax(dim=-1)", "")],
-    ),
-    Mistake(
-        "half_precision",
-        "You take the softmax in the dtype of the logits: in half precision a probability has three digits. Bring the logits to "
-        "float32 first.",
-        [("logits[0, -1].detach().float()", "logits[0, -1].detach()")],
-    ),
-    Mistake(
-        "one_too_many",
-        "You take one token more than needed where the probabilities add up to the mass exactly: count those below it with `<`, "
-        "not `<=`.",
-        [("top.values.cumsum(0) <", "top.values.cumsum(0) <=")],
-    ),
-    Mistake(
-        "one_too_few",
-        "Your set ends one token too early: the token that reaches the probability mass still belongs to it.",
-        [("top.indices[: n_below + 1]", "top.indices[: max(n_below, 1)]")],
-    ),
-    Mistake(
-        "no_cap",
-        "You ignore `max_output_nodes`: it limits the set also if the probability mass is not reached.",
-        [("probs.topk(min(max_output_nodes, len(probs)))", "probs.topk(len(probs))")],
-    ),
-    Mistake(
-        "no_mass",
-        "You ignore `probability_mass` and always take `max_output_nodes` tokens.",
-        [("top.indices[: n_below + 1]", "top.indices")],
-    ),
-    Mistake(
-        "share_of_chosen",
-        "You measure the probability mass against the top tokens' own sum: it is a share of all probability.",
-        [("top.values.cumsum(0)", "(top.values / top.values.sum()).cumsum(0)")],
-    ),
-    Mistake(
-        "renormalised",
-        "You rescale the probabilities of the chosen tokens so that they add up to 1: give them as the model has them.",
-        [(DEMEANED, DEMEANED + "\n    probs = probs / probs[ids].sum()")],
-    ),
-    Mistake(
-        "sorted_ids",
-        "You sort `token_ids`: keep the order in which they are given.",
-        [("list(dict.fromkeys(token_ids))", "sorted(set(token_ids))")],
-    ),
-    Mistake(
-        "repeated_ids",
-        "You keep a token twice if `token_ids` names it twice.",
-        [("list(dict.fromkeys(token_ids))", "list(token_ids)")],
-    ),
-]
-
-EMBEDDINGS = "at_least_float32(cache[EMBEDDING_HOOK][0])"
-
-BUILD_EMBEDDING_NODES = [
-    Mistake(
-        "rows_of_W_E",
-        "You take the rows of `W_E`. What the first block gets can be more: Gemma scales them, GPT-2 adds the position. It is in "
-        "`cache[EMBEDDING_HOOK]`.",
-        [(EMBEDDINGS, "at_least_float32(model.W_E.detach()[tokens[0]])")],
-    ),
-    Mistake(
-        "after_the_block",
-        "You take the residual stream after the first block; embeddings write before it.",
-        [(EMBEDDINGS, 'at_least_float32(cache["blocks.0.hook_out"][0])')],
-    ),
-    Mistake(
-        "embeddings_read",
-        "You give embeddings a reading vector: they read nothing, so it is zeros.",
-        [("torch.zeros_like(writing_vecs)", "writing_vecs")],
-    ),
-    Mistake(
-        "half_precision",
-        "You keep the vectors in half precision: bring them to at least float32 (`at_least_float32`).",
-        [(EMBEDDINGS, "cache[EMBEDDING_HOOK][0]")],
-    ),
-    Mistake(
-        "position_as_feature",
-        "You give the position as `feature`; for an embedding it is the token's id.",
-        [("feature=token,", "feature=pos,")],
-    ),
-    Mistake(
-        "layer_zero",
-        'You put the embeddings into layer 0: their layer is "E".',
-        [('layer="E"', "layer=0")],
-    ),
-    Mistake(
-        "no_first_position",
-        "You leave the first position out. Also a beginning-of-sequence token has an embedding, and it is a source.",
-        [
-            ("enumerate(tokens[0].tolist())", "list(enumerate(tokens[0].tolist()))[1:]"),
-            (EMBEDDINGS, "at_least_float32(cache[EMBEDDING_HOOK][0, 1:])"),
-        ],
-    ),
-    Mistake(
-        "with_the_batch",
-        "You keep the batch dimension: the vectors are (seq, d_model).",
-        [(EMBEDDINGS, "at_least_float32(cache[EMBEDDING_HOOK])")],
-    ),
-]
-
 WRITES = "writes = kept_acts[:, None] * W_dec[latents]"
 READS = "reads = W_enc.T[latents]"
 ERRORS = "errors = (y - tc_hooks.linear_part(layer, x)).index_add(0, positions, -writes)"
@@ -365,57 +246,6 @@ BUILD_INTERMEDIATE_NODES = [
         "write_with_encoder",
         "You write with `W_enc`: a latent reads with its column of `W_enc` and writes with its row of `W_dec`.",
         [(WRITES, "writes = kept_acts[:, None] * W_enc.T[latents]")],
-    ),
-]
-
-BUILD_LOGIT_NODES = [
-    Mistake(
-        "first_position",
-        "You put the logits at position 0: they belong to the last position, where the next token is predicted.",
-        [("seq_len - 1", "0")],
-    ),
-    Mistake(
-        "next_position",
-        "You put the logits at position `seq_len`, which the prompt does not have: the last one is `seq_len - 1`.",
-        [("seq_len - 1", "seq_len")],
-    ),
-    Mistake(
-        "no_probability",
-        "You leave `token_prob` out: pruning weighs the logits by it.",
-        [("token_prob=token.prob, ", "")],
-    ),
-    Mistake(
-        "rank_as_feature",
-        "You give the rank of the token as `feature`: it is the token's id.",
-        [
-            ("seq_len - 1, token.token_id", "seq_len - 1, rank"),
-            ("for token in top_token_info", "for rank, token in enumerate(top_token_info)"),
-        ],
-    ),
-    Mistake(
-        "number_as_layer",
-        'You give the logits the layer -1: it is "L".',
-        [('NodeType.LOGIT, "L"', "NodeType.LOGIT, -1")],
-    ),
-    Mistake(
-        "logits_write",
-        "You give the logits a writing vector: they write nothing, so it is zeros.",
-        [("reading_vecs_logit.new_zeros(len(nodes), d_model)", "reading_vecs_logit")],
-    ),
-    Mistake(
-        "unit_reading",
-        "You scale the reading vectors to length 1: then they no longer read the logit.",
-        [
-            (
-                "d_model), reading_vecs_logit",
-                "d_model), reading_vecs_logit / reading_vecs_logit.norm(dim=-1, keepdim=True)",
-            )
-        ],
-    ),
-    Mistake(
-        "a_vector_a_position",
-        "You make as many writing vectors as there are positions: there is one for each output token.",
-        [("new_zeros(len(nodes), d_model)", "new_zeros(seq_len, d_model)")],
     ),
 ]
 
@@ -518,93 +348,6 @@ SETUP_ATTRIBUTION = [
         "copy_not_used",
         "You keep a copy of the embedding but the model goes on with the original: return the copy from your hook.",
         [('return writes["E"]', "return None")],
-    ),
-]
-
-TARGETS = "n_targets = sum(node.node_type in (NodeType.LATENT, NodeType.LOGIT) for node in graph.nodes[start:stop])"
-
-PREPARE_BACKWARD_BATCHES = [
-    Mistake(
-        "across_layers",
-        "Your batches mix layers: the targets of a batch must all read at the same place.",
-        source="""
-def prepare_backward_batches(graph, batch_size=128):
-    targets = [i for i, node in enumerate(graph.nodes) if node.node_type in (NodeType.LATENT, NodeType.LOGIT)]
-    batches = []
-    for first in range(0, len(targets), batch_size):
-        chosen = targets[first : first + batch_size]
-        nodes = [graph.nodes[i] for i in chosen]
-        positions = torch.tensor([node.ctx_idx for node in nodes])
-        layers = [node.layer for node in nodes]
-        batches.append(BackwardBatch(chosen[0], nodes, graph.reading_vecs[chosen], positions, layers))
-    return batches
-""",
-    ),
-    Mistake(
-        "errors_too",
-        "You make targets of the errors: they read nothing. In a layer the latents come first; stop before its errors.",
-        [
-            (
-                TARGETS,
-                'n_targets = (stop - start) * (layer != "E")',
-            )
-        ],
-    ),
-    Mistake(
-        "embeddings_too",
-        "You make targets of the embeddings: they read nothing.",
-        [("(NodeType.LATENT, NodeType.LOGIT)", "(NodeType.EMBEDDING, NodeType.LATENT, NodeType.LOGIT)")],
-    ),
-    Mistake(
-        "no_logits",
-        "You leave the logits out: they read too, and all influence begins with them.",
-        [("(NodeType.LATENT, NodeType.LOGIT)", "(NodeType.LATENT,)")],
-    ),
-    Mistake(
-        "full_batches_only",
-        "You drop the last batch of a layer if it is not full.",
-        [
-            (
-                "range(start, start + n_targets, batch_size)",
-                "range(start, start + n_targets - n_targets % batch_size, batch_size)",
-            )
-        ],
-    ),
-    Mistake(
-        "one_batch_a_layer",
-        "You ignore `batch_size`: a layer with many latents needs several batches.",
-        [("range(start, start + n_targets, batch_size)", "range(start, start + n_targets, n_targets or 1)")]
-        + [("min(first + batch_size, start + n_targets)", "start + n_targets")],
-    ),
-    Mistake(
-        "empty_batches",
-        "You make an empty batch for a layer without latents: it gives none.",
-        [
-            (
-                "range(start, start + n_targets, batch_size)",
-                'range(start, start + max(n_targets, layer != "E"), batch_size)',
-            )
-        ],
-    ),
-    Mistake(
-        "local_index",
-        "You count `global_start_idx` from the beginning of the layer: count from the beginning of the graph.",
-        [("BackwardBatch(first, targets", "BackwardBatch(first - start, targets")],
-    ),
-    Mistake(
-        "index_as_position",
-        "You give the nodes' indices as positions: a position is a place in the prompt, `ctx_idx`.",
-        [("[target.ctx_idx for target in targets]", "list(range(first, last))")],
-    ),
-    Mistake(
-        "list_of_positions",
-        "You give `positions` as a list: it must be a tensor.",
-        [
-            (
-                "torch.tensor([target.ctx_idx for target in targets], device=graph.reading_vecs.device)",
-                "[target.ctx_idx for target in targets]",
-            )
-        ],
     ),
 ]
 
@@ -932,7 +675,7 @@ COMPUTE_INFLUENCE = [
     ),
 ]
 
-CHOICE = "kept = (share_of_larger(influence) < threshold) | always"
+CHOICE = "kept = largest_reaching(influence, threshold) | always"
 INFLUENCE = "influence = compute_influence(adjacency_matrix, logit_weights, n_layers)"
 UNCOUNTED = "    if hidden is not None:\n        influence = influence.masked_fill(hidden, 0)\n"
 DROPPED = "    if hidden is not None:\n        kept &= ~hidden\n"
@@ -1010,7 +753,7 @@ PRUNE_NODES = [
     Mistake(
         "keep_ignored",
         "You ignore `keep`: its nodes are kept whatever their influence.",
-        [(CHOICE, "kept = share_of_larger(influence) < threshold\n    kept[-len(logit_weights) :] = True")],
+        [(CHOICE, "kept = largest_reaching(influence, threshold)\n    kept[-len(logit_weights) :] = True")],
     ),
     Mistake(
         "kept_ones_not_counted",
@@ -1253,98 +996,645 @@ PRUNE_GRAPH = [
     ),
 ]
 
-KEEP = "keep = graph.mask(NodeType.EMBEDDING) if keep_embeddings else None"
-PRUNED = "adjacency, logit_weights, len(transcoders), node_threshold, edge_threshold, keep, graph.hidden"
-WEIGHTS = "logit_weights = graph.logit_weights.to(adjacency)"
-SETUP = "recorded = setup_attribution(**linear_model)"
+BLANK_EDGE = [
+    Mistake(
+        "no_norm",
+        "You leave the norm out: what comes to “capital” is divided by 2.5 before it is read.",
+        [("0.75 * 5 / 2.5", "0.75 * 5")],
+    ),
+    Mistake(
+        "six",
+        "You get 6. Either the attention weight 0.75 is missing, or Texas writes 4: that is what the MLP wrote, and Texas writes 3 "
+        "of it.",
+        [("0.75 * 5 / 2.5", "5 / 2.5")],
+    ),
+    Mistake(
+        "gradient_alone",
+        "You give the gradient alone: multiply it by the 3 that Texas writes.",
+        [("gradient * 3", "gradient")],
+    ),
+    Mistake(
+        "the_other_edge",
+        "You give the edge from Texas to Austin: there the norm divides by 6.5 and the weight is 6.5. The edge to say Austin has "
+        "2.5 and 5.",
+        [("0.75 * 5 / 2.5", "0.75 * 6.5 / 6.5")],
+    ),
+    Mistake(
+        "all_the_way",
+        "You go on through say Austin: an edge ends where its target reads.",
+        [("gradient * 3", "gradient * 3 * 2")],
+    ),
+]
 
-ATTRIBUTE = [
+EDGE = "edges[row, column] = gradient @ sources[column].detach()"
+
+EDGES_BY_AUTOGRAD = [
+    Mistake(
+        "gradients_alone",
+        "You add up the gradient's entries: an edge is the gradient times what the source writes, their dot product.",
+        [(EDGE, "edges[row, column] = gradient.sum()")],
+    ),
+    Mistake(
+        "lengths",
+        "You multiply lengths: an edge is the dot product, which is 0 where the vectors are at right angles.",
+        [(EDGE, "edges[row, column] = gradient.norm() * sources[column].detach().norm()")],
+    ),
+    Mistake(
+        "absolute_values",
+        "You take absolute values: an edge has a sign, and only with it edges add up to the value.",
+        [(EDGE, EDGE.replace("gradient @", "(gradient @").replace("detach()", "detach()).abs()"))],
+    ),
+    Mistake(
+        "transposed",
+        "Your matrix is transposed: a row is a target and a column is a source.",
+        [("return edges", "return edges.T")],
+    ),
+    Mistake(
+        "graph_freed",
+        "autograd forgets how the values were computed after the first target: ask it to keep that, with `retain_graph=True`.",
+        [("retain_graph=True, ", "")],
+    ),
+    Mistake(
+        "unused_refused",
+        "autograd stops at a source that has no part in a value: `allow_unused=True` gives None there, and the edge is 0.",
+        [(", allow_unused=True", "")],
+    ),
+    Mistake(
+        "with_gradients",
+        "Your edges still know how they were computed: multiply by the sources' values, `detach()`.",
+        [(EDGE, EDGE.replace(".detach()", ""))],
+    ),
+    Mistake(
+        "value_as_edge",
+        "You give every source the whole value of the target: an edge is what this source alone gives.",
+        [(EDGE, "edges[row, column] = value.detach()")],
+    ),
+]
+
+READ = 'seen["reading"] = value[0, -1].to(vector) @ vector'
+PASS = "with torch.enable_grad(), hooked(model, [*hooks, (last_stream, start_here), (FINAL_HOOK, read)]):"
+
+GRADIENT_TIMES_STREAM = [
+    Mistake(
+        "hooks_forgotten",
+        "You leave out `hooks`, so nothing is ever frozen: add them to yours.",
+        [("[*hooks, (last_stream", "[(last_stream")],
+    ),
+    Mistake(
+        "grad_mode_as_found",
+        "You run the model in whatever gradient mode the caller has: under `torch.no_grad()` nothing is recorded. Use "
+        "`torch.enable_grad()`.",
+        [("with torch.enable_grad(), hooked(", "with hooked(")],
+    ),
+    Mistake(
+        "first_position",
+        "You read at the first position: the next token is predicted at the last one.",
+        [(READ, READ.replace("[0, -1]", "[0, 0]"))],
+    ),
+    Mistake(
+        "gradient_alone",
+        "You add up the gradient: multiply it by the stream, entry by entry, before you add.",
+        [('(gradient * seen["stream"].detach()).sum()', "gradient.sum()")],
+    ),
+    Mistake(
+        "from_the_embedding",
+        "You take the gradient at the embedding: the stream after the last block is asked for, at `last_stream`.",
+        [("(last_stream, start_here)", "(EMBEDDING_HOOK, start_here)")],
+    ),
+    Mistake(
+        "hooks_stay",
+        "You leave hooks on the model, where they change every later run: add them by `with hooked(model, ...):`.",
+        [
+            (
+                PASS + "\n        model(tokens)",
+                "for name, function in [*hooks, (last_stream, start_here), (FINAL_HOOK, read)]:\n"
+                "        model.hook_dict[name].add_hook(function)\n"
+                "    with torch.enable_grad():\n"
+                "        model(tokens)",
+            )
+        ],
+    ),
+    Mistake(
+        "swapped",
+        "You return the two numbers the wrong way round: first gradient times stream, then the reading.",
+        [
+            (
+                'return float((gradient * seen["stream"].detach()).sum()), float(seen["reading"].detach())',
+                'return float(seen["reading"].detach()), float((gradient * seen["stream"].detach()).sum())',
+            )
+        ],
+    ),
+]
+
+CHANGE = "change = x - tc_hooks.cache[reading_hook(layer)]"
+FOLLOW = "return tc_hooks.cache[mlp_out_hook(layer)] + tc_hooks.skip(layer, change)"
+
+LINEAR_HOOKS = [
+    Mistake(
+        "real_mlps",
+        "You let the real MLPs answer: a linear model gives their old output plus the skip of the change.",
+        [(FOLLOW, "return mlp_out")],
+    ),
+    Mistake(
+        "whole_input",
+        "You apply the skip to the whole input: the old output has its part already, so only the change counts.",
+        [(CHANGE, "change = x")],
+    ),
+    Mistake(
+        "old_outputs",
+        "You give the old outputs and nothing else, so that no change passes an MLP: add the skip of the change.",
+        [(FOLLOW, "return tc_hooks.cache[mlp_out_hook(layer)]")],
+    ),
+    Mistake(
+        "bias_twice",
+        "You add `b_dec` a second time: the old output contains it. Of the change take the skip, not `linear_part`.",
+        [("tc_hooks.skip(layer, change)", "tc_hooks.linear_part(layer, change)")],
+    ),
+    Mistake(
+        "not_frozen",
+        "You freeze neither patterns nor scales: the hooks of `freeze` belong to the linear model.",
+        [("list(freeze.fwd_hooks)", "[]")],
+    ),
+    Mistake(
+        "last_layer_only",
+        "You keep the hooks of the last layer alone: collect those of all layers.",
+        [("hooks += tc_hooks.layer_hooks", "hooks = freeze.fwd_hooks + tc_hooks.layer_hooks")],
+    ),
+    Mistake(
+        "change_subtracted",
+        "Your change has the wrong sign: it is the input now less the input on the prompt.",
+        [(CHANGE, "change = tc_hooks.cache[reading_hook(layer)] - x")],
+    ),
+]
+
+SILENT_MLP = "return tc_hooks.linear_part(layer, x)"
+
+SILENT_HOOKS = [
+    Mistake(
+        "embeddings_stay",
+        "You let the embeddings write: they are sources too, so put zeros in their place.",
+        [("hooks = [(EMBEDDING_HOOK, no_embedding)]", "hooks = []")],
+    ),
+    Mistake(
+        "no_b_dec",
+        "You leave `b_dec` out: it is a constant, no source writes it.",
+        [(SILENT_MLP, "return tc_hooks.skip(layer, x)")],
+    ),
+    Mistake(
+        "mlps_write_nothing",
+        "You silence whole MLPs: skip and `b_dec` are no sources, they stay.",
+        [(SILENT_MLP, "return torch.zeros_like(mlp_out)")],
+    ),
+    Mistake(
+        "real_mlps",
+        "You leave the MLPs as they are, latents and errors with them: only the linear part may stay.",
+        [(SILENT_MLP, "return mlp_out")],
+    ),
+    Mistake(
+        "latents_write",
+        "You let the transcoder's latents write: only the linear part may stay.",
+        [(SILENT_MLP, "return tc_hooks.transcoders[layer](x)")],
+    ),
+    Mistake(
+        "input_of_the_prompt",
+        "You take the MLP's input from the prompt's run, where sources write: take the `x` of this run.",
+        [(SILENT_MLP, "return tc_hooks.linear_part(layer, tc_hooks.cache[reading_hook(layer)])")],
+    ),
+    Mistake(
+        "bias_alone",
+        "You keep `b_dec` alone: the skip passes on the constants of earlier layers.",
+        [(SILENT_MLP, "return tc_hooks.linear_part(layer, torch.zeros_like(x))")],
+    ),
+]
+
+COMPARED = "compared = columns if others is None else columns[:, others]"
+LESS_MEAN = "return columns[:, token] - compared.mean(dim=1)"
+
+CONTRAST_VECTOR = [
+    Mistake(
+        "not_compared",
+        "You subtract nothing: what raises all logits alike would count as a reason for this token.",
+        [(LESS_MEAN, "return columns[:, token]")],
+    ),
+    Mistake(
+        "always_all",
+        "You always compare with the whole vocabulary: where `others` are given, only they count.",
+        [(COMPARED, "compared = columns")],
+    ),
+    Mistake(
+        "mean_over_dimensions",
+        "You take the mean over d_model: the mean column is over tokens (dim=1).",
+        [(LESS_MEAN, "return columns[:, token] - compared.mean(dim=0).mean()")],
+    ),
+    Mistake(
+        "sum_of_others",
+        "You subtract the sum of the others: subtract their mean.",
+        [(LESS_MEAN, "return columns[:, token] - compared.sum(dim=1)")],
+    ),
+    Mistake(
+        "first_of_others",
+        "You compare with the first of the others alone: take the mean of all of them.",
+        [(LESS_MEAN, "return columns[:, token] - compared[:, 0]")],
+    ),
+    Mistake(
+        "itself_among_the_others",
+        "You count the token itself among the others: the mean is over those that are given.",
+        [(COMPARED, "compared = columns if others is None else columns[:, [token, *others]]")],
+    ),
+    Mistake(
+        "sign",
+        "You have the difference the wrong way round: the token's column comes first.",
+        [(LESS_MEAN, "return compared.mean(dim=1) - columns[:, token]")],
+    ),
+    Mistake(
+        "half_precision",
+        "You compute in the dtype of `W_U`: use `columns`, which are in float32 at least.",
+        [(COMPARED, "columns = W_U.detach()\n    " + COMPARED)],
+    ),
+]
+
+SEED = "gradient[0, position] = reading_vec.to(gradient)"
+BEFORE = 'layers_before = [place for place in run.writes if place != "E" and (layer == "L" or place < layer)]'
+ORDER = '[*sorted(layers_before, reverse=True), "E"]'
+ONE_STEP = "(gradient,) = torch.autograd.grad(output, run.writes[place], gradient, retain_graph=True)"
+MOVE_ON = "        output = run.writes[place]\n"
+
+WALK_BACK_ONE = [
+    Mistake(
+        "at_every_position",
+        "You put the reading vector in at every position: the target reads at its own alone.",
+        [(SEED, "gradient[0] = reading_vec.to(gradient)")],
+    ),
+    Mistake(
+        "at_the_end",
+        "You put the reading vector in at the last position: put it in where the target reads, at `position`.",
+        [(SEED, "gradient[0, -1] = reading_vec.to(gradient)")],
+    ),
+    Mistake(
+        "ones",
+        "You put ones in: the gradient that goes in is the reading vector.",
+        [(SEED, "gradient[0, position] = 1")],
+    ),
+    Mistake(
+        "no_embedding",
+        'You stop at layer 0: the last place is the embedding, "E".',
+        [(ORDER, "sorted(layers_before, reverse=True)")],
+    ),
+    Mistake(
+        "own_layer",
+        "You ask for the place of the target's own layer: its latents read before they write, so only earlier layers count.",
+        [(BEFORE, BEFORE.replace("place < layer", "place <= layer"))],
+    ),
+    Mistake(
+        "no_layers_for_logits",
+        'You give a logit no layers: all of them come before "L".',
+        [(BEFORE, BEFORE.replace('(layer == "L" or place < layer)', '(layer != "L" and place < layer)'))],
+    ),
+    Mistake(
+        "output_stays",
+        "You walk on from the wrong place: after a step, the gradient belongs to the place where it has arrived, so the next step "
+        "starts there.",
+        [(MOVE_ON, "")],
+    ),
+    Mistake(
+        "with_the_batch",
+        "You keep the batch dimension: a gradient is (seq, d_model).",
+        [("found[place] = gradient[0]", "found[place] = gradient")],
+    ),
+    Mistake(
+        "run_freed",
+        "autograd forgets the run after the walk: ask it to keep it, with `retain_graph=True`.",
+        [(", retain_graph=True", "")],
+    ),
+    Mistake(
+        "own_position_only",
+        "You keep the gradient at the target's own position: attention carries it to earlier ones.",
+        [
+            (
+                "found[place] = gradient[0]",
+                "found[place] = torch.zeros_like(gradient[0]).index_copy("
+                "0, torch.tensor([position]), gradient[0, [position]])",
+            )
+        ],
+    ),
+]
+
+AT_SOURCE = "at_source = gradient[graph.nodes[source].ctx_idx]"
+ONE_EDGE = "edges[source] = at_source.to(edges) @ graph.writing_vecs[source]"
+
+EDGES_INTO = [
+    Mistake(
+        "all_positions",
+        "You add up the gradient over all positions: a source writes at its own, so only the gradient there counts.",
+        [(AT_SOURCE, "at_source = gradient.sum(0)")],
+    ),
+    Mistake(
+        "position_of_the_target",
+        "You use the gradient at the target's position: use it where the source writes.",
+        [(AT_SOURCE, "at_source = gradient[node.ctx_idx]")],
+    ),
+    Mistake(
+        "reading_vectors",
+        "You multiply by what the source reads: an edge is the gradient times what it writes.",
+        [(ONE_EDGE, ONE_EDGE.replace("writing_vecs", "reading_vecs"))],
+    ),
+    Mistake(
+        "absolute_values",
+        "You take absolute values: an edge has a sign, and only with it edges add up to the value.",
+        [(ONE_EDGE, ONE_EDGE + "\n            edges[source] = edges[source].abs()")],
+    ),
+    Mistake(
+        "no_errors",
+        "You leave the errors out: they are sources like any other.",
+        [("for source in range(first, end):", "for source in range(first, end - graph.seq_len * (place != 'E')):")],
+    ),
+    Mistake(
+        "no_embeddings",
+        "You leave the embeddings out: they are sources like any other.",
+        [(ONE_EDGE, "if place != 'E':\n                " + ONE_EDGE)],
+    ),
+    Mistake(
+        "last_place_only",
+        "You read off one place alone: sources of every place before the target count.",
+        [("for place, gradient in gradients.items():", "for place, gradient in list(gradients.items())[:1]:")],
+    ),
+    Mistake(
+        "local_columns",
+        "You count a source's column from the beginning of its layer: count from the beginning of the graph.",
+        [("edges[source] = ", "edges[source - first] += ")],
+    ),
+]
+
+SEEDS_IN = "grad[torch.arange(batch, device=grad.device), 0, positions] = reading_vecs.to(grad)"
+TOGETHER = "(grad,) = torch.autograd.grad(output, run.writes[place], grad, retain_graph=True, is_grads_batched=True)"
+
+WALK_BACK = [
+    Mistake(
+        "one_reading_vector",
+        "You give every target the first one's reading vector.",
+        [(SEEDS_IN, SEEDS_IN.replace("reading_vecs.to", "reading_vecs[0].to"))],
+    ),
+    Mistake(
+        "one_position",
+        "You let every target read at the first one's position.",
+        [(SEEDS_IN, SEEDS_IN.replace("0, positions]", "0, positions[0]]"))],
+    ),
+    Mistake(
+        "mixed",
+        "You put every target's vector in at the positions of all targets: target by target, `grad[range(batch), 0, positions]`.",
+        [(SEEDS_IN, "grad[:, 0, positions] = reading_vecs.to(grad)[:, None]")],
+    ),
+    Mistake(
+        "short_gradients",
+        "Your gradients end where the shorter run ends: hand them to `whole`, which fills up with zeros.",
+        [("yield place, whole(grad)", "yield place, grad[:, 0]")],
+    ),
+    Mistake(
+        "one_by_one",
+        "Your numbers are right, but you ask autograd for each target on its own: `is_grads_batched=True` takes them together.",
+        [
+            (
+                TOGETHER,
+                "grad = torch.stack(\n"
+                "            [torch.autograd.grad(output, run.writes[place], one, retain_graph=True)[0] for one in grad]\n"
+                "        )",
+            )
+        ],
+    ),
+    Mistake(
+        "added_up",
+        "You add the targets up before you walk, so that each gets the gradient of all together.",
+        [(TOGETHER, "grad = grad.sum(0, keepdim=True).expand_as(grad)\n        " + TOGETHER)],
+    ),
+    Mistake(
+        "no_embedding",
+        'You stop at layer 0: the last place is the embedding, "E".',
+        [(ORDER, "sorted(layers_before, reverse=True)")],
+    ),
+    Mistake(
+        "forwards",
+        "You go from the embedding upwards: begin with the last place before the target.",
+        [(ORDER, '["E", *sorted(layers_before)]')],
+    ),
+    Mistake(
+        "output_stays",
+        "You walk on from the wrong place: after a step, the gradients belong to the place where they have arrived, so the next "
+        "step starts there.",
+        [(MOVE_ON, "")],
+    ),
+]
+
+PLACE_OF = 'place = EMBEDDING_HOOK if node.layer == "E" else writing_hook(node.layer)'
+ADDED = "stream[0, node.ctx_idx] += times * graph.writing_vecs[source].to(stream)"
+
+EFFECT_OF_WRITING = [
+    Mistake(
+        "at_all_positions",
+        "You add the vector at every position: a source writes at its own.",
+        [(ADDED, ADDED.replace("[0, node.ctx_idx]", "[0]"))],
+    ),
+    Mistake(
+        "times_forgotten",
+        "You leave `times` out: the source writes that multiple of its vector in addition.",
+        [(ADDED, ADDED.replace("times * ", ""))],
+    ),
+    Mistake(
+        "replaced",
+        "You put the vector in the place of the stream: add it to what is there.",
+        [(ADDED, ADDED.replace("+=", "="))],
+    ),
+    Mistake(
+        "not_subtracted",
+        "You return what the targets read afterwards: the change is that less what they read before.",
+        [("return after - before", "return after")],
+    ),
+    Mistake(
+        "hooks_forgotten",
+        "You leave `hooks` out, so that the real model answers: they hold in both runs.",
+        [("[*hooks, (place, add)]", "[(place, add)]"), ("graph, hooks)", "graph, [])")],
+    ),
+    Mistake(
+        "at_the_embedding",
+        "You add everything at the embedding: latents and errors write into the stream after their block, `writing_hook(layer)`.",
+        [(PLACE_OF, "place = EMBEDDING_HOOK")],
+    ),
+    Mistake(
+        "sign",
+        "You have the change the wrong way round: after less before.",
+        [("return after - before", "return before - after")],
+    ),
+]
+
+READ_OFF = "x = reads[place][0, positions].detach().to(values)"
+SUMMED = "values[start:end] += (x * graph.reading_vecs[start:end]).sum(-1)"
+
+READ_TARGETS = [
+    Mistake(
+        "no_reading_bias",
+        "You overwrite the reading bias: `b_enc` belongs to what a latent reads, so add to it.",
+        [(SUMMED, SUMMED.replace("+=", "="))],
+    ),
+    Mistake(
+        "last_position",
+        "You let every target read at the last position: each reads at its own, `ctx_idx`.",
+        [(READ_OFF, READ_OFF.replace("[0, positions]", "[0, [-1] * len(positions)]"))],
+    ),
+    Mistake(
+        "writing_vectors",
+        "You read with writing vectors: a target reads along its reading vector.",
+        [(SUMMED, SUMMED.replace("reading_vecs", "writing_vecs"))],
+    ),
+    Mistake(
+        "no_logits",
+        'You leave the logits out: they read at "L".',
+        [('if place != "E":', 'if place not in ("E", "L"):')],
+    ),
+    Mistake(
+        "with_gradients",
+        "Your readings still know how they were computed: `detach()` what was read.",
+        [(READ_OFF, READ_OFF.replace(".detach()", ""))],
+    ),
+    Mistake(
+        "graph_changed",
+        "You add to the graph's own `reading_bias`, so that a second reading is another one: add to a copy.",
+        [("values = graph.reading_bias.clone()", "values = graph.reading_bias")],
+    ),
+    Mistake(
+        "same_place_for_all",
+        "You let all targets read what the logits read: a latent reads at its own layer.",
+        [(READ_OFF, READ_OFF.replace("reads[place]", 'reads["L"]'))],
+    ),
+]
+
+HELD = "held_by_larger = ordered.values.cumsum(0) - ordered.values"
+NEEDED = "needed = (held_by_larger < threshold * ordered.values.sum()) & (ordered.values > 0)"
+
+SMALLEST_SET = [
+    Mistake(
+        "one_too_few",
+        "Your set ends one score too early: the one that reaches the share belongs to it.",
+        [(HELD, "held_by_larger = ordered.values.cumsum(0)")],
+    ),
+    Mistake(
+        "one_too_many",
+        "You take one score more where the larger ones reach the share exactly: compare with `<`, not `<=`.",
+        [(NEEDED, NEEDED.replace("<", "<="))],
+    ),
+    Mistake(
+        "zeros_too",
+        "You take scores of 0: they hold nothing, so no set needs them.",
+        [(NEEDED, "needed = (held_by_larger < threshold * ordered.values.sum()) | (torch.tensor(threshold) == 1)")],
+    ),
+    Mistake(
+        "smallest_first",
+        "You begin with the smallest scores: begin with the largest.",
+        [("sort(descending=True)", "sort()")],
+    ),
+    Mistake(
+        "threshold_as_it_is",
+        "You compare sums of scores with the threshold: it is a share of their total.",
+        [("threshold * ordered.values.sum()", "threshold")],
+    ),
+    Mistake(
+        "share_of_the_count",
+        "You take that share of the number of scores: it is a share of what they hold.",
+        [
+            (
+                NEEDED,
+                "needed = (torch.arange(len(ordered.values)).to(held_by_larger) < threshold * len(ordered.values))",
+            )
+        ],
+    ),
+    Mistake(
+        "in_order_of_size",
+        "Your mask is in the order of size: bring it back into the order of the scores.",
+        [("chosen[ordered.indices] = needed", "chosen = needed")],
+    ),
+    Mistake(
+        "flat",
+        "Your mask is flat: it has the shape of the scores.",
+        [("chosen.reshape(scores.shape)", "chosen")],
+    ),
+    Mistake(
+        "numbers",
+        "You return numbers: a mask is True or False.",
+        [("chosen.reshape(scores.shape)", "chosen.reshape(scores.shape).float()")],
+    ),
+]
+
+FROM = "from_embeddings, from_errors = influence[embeddings].sum(), influence[errors].sum()"
+OWN_WEIGHT = "weight = influence + weights_of_all_nodes(adjacency_matrix, logit_weights)"
+NOT_ERRORS = "not_from_errors = 1 - normalize_matrix(adjacency_matrix)[:, errors].sum(dim=1)"
+
+COMPUTE_GRAPH_SCORES = [
+    Mistake(
+        "share_of_all_influence",
+        "You divide by the influence of all nodes, which is counted at every node on the way: divide by that of embeddings and "
+        "errors, where paths begin.",
+        [("from_embeddings / (from_embeddings + from_errors) if", "from_embeddings / influence.sum() if")],
+    ),
+    Mistake(
+        "errors_share",
+        "You give the errors' share: the score is the embeddings'.",
+        [(FROM, FROM.replace("from_embeddings, from_errors =", "from_errors, from_embeddings ="))],
+    ),
+    Mistake(
+        "rows_of_errors",
+        "You take the errors' rows: what comes from errors is in their columns.",
+        [(NOT_ERRORS, NOT_ERRORS.replace("[:, errors].sum(dim=1)", "[errors].sum(dim=0)"))],
+    ),
+    Mistake(
+        "no_own_weight",
+        "You leave the logits' own weights out: they receive too, and nearly all begins there.",
+        [(OWN_WEIGHT, "weight = influence")],
+    ),
+    Mistake(
+        "not_weighted",
+        "You weigh all nodes the same: a node counts by its influence.",
+        [(OWN_WEIGHT, "weight = torch.ones_like(influence)")],
+    ),
+    Mistake(
+        "edges_not_shares",
+        "You add up edges: take shares of what a target receives, from `normalize_matrix`.",
+        [(NOT_ERRORS, NOT_ERRORS.replace("normalize_matrix(adjacency_matrix)", "adjacency_matrix.abs()"))],
+    ),
+    Mistake(
+        "zero_by_zero",
+        "You divide 0 by 0 where there is no influence: the scores are 0 there.",
+        [(" if from_embeddings + from_errors > 0 else 0", ""), (" if weight.sum() > 0 else 0", "")],
+    ),
+]
+
+BUILT = "tokens, start_posn=start_posn, top_k=top_k"
+EDGES_OF = "compute_adjacency_matrix(*linear, batches, run=run, progress=progress)"
+
+TRACE_GRAPH = [
     Mistake(
         "start_posn_ignored",
         "You do not hand `start_posn` to `build_graph_nodes`: positions before it must be hidden and have no latents.",
-        [("start_posn=start_posn,", "start_posn=0,")],
+        [(BUILT, BUILT.replace(", start_posn=start_posn", ""))],
     ),
     Mistake(
         "top_k_ignored",
         "You do not hand `top_k` to `build_graph_nodes`.",
-        [("            top_k=top_k,\n", "")],
+        [(BUILT, BUILT.replace(", top_k=top_k", ""))],
     ),
     Mistake(
-        "hidden_not_pruned",
-        "You do not prune hidden nodes: hand `graph.hidden` to `prune_graph`.",
-        [(PRUNED, PRUNED.replace(", graph.hidden", ""))],
-    ),
-    Mistake(
-        "embeddings_can_go",
-        "You ignore `keep_embeddings`: if it is true, embeddings are never pruned.",
-        [(KEEP, "keep = None")],
-    ),
-    Mistake(
-        "embeddings_always_stay",
-        "You keep the embeddings even if `keep_embeddings` is false.",
-        [(KEEP, "keep = graph.mask(NodeType.EMBEDDING)")],
-    ),
-    Mistake(
-        "thresholds_swapped",
-        "You hand the two thresholds to `prune_graph` in the wrong order.",
-        [(PRUNED, PRUNED.replace("node_threshold, edge_threshold", "edge_threshold, node_threshold"))],
-    ),
-    Mistake(
-        "default_thresholds",
-        "You prune with the default thresholds instead of those that are given.",
-        [
-            (
-                PRUNED,
-                PRUNED.replace("node_threshold, edge_threshold, keep, graph.hidden", "keep=keep, hidden=graph.hidden"),
-            )
-        ],
-    ),
-    Mistake(
-        "equal_weights",
-        "You give all logits the same weight: unless a person names them, their weights are the tokens' probabilities.",
-        [(WEIGHTS, "logit_weights = torch.ones(len(outputs)).to(adjacency)")],
-    ),
-    Mistake(
-        "probabilities_of_chosen_targets",
-        "You weigh targets that a person names by their probabilities: they weigh the same, as `graph.logit_weights` says.",
-        [(WEIGHTS, "logit_weights = torch.tensor([output.prob for output in outputs]).to(adjacency)")],
-    ),
-    Mistake(
-        "weights_rescaled",
-        "You rescale the logits' probabilities so that they add up to 1: hand them on as they are.",
-        [(WEIGHTS, WEIGHTS + "\n        logit_weights = logit_weights / logit_weights.sum()")],
-    ),
-    Mistake(
-        "no_choice_of_tokens",
-        "You ignore `probability_mass` and `max_output_nodes`: hand them to `compute_salient_logits`.",
-        [("            probability_mass=probability_mass,\n            max_output_nodes=max_output_nodes,\n", "")],
-    ),
-    Mistake(
-        "no_named_tokens",
-        "You ignore `target_tokens`: hand `token_ids` to `compute_salient_logits`.",
-        [("            token_ids=token_ids,\n", "")],
-    ),
-    Mistake(
-        "no_number_of_tokens",
-        "You ignore `n_output_nodes`: hand it to `compute_salient_logits`.",
-        [("            frozen.logits,\n            n_output_nodes,\n", "            frozen.logits,\n")],
+        "choice_ignored",
+        "You ignore `choice`: hand it to `compute_salient_logits` as named arguments.",
+        [(", **choice", "")],
     ),
     Mistake(
         "no_bias",
         "You leave the biases zero: compute them with `compute_bias`, or edges and biases do not add up.",
-        [
-            (
-                "bias = compute_bias(**linear_model, graph=graph)",
-                "bias = torch.zeros(len(graph)).to(adjacency)",
-            )
-        ],
+        [("bias = compute_bias(*linear)", "bias = torch.zeros_like(adjacency[0])")],
     ),
     Mistake(
         "activations_as_values",
         "You take activations and probabilities for the values: a value is what a target reads, from `compute_values`.",
         [
             (
-                "values = compute_values(graph, recorded)",
+                "values = compute_values(graph, run)",
                 "values = torch.tensor([node.activation + node.token_prob for node in graph.nodes]).to(adjacency)",
             )
         ],
@@ -1352,35 +1642,157 @@ ATTRIBUTE = [
     Mistake(
         "batch_size_ignored",
         "You do not hand `batch_size` to `prepare_backward_batches`.",
-        [("(graph=graph, batch_size=batch_size)", "(graph)")],
+        [("(graph, batch_size)", "(graph)")],
     ),
     Mistake(
         "no_progress",
         "You do not hand `progress` to `compute_adjacency_matrix`.",
-        [(", run=recorded, progress=progress", ", run=recorded")],
+        [(EDGES_OF, EDGES_OF.replace(", progress=progress", ""))],
     ),
     Mistake(
         "hooks_stay",
         "You install hooks and never remove them, so the model stays changed after tracing.",
-        [(SETUP, "replaced.install()\n        " + SETUP)],
+        [("    run = setup_attribution", "    tc_hooks.install()\n    run = setup_attribution")],
+    ),
+    Mistake(
+        "activations_of_another_run",
+        "You make the transcoders' hooks from activations of the unfrozen model without its norms' output: use the cache that "
+        "`cache_frozen_values` returns.",
+        [("TranscoderReplacementHooks(model, transcoders, cache)", "TranscoderReplacementHooks(model, {}, cache)")],
+    ),
+]
+
+GONE = "gone[0, node.ctx_idx, node.feature] = acts[0, node.ctx_idx, node.feature]"
+LESS = "return mlp_out - (gone @ transcoders[layer].W_dec).to(mlp_out)"
+LIVE = "acts = transcoders[layer].encode(x)"
+
+WITHOUT_LATENTS = [
+    Mistake(
+        "activations_of_the_prompt",
+        "You take away what the latents wrote on the unchanged prompt: a later one writes something else now. Encode the `x` of "
+        "this run.",
+        [(LIVE, "acts = tc_hooks.transcoder_acts[layer]")],
+    ),
+    Mistake(
+        "whole_position",
+        "You silence every latent of the position: only those in `chosen`.",
+        [(GONE, "gone[0, node.ctx_idx] = acts[0, node.ctx_idx]")],
+    ),
+    Mistake(
+        "every_position",
+        "You silence a latent at every position: only at its own, `ctx_idx`.",
+        [(GONE, "gone[0, :, node.feature] = acts[0, :, node.feature]")],
+    ),
+    Mistake(
+        "written_twice",
+        "You add what the latents write: take it away.",
+        [(LESS, LESS.replace("mlp_out -", "mlp_out +"))],
+    ),
+    Mistake(
+        "last_one_only",
+        "You silence the last latent of a layer alone: collect all of them before you take anything away.",
+        [(GONE, "gone = torch.zeros_like(acts)\n                " + GONE)],
+    ),
+    Mistake(
+        "first_layer_only",
+        "You hook one layer: collect the hooks of all layers.",
+        [("hooks += tc_hooks.layer_hooks(layer, silence)", "hooks = hooks or tc_hooks.layer_hooks(layer, silence)")],
+    ),
+    Mistake(
+        "reconstruction",
+        "You put the transcoder's own output in the place of the MLP's: the error must stay, so take away only what the latents "
+        "write.",
+        [(LESS, LESS.replace("mlp_out - ", "transcoders[layer](x) - "))],
+    ),
+    Mistake(
+        "with_gradients",
+        "Your logits still know how they were computed: run the model under `torch.no_grad()`.",
+        [("with torch.no_grad(), hooked", "with torch.enable_grad(), hooked")],
+    ),
+    Mistake(
+        "hooks_stay",
+        "You leave hooks on the model, where they change every later run: add them by `with hooked(model, ...):`.",
+        [
+            (
+                "with torch.no_grad(), hooked(model, hooks):",
+                "for name, function in hooks:\n        model.hook_dict[name].add_hook(function)\n    with torch.no_grad():",
+            )
+        ],
+    ),
+]
+
+EXCHANGED = 'change = donor["acts"] - transcoder.encode(x[0, position])'
+WRITTEN = "mlp_out[0, position] += (change[latents] @ transcoder.W_dec[latents]).to(mlp_out)"
+
+SWAP_LATENTS = [
+    Mistake(
+        "added_on_top",
+        "You add the donor's activations to the prompt's own: take the prompt's own away.",
+        [(EXCHANGED, 'change = donor["acts"]')],
+    ),
+    Mistake(
+        "same_position",
+        "You look at `position` in the donor too: its latents are read at `donor_position`.",
+        [("x[0, donor_position]", "x[0, min(position, x.shape[1] - 1)]")],
+    ),
+    Mistake(
+        "all_latents",
+        "You exchange every latent of the place: only those in `latents`.",
+        [(WRITTEN, WRITTEN.replace("change[latents] @ transcoder.W_dec[latents]", "change @ transcoder.W_dec"))],
+    ),
+    Mistake(
+        "every_position",
+        "You exchange at every position: only at `position`.",
+        [(WRITTEN, WRITTEN.replace("[0, position]", "[0]"))],
+    ),
+    Mistake(
+        "wrong_way",
+        "You have the change the wrong way round: the donor's activations less the prompt's own.",
+        [(EXCHANGED, 'change = transcoder.encode(x[0, position]) - donor["acts"]')],
+    ),
+    Mistake(
+        "silenced",
+        "You silence the latents and give them nothing: add the donor's activations.",
+        [(EXCHANGED, "change = -transcoder.encode(x[0, position])")],
+    ),
+    Mistake(
+        "whole_output",
+        "You replace all that the MLP writes at the place: only what these latents write changes.",
+        [(WRITTEN, WRITTEN.replace("+=", "="))],
+    ),
+    Mistake(
+        "logits_of_the_donor",
+        "You return the logits of the donor: the prompt is run with its latents exchanged.",
+        [("return model(tokens)[0, -1]", "return model(donor_tokens)[0, -1]")],
     ),
 ]
 
 MISTAKES = {
+    "blank_edge": BLANK_EDGE,
+    "edges_by_autograd": EDGES_BY_AUTOGRAD,
+    "gradient_times_stream": GRADIENT_TIMES_STREAM,
     "FreezeHooks": FREEZE_HOOKS,
     "TranscoderReplacementHooks": TRANSCODER_REPLACEMENT_HOOKS,
-    "compute_salient_logits": COMPUTE_SALIENT_LOGITS,
-    "build_embedding_nodes": BUILD_EMBEDDING_NODES,
+    "contrast_vector": CONTRAST_VECTOR,
     "build_intermediate_nodes": BUILD_INTERMEDIATE_NODES,
-    "build_logit_nodes": BUILD_LOGIT_NODES,
     "setup_attribution": SETUP_ATTRIBUTION,
-    "prepare_backward_batches": PREPARE_BACKWARD_BATCHES,
+    "walk_back_one": WALK_BACK_ONE,
+    "edges_into": EDGES_INTO,
+    "walk_back": WALK_BACK,
     "compute_adjacency_matrix": COMPUTE_ADJACENCY_MATRIX,
+    "read_targets": READ_TARGETS,
+    "silent_hooks": SILENT_HOOKS,
     "completeness_gap": COMPLETENESS_GAP,
+    "linear_hooks": LINEAR_HOOKS,
+    "effect_of_writing": EFFECT_OF_WRITING,
     "normalize_matrix": NORMALIZE_MATRIX,
     "compute_influence": COMPUTE_INFLUENCE,
+    "smallest_set": SMALLEST_SET,
     "prune_nodes": PRUNE_NODES,
     "prune_edges": PRUNE_EDGES,
     "prune_graph": PRUNE_GRAPH,
-    "attribute": ATTRIBUTE,
+    "compute_graph_scores": COMPUTE_GRAPH_SCORES,
+    "trace_graph": TRACE_GRAPH,
+    "without_latents": WITHOUT_LATENTS,
+    "swap_latents": SWAP_LATENTS,
 }

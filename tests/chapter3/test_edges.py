@@ -1,4 +1,4 @@
-"""The four exercises on edges: one recorded run, batches of targets, the matrix, and the identity that it must satisfy."""
+"""The exercises on edges: one recorded run, the walk back, the matrix, and the identity that it must satisfy."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +9,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from solutions.chapter3_attribution_graphs import prepare_backward_batches as batches_of
+from solutions.chapter3_attribution_graphs import setup_attribution as recorded
+from solutions.chapter3_attribution_graphs import walk_back_one as slowly
 from tests.chapter3.shared import TOLERANCE
 from tests.tiny import ARCHITECTURES, D_MODEL
-from tests.tracing import Traced, changes_by, readings_after, state_of
-from utils.engine.graph import GraphNodes, NodeInfo, NodeType
+from tests.tracing import Traced, changes_by, linear_hooks, readings_after, state_of
+from utils.engine.graph import NodeType
+from utils.engine.hooks import hooked
 from utils.grading import expect, expect_close, expect_equal
 
 MUST_STAY = {
@@ -133,52 +136,99 @@ def test_the_recorded_run_of_the_model(setup_attribution, traced_chosen, toleran
     expect(run.writes["E"].requires_grad, "The embedding must ask for a gradient.")
 
 
-def small_graph() -> GraphNodes:
-    """Two positions, three layers (the second without latents), two logits; 5 + 0 + 2 latents."""
-    positions = {"E": [0, 1], 0: [0, 0, 1, 1, 1], 1: [], 2: [1, 0], "L": [1, 1]}
-    graph = GraphNodes(seq_len=2, n_layers=3)
-    for layer, at in positions.items():
-        start = len(graph.nodes)
-        kind = {"E": NodeType.EMBEDDING, "L": NodeType.LOGIT}.get(layer, NodeType.LATENT)
-        graph.nodes += [NodeInfo(kind, layer, position, 10 * i) for i, position in enumerate(at)]
-        if isinstance(layer, int):
-            graph.nodes += [NodeInfo(NodeType.MLP_ERROR, layer, position, 0) for position in range(2)]
-        graph.node_range_dict[layer] = (start, len(graph.nodes))
-    graph.writing_vecs, graph.reading_vecs = torch.randn(2, len(graph), 3)
-    return graph
+def fresh_run(x: Traced):
+    """A run of its own: a walk that frees it spoils no other test."""
+    return recorded(x.model, x.tokens, x.freeze, x.tc_hooks)
 
 
-@pytest.mark.parametrize("size", [1, 2, 5, 100])
-def test_batches_hold_every_target_once(prepare_backward_batches, size):
-    """Latents and logits are each in one batch, in order; no batch is too large or mixes layers."""
-    batches = prepare_backward_batches(small_graph(), size)
-    first = {1: [2, 3, 4, 5, 6, 11, 12, 15, 16], 2: [2, 4, 6, 11, 15]}.get(size, [2, 11, 15])
-    lengths = {1: [1] * 9, 2: [2, 2, 1, 2, 2]}.get(size, [5, 2, 2])
-    expect_equal([batch.global_start_idx for batch in batches], first, "The indices of the batches' first nodes")
-    expect_equal([len(batch.nodes) for batch in batches], lengths, "The lengths of the batches")
+def places_before(x: Traced, layer: int | str) -> list[int | str]:
+    """From the last place before a layer down to the embedding."""
+    n_layers = x.model.cfg.n_layers
+    return [*reversed(range(n_layers if layer == "L" else layer)), "E"]
 
 
-def test_batches_know_their_nodes(prepare_backward_batches):
-    """A batch has its nodes' reading vectors, positions and layers."""
-    graph = small_graph()
-    for batch in prepare_backward_batches(graph, 2):
-        start = batch.global_start_idx
-        nodes = graph.nodes[start : start + len(batch.nodes)]
-        expect_equal([node.node_id for node in batch.nodes], [node.node_id for node in nodes], "The nodes of a batch")
-        vectors = graph.reading_vecs[start : start + len(nodes)]
-        expect_close(batch.reading_vecs, vectors, "The reading vectors of a batch")
-        expect(isinstance(batch.positions, Tensor), "`positions` must be a tensor.", batch.positions)
-        expect_equal(batch.positions, torch.tensor([node.ctx_idx for node in nodes]), "The positions of a batch")
-        expect_equal(batch.layers, [node.layer for node in nodes], "The layers of a batch")
+@pytest.mark.parametrize(("architecture", "layer"), [("gemma3", 2), ("gemma3", "L"), ("gpt2", "L"), ("qwen3", 1)])
+def test_one_gradient_at_every_place(walk_back_one, traced, architecture, layer):
+    """The gradients stand at every place before the target, and each is the effect of what is added there."""
+    x = traced(architecture)
+    position, reading_vec = x.tokens.shape[1] - 2, torch.randn(D_MODEL, dtype=torch.float64)
+    found = walk_back_one(fresh_run(x), reading_vec, position, layer)
+    expect_equal(set(found), set(places_before(x, layer)), f"The places before {layer!r}")
+    for place in places_before(x, layer):
+        at, vector = 3, torch.randn(D_MODEL, dtype=torch.float64)
+        before, after = (readings_after(x, place, at, vector * size)[layer][position] for size in (0, 1))
+        expect_equal(tuple(found[place].shape), tuple(x.cache["blocks.0.hook_in"][0].shape), "The shape of a gradient")
+        expect_close(found[place][at] @ vector, (after - before) @ reading_vec, f"The effect at {place!r}", rtol=1e-6)
 
 
-def test_batches_of_the_model(prepare_backward_batches, traced_chosen):
-    """On the model, the batches hold all latents and logits."""
-    graph = traced_chosen.graph
-    batches = prepare_backward_batches(graph)
-    targets = [batch.global_start_idx + i for batch in batches for i in range(len(batch.nodes))]
-    expect_equal(targets, graph.indices(NodeType.LATENT, NodeType.LOGIT), "The targets")
-    expect(max(len(batch.nodes) for batch in batches) <= 128, "Without a size, no batch has more than 128 targets.")
+def test_the_run_can_be_walked_again(walk_back_one, traced):
+    """A run can be walked back more than once, with the same gradients."""
+    x = traced("gemma3")
+    run, reading_vec = fresh_run(x), torch.randn(D_MODEL, dtype=torch.float64)
+    first, second = (walk_back_one(run, reading_vec, 4, "L") for _ in range(2))
+    expect_close(second["E"], first["E"], "The second walk's gradient at the embedding")
+
+
+def some_targets(x: Traced) -> list[int]:
+    """A logit, a latent of the last layer, and one of a middle layer."""
+    latents = x.graph.indices(NodeType.LATENT)
+    return [x.graph.indices(NodeType.LOGIT)[1], latents[-1], latents[len(latents) // 2]]
+
+
+@pytest.mark.parametrize("architecture", ["gemma3", "gpt2"])
+def test_one_row_adds_up(edges_into, traced, architecture):
+    """A target's edges and its bias add up to what it reads."""
+    x = traced(architecture)
+    run = fresh_run(x)
+    for target in some_targets(x):
+        row = edges_into(run, x.graph, target)
+        expect_equal(tuple(row.shape), (len(x.graph),), "The shape of a row")
+        what = f"The edges into {x.graph.nodes[target].node_id}, with its bias"
+        expect_close(row.sum() + x.bias[target], x.values[target], what, rtol=1e-6)
+
+
+def test_one_row_by_interventions(edges_into, traced):
+    """Each edge into a target is what adding its source's writing vector changes."""
+    x = traced("gemma3")
+    run, target = fresh_run(x), x.graph.indices(NodeType.LOGIT)[0]
+    row = edges_into(run, x.graph, target)
+    for source in (x.graph.indices(kind)[number] for kind in list(NodeType)[:3] for number in (2, 6)):
+        expected = changes_by(x, source)[target]
+        expect_close(row[source], expected, f"The edge from {x.graph.nodes[source].node_id}", rtol=1e-6)
+
+
+def walked(walk_back, run, x: Traced, layer: int | str, positions: list[int]) -> tuple[Tensor, dict]:
+    vectors = torch.randn(len(positions), D_MODEL, dtype=torch.float64)
+    return vectors, list(walk_back(run, vectors, torch.tensor(positions), layer))
+
+
+@pytest.mark.parametrize(("layer", "positions"), [("L", [6, 3, 6]), (2, [5, 1, 4, 2]), (1, [3]), (2, [7, 0])])
+def test_a_batch_is_the_slow_walk(walk_back, traced, layer, positions):
+    """Together the targets have the gradients that each has alone, at the same places, the last one first."""
+    x = traced("gemma3")
+    vectors, found = walked(walk_back, fresh_run(x), x, layer, positions)
+    expect_equal([place for place, _ in found], places_before(x, layer), f"The places before {layer!r}, in order")
+    run = fresh_run(x)
+    for number, position in enumerate(positions):
+        expected = slowly(run, vectors[number], position, layer)
+        for place, grad in found:
+            shape = (len(positions), *x.cache["blocks.0.hook_in"].shape[1:])
+            expect_equal(tuple(grad.shape), shape, "The shape of the gradients at a place")
+            expect_close(grad[number], expected[place], f"The gradient of target {number} at {place!r}", rtol=1e-9)
+
+
+def test_one_call_a_block(walk_back, traced, monkeypatch):
+    """However many targets there are, autograd is asked once a place."""
+    x, calls, grad = traced("qwen3"), [], torch.autograd.grad
+
+    def counted(*arguments, **named):
+        calls.append(1)
+        return grad(*arguments, **named)
+
+    run = fresh_run(x)
+    monkeypatch.setattr(torch.autograd, "grad", counted)
+    walked(walk_back, run, x, "L", [6] * 5)
+    expect_equal(len(calls), x.model.cfg.n_layers + 1, "How often autograd was asked")
 
 
 def matrix_of(compute_adjacency_matrix, x: Traced, size: int = 50) -> Tensor:
@@ -308,3 +358,57 @@ def test_the_gap_of_the_model(completeness_gap, traced_chosen):
     gap = completeness_gap(x.adjacency, x.bias, x.values).max()
     limit = TOLERANCE[x.model.W_U.dtype]
     expect(float(gap) <= limit, f"The largest gap of a right graph must be below {limit}.", float(gap))
+
+
+@pytest.mark.parametrize("times", [1.0, -2.0])
+def test_a_source_writes_once_more(effect_of_writing, traced, times):
+    """In the linear model the change of every reading is what adding the source's vector to the stream gives."""
+    x = traced("gemma3")
+    for source in (x.graph.indices(kind)[number] for kind in list(NodeType)[:3] for number in (1, 5)):
+        found = effect_of_writing(x.model, x.tokens, x.graph, source, linear_hooks(x), times)
+        what = f"The changes when {x.graph.nodes[source].node_id} writes {times:g} times more"
+        expect_close(found, times * changes_by(x, source), what, rtol=1e-6, atol=1e-9)
+
+
+def test_the_real_model_answers(effect_of_writing, traced):
+    """Without hooks it is the real model that answers, with all its norms and MLPs."""
+    x = traced("qwen3")
+    source = x.graph.indices(NodeType.LATENT)[3]
+    node, write = x.graph.nodes[source], x.graph.writing_vecs[source]
+
+    def push(stream, hook):
+        return stream + write.to(stream) * (torch.arange(stream.shape[1]) == node.ctx_idx)[None, :, None]
+
+    final = []
+    for hooks in ([], [(f"blocks.{node.layer}.hook_out", push)]):
+        with torch.no_grad(), hooked(x.model, [*hooks, ("ln_final.hook_out", lambda v, hook: final.append(v[0, -1]))]):
+            x.model(x.tokens)
+    logits = x.graph.indices(NodeType.LOGIT)
+    found = effect_of_writing(x.model, x.tokens, x.graph, source, [])
+    expected = x.graph.reading_vecs[logits] @ (final[1] - final[0])
+    expect_close(found[logits], expected, "The changes of the logits", rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_what_the_targets_read(read_targets, traced, architecture):
+    """A latent's reading is its own pre-activation, a logit's its own logit less the mean; the others read 0."""
+    x = traced(architecture)
+    found = read_targets(x.graph, x.run.reads)
+    expected = torch.zeros_like(found)
+    for i, node in enumerate(x.graph.nodes):
+        if node.node_type is NodeType.LATENT:
+            transcoder = x.transcoders[node.layer]
+            x_in = x.cache[f"blocks.{node.layer}.mlp.hook_in"][0, node.ctx_idx]
+            expected[i] = (x_in @ transcoder.W_enc + transcoder.b_enc)[node.feature]
+        if node.node_type is NodeType.LOGIT:
+            logits = x.freeze.logits[0, -1]
+            expected[i] = logits[node.feature] - logits.mean()
+    expect_close(found, expected.detach(), "The readings", rtol=1e-5, atol=1e-6)
+    expect(not found.requires_grad, "The readings must be plain numbers, without gradients.")
+
+
+def test_reading_leaves_the_graph_alone(read_targets, traced):
+    """Read twice, the graph gives the same readings: its own tensors are left as they are."""
+    x = traced("gemma3")
+    first, second = (read_targets(x.graph, x.run.reads) for _ in range(2))
+    expect_close(second, first, "The second reading")

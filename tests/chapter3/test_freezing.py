@@ -1,4 +1,4 @@
-"""FreezeHooks and TranscoderReplacementHooks: what is held fixed, and which way the gradient takes through an MLP."""
+"""The frozen model: what is held fixed, which way the gradient takes through an MLP, and the same as a forward pass."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from tests.tiny import ARCHITECTURES, D_MODEL
-from tests.tracing import Traced, linear_hooks
+from tests.tracing import Traced, state_of
+from tests.tracing import linear_hooks as independent_linear_hooks
 from utils.engine.hooks import FINAL_HOOK, hooked, mlp_out_hook, reading_hook
 from utils.grading import expect, expect_close, expect_equal
 
@@ -94,7 +95,7 @@ def test_the_frozen_model_is_linear(FreezeHooks, traced, architecture):
     u, v = torch.randn(2, 1, x.tokens.shape[1], D_MODEL, dtype=torch.float64)
 
     def run(embedding):
-        hooks = [*linear_hooks(x), ("blocks.0.hook_in", lambda value, hook: embedding)]
+        hooks = [*independent_linear_hooks(x), ("blocks.0.hook_in", lambda value, hook: embedding)]
         return values_at(x, {FINAL_HOOK}, x.tokens, hooks)[FINAL_HOOK]
 
     both, first, second, none = run(u + v), run(u), run(v), run(torch.zeros_like(u))
@@ -206,14 +207,14 @@ def test_the_gradient_passes_the_mlp_through_the_skip(TranscoderReplacementHooks
     expect_close(gradient(mlp_out, mlp_in, direction), direction @ W_skip, "The gradient before the MLP", atol=1e-12)
 
 
-def test_a_run_without_latents(TranscoderReplacementHooks, traced):
-    """With `silent_hooks` every MLP's output is bias and skip of its input in this run."""
+def test_a_run_without_latents(silent_hooks, traced):
+    """With no source writing, embeddings are 0, and every MLP's output is bias and skip of its input in this run."""
     x = traced("gemma3")
-    tc_hooks = TranscoderReplacementHooks(x.model, x.transcoders, x.cache)
-    names = {reading_hook(2), x.model.hook_dict[mlp_out_hook(2)].name}
-    seen = values_at(x, names, x.tokens, x.freeze.fwd_hooks + tc_hooks.silent_hooks)
+    names = {reading_hook(2), x.model.hook_dict[mlp_out_hook(2)].name, "blocks.0.hook_in"}
+    seen = values_at(x, names, x.tokens, x.freeze.fwd_hooks + silent_hooks(x.tc_hooks))
     mlp_in, mlp_out = seen[reading_hook(2)], seen[x.model.hook_dict[mlp_out_hook(2)].name]
     expected = torch.einsum("oi,bpi->bpo", x.transcoders[2].W_skip, mlp_in) + x.transcoders[2].b_dec
+    expect_close(seen["blocks.0.hook_in"], torch.zeros_like(mlp_in), "The embeddings in the silent run")
     expect_close(mlp_out, expected.detach(), "The output of an MLP in the silent run")
 
 
@@ -226,5 +227,87 @@ def test_reconstructions_of_the_model(TranscoderReplacementHooks, traced_chosen,
         expected = x.transcoders[1](mlp_in)
         with x.freeze, tc_hooks:
             logits = x.model(x.tokens)
+    with torch.no_grad():
+        acts = x.transcoders[1].encode(mlp_in)
+    expect_close(tc_hooks.transcoder_acts[1], acts, "The activations in layer 1", tolerance, 10 * tolerance)
     expect_close(tc_hooks.transcoder_output[1], expected, "The reconstruction in layer 1", tolerance, 10 * tolerance)
     expect_close(logits[:, -1], x.freeze.logits[:, -1], "The logits with the hooks", tolerance, 10 * tolerance)
+
+
+def twice_the_stream(x: Traced) -> tuple[str, object]:
+    """A hook that doubles the last residual stream."""
+    return f"blocks.{x.model.cfg.n_layers - 1}.hook_out", lambda stream, hook: 2 * stream
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_frozen_gradient_adds_up(gradient_times_stream, traced, architecture):
+    """With patterns and scales frozen, gradient times stream is what doubling the stream adds to the reading."""
+    x = traced(architecture)
+    vector = torch.randn(D_MODEL, dtype=torch.float64)
+    once, twice = (
+        values_at(x, {FINAL_HOOK}, x.tokens, [*x.freeze.fwd_hooks, *more])[FINAL_HOOK][0, -1] @ vector
+        for more in ([], [twice_the_stream(x)])
+    )
+    found, reading = gradient_times_stream(x.model, x.tokens, vector, x.freeze.fwd_hooks)
+    expect_close(found, float(twice - once), "Gradient times stream of the frozen model", rtol=1e-5)
+    expect_close(reading, float(once), "The reading", rtol=1e-5)
+
+
+def test_a_plain_gradient_finds_nothing(gradient_times_stream, traced):
+    """Without frozen scales, gradient times stream is 0, and the reading is the model's own."""
+    x = traced("gemma3")
+    vector = torch.randn(D_MODEL, dtype=torch.float64)
+    expected = values_at(x, {FINAL_HOOK}, x.tokens)[FINAL_HOOK][0, -1] @ vector
+    with torch.no_grad():
+        found, reading = gradient_times_stream(x.model, x.tokens, vector)
+    expect_close(found, 0.0, "Gradient times stream of the model itself", atol=1e-4)
+    expect_close(reading, float(expected), "The reading", rtol=1e-5)
+
+
+def test_nothing_stays_on_the_model(gradient_times_stream, traced):
+    """Hooks and gradient mode are as before."""
+    x = traced("qwen3")
+    before = state_of(x.model, x.transcoders)
+    gradient_times_stream(x.model, x.tokens, torch.randn(D_MODEL, dtype=torch.float64))
+    after = state_of(x.model, x.transcoders)
+    expect(before.hooks == after.hooks, "No hook may stay behind on the model.")
+    expect(before.grad_mode == after.grad_mode, "The gradient mode must be as it was before.")
+
+
+def after_hooks(x: Traced, hooks: list, embedding: Tensor | None = None) -> dict[str, Tensor]:
+    """What passes the readings' places in a run with these hooks, perhaps on another embedding."""
+    names = {FINAL_HOOK} | {reading_hook(layer) for layer in x.transcoders}
+    start = [] if embedding is None else [("blocks.0.hook_in", lambda value, hook: embedding)]
+    return values_at(x, names, x.tokens, [*start, *hooks])
+
+
+@pytest.mark.parametrize("architecture", ["gemma3", "gpt2"])
+def test_the_linear_model_on_other_embeddings(linear_hooks, traced, architecture):
+    """On any embedding the linear model reads what the prompt's own values and the skips of the changes give."""
+    x = traced(architecture)
+    embedding = torch.randn(1, x.tokens.shape[1], D_MODEL, dtype=torch.float64)
+    found = after_hooks(x, linear_hooks(x.freeze, x.tc_hooks), embedding)
+    expected = after_hooks(x, independent_linear_hooks(x), embedding)
+    for name, value in expected.items():
+        expect_close(found[name], value, f"{name} in the linear model", rtol=1e-6)
+
+
+def test_the_linear_model_on_the_prompt(linear_hooks, traced):
+    """On the prompt itself the linear model is the model."""
+    x = traced("qwen3")
+    found = after_hooks(x, linear_hooks(x.freeze, x.tc_hooks))
+    expect_close(found[FINAL_HOOK], x.cache[FINAL_HOOK], "The output of the final norm", rtol=1e-6)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_what_is_left_is_the_bias(silent_hooks, traced, architecture):
+    """When no source writes, the targets read their values less all their edges."""
+    x = traced(architecture)
+    reads = after_hooks(x, x.freeze.fwd_hooks + silent_hooks(x.tc_hooks))
+    for place, (start, end) in x.graph.node_range_dict.items():
+        if place != "E":
+            value = reads[FINAL_HOOK if place == "L" else reading_hook(place)][0]
+            at = [node.ctx_idx for node in x.graph.nodes[start:end]]
+            found = (value[at] * x.graph.reading_vecs[start:end]).sum(-1) + x.graph.reading_bias[start:end]
+            expected = (x.values - x.adjacency.sum(1))[start:end]
+            expect_close(found, expected, f"The biases at place {place!r}", rtol=1e-5, atol=1e-6)

@@ -1,4 +1,4 @@
-"""The five exercises on influence and pruning, against closed forms and slow loops."""
+"""The exercises on influence, pruning and scores, against closed forms and slow loops."""
 
 import pytest
 import torch
@@ -8,11 +8,13 @@ from tests.chapter3.dags import (
     N_LAYERS,
     edges_by_hand,
     graph_by_hand,
+    influence_by_hand,
     nodes_by_hand,
     random_dag,
+    shares_by_hand,
 )
 from tests.tiny import ARCHITECTURES
-from utils.engine.graph import NodeType
+from utils.engine.graph import GraphNodes, NodeInfo, NodeType
 from utils.grading import expect, expect_close, expect_equal
 
 SEEDS = range(12)
@@ -105,6 +107,39 @@ def test_all_influence_starts_somewhere(compute_influence, traced, architecture)
     influence = compute_influence(x.adjacency, weights, x.graph.n_layers)
     starts = x.graph.indices(NodeType.EMBEDDING, NodeType.MLP_ERROR)
     expect_close(influence[starts].sum(), 0.9, "The influence of all embeddings and errors")
+
+
+SCORES = [[5.0, 0.0, 1.0], [2.0, 8.0, 0.0]]  # 16 in all: 8, 5, 2, 1
+
+
+@pytest.mark.parametrize(
+    ("threshold", "expected"),
+    [(0.0, []), (0.3, [8]), (0.5, [8]), (0.6, [8, 5]), (0.9, [8, 5, 2]), (0.95, [8, 5, 2, 1]), (1.0, [8, 5, 2, 1])],
+)
+def test_the_smallest_set_that_reaches_a_share(smallest_set, threshold, expected):
+    """The largest scores are taken until they hold the share, and no more; scores of 0 never."""
+    scores = torch.tensor(SCORES)
+    chosen = smallest_set(scores, threshold)
+    expect_equal(tuple(chosen.shape), (2, 3), "The shape of the answer")
+    found = sorted(scores[chosen.bool()].tolist(), reverse=True)
+    expect_equal(found, [float(x) for x in expected], f"The scores that hold {threshold} of 16")
+
+
+def test_the_scores_are_left_alone(smallest_set):
+    """The answer is a mask, and the given scores are not changed."""
+    scores = torch.tensor(SCORES)
+    expect_equal(str(smallest_set(scores, 0.5).dtype), "torch.bool", "The dtype of the answer")
+    expect_close(scores, torch.tensor(SCORES), "The given scores afterwards")
+
+
+def test_a_set_of_influences(smallest_set, traced_chosen):
+    """On a traced prompt the set holds the share that was asked for, and without its least member it would not."""
+    x = traced_chosen
+    influence = in_closed_form(x.adjacency, torch.tensor([0.6, 0.3, 0.1]))
+    held = influence[smallest_set(influence, 0.7)]
+    share, least = float(held.sum() / influence.sum()), float(held.min() / influence.sum())
+    expect(share >= 0.6999, "The set must hold at least 0.7 of the total.", share)
+    expect(share - least <= 0.7001, "Without its least member the set must not hold 0.7.", share - least)
 
 
 def clear_nodes(threshold: float, keep_share: float = 0.0, hide_share: float = 0.0):
@@ -291,3 +326,53 @@ def test_a_pruned_graph_of_the_model(prune_graph, traced_chosen):
     expect(must <= set(kept.tolist()), "Embeddings (in `keep`) and logits must be kept.")
     whole = x.adjacency[kept[:, None], kept]
     expect_close(matrix, torch.where(matrix != 0, whole, 0), "The kept edges")
+
+
+def as_graph(dag) -> GraphNodes:
+    """The nodes of a random graph, for what looks at their kinds."""
+    kinds = {"E": NodeType.EMBEDDING, "F": NodeType.LATENT, "X": NodeType.MLP_ERROR, "L": NodeType.LOGIT}
+    nodes = [NodeInfo(kinds[kind], 0, 0, i) for i, kind in enumerate(dag.kinds)]
+    return GraphNodes(nodes, writing_vecs=torch.zeros(len(nodes), 1), n_layers=N_LAYERS)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_replacement_score(compute_graph_scores, seed):
+    """The replacement score is the embeddings' part of the influence of embeddings and errors."""
+    dag = random_dag(seed, density=0.6)
+    influence = influence_by_hand(dag.edges, dag.weight_of)
+    embeddings, errors = (sum(influence[i] for i, k in enumerate(dag.kinds) if k == kind) for kind in "EX")
+    found = compute_graph_scores(dag.matrix, dag.weights, as_graph(dag))
+    expect_close(found["replacement"], embeddings / (embeddings + errors), "The replacement score")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_share_not_from_errors(compute_graph_scores, seed):
+    """The other score is the share of nodes' inputs that is not from errors, weighted by influence and the logits' own weights."""
+    dag = random_dag(seed, density=0.6)
+    influence, shares = influence_by_hand(dag.edges, dag.weight_of), shares_by_hand(dag.edges)
+    weight = {i: influence[i] + dag.weight_of[i] for i in influence}
+    from_errors = {i: sum(x for (t, s), x in shares.items() if t == i and dag.kinds[s] == "X") for i in influence}
+    expected = sum(weight[i] * (1 - from_errors[i]) for i in weight) / sum(weight.values())
+    found = compute_graph_scores(dag.matrix, dag.weights, as_graph(dag))
+    expect_close(found["completeness"], expected, "The share not from errors")
+
+
+def test_a_graph_without_edges_scores_nothing(compute_graph_scores):
+    """Without edges the replacement score is 0, and with weights of 0 so is the other one."""
+    dag = random_dag(0)
+    nothing = torch.zeros_like(dag.matrix)
+    found = compute_graph_scores(nothing, dag.weights, as_graph(dag))
+    expect_close(found["replacement"], 0.0, "The replacement score of no edges")
+    found = compute_graph_scores(nothing, torch.zeros_like(dag.weights), as_graph(dag))
+    expect_close(found["completeness"], 0.0, "The share not from errors of no influence")
+
+
+def test_scores_of_a_graph(compute_graph_scores, traced_chosen):
+    """On a traced prompt both scores are those of the closed form."""
+    x = traced_chosen
+    weights = torch.tensor([0.6, 0.3, 0.1]).to(x.adjacency)
+    influence = in_closed_form(x.adjacency, weights.cpu())
+    embeddings, errors = x.graph.indices(NodeType.EMBEDDING), x.graph.indices(NodeType.MLP_ERROR)
+    expected = influence[embeddings].sum() / influence[[*embeddings, *errors]].sum()
+    found = compute_graph_scores(x.adjacency, weights, x.graph)
+    expect_close(found["replacement"], float(expected), "The replacement score", rtol=1e-4)

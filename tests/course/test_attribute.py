@@ -1,10 +1,9 @@
-"""The last exercise: the whole pipeline. It is compared with the same steps taken one by one."""
+"""The whole pipeline, `attribute`, compared with the same steps taken one by one."""
 
 import pytest
 import torch
 
-from solutions.chapter3_attribution_graphs import compute_influence, prune_graph
-from tests.chapter3.shared import QUESTION, TOLERANCE
+from solutions.chapter3_attribution_graphs import attribute, compute_influence, prune_graph
 from tests.chapter3.test_edges import expect_unchanged
 from tests.tiny import ARCHITECTURES, PROMPT
 from tests.tracing import state_of
@@ -17,7 +16,7 @@ def logit_tokens(result: AttributionResult) -> list[int]:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_the_graph_is_that_of_the_steps(attribute, traced, architecture):
+def test_the_graph_is_that_of_the_steps(traced, architecture):
     """Nodes, edges, biases and values are those of the single steps."""
     start_posn = int(architecture != "qwen3")  # the tiny Qwen has no beginning-of-sequence token
     x = traced(architecture, start_posn=start_posn)
@@ -31,7 +30,7 @@ def test_the_graph_is_that_of_the_steps(attribute, traced, architecture):
 
 @pytest.mark.parametrize("thresholds", [(0.8, 0.85), (0.5, 0.95)])
 @pytest.mark.parametrize("keep_embeddings", [True, False])
-def test_the_graph_is_pruned(attribute, traced, thresholds, keep_embeddings):
+def test_the_graph_is_pruned(traced, thresholds, keep_embeddings):
     """The graph is pruned by the probabilities of the tokens, with both thresholds; embeddings are kept if wished, hidden nodes never."""
     x = traced("gemma3", start_posn=4)
     arguments = dict(zip(("node_threshold", "edge_threshold"), thresholds)) | {"keep_embeddings": keep_embeddings}
@@ -47,7 +46,7 @@ def test_the_graph_is_pruned(attribute, traced, thresholds, keep_embeddings):
 
 
 @pytest.mark.parametrize("arguments", [{"top_k": 2}, {"start_posn": 4}])
-def test_latents_can_be_limited(attribute, traced, arguments):
+def test_latents_can_be_limited(traced, arguments):
     """`top_k` and `start_posn` decide which latents become nodes."""
     x = traced("gemma3", **arguments)
     result = attribute(x.model, x.transcoders, PROMPT, **({"start_posn": 0} | arguments))
@@ -56,7 +55,7 @@ def test_latents_can_be_limited(attribute, traced, arguments):
     )
 
 
-def test_targets_can_be_chosen(attribute, tiny):
+def test_targets_can_be_chosen(tiny):
     """The traced tokens are chosen by number, by probability, or by name."""
     model, transcoders = tiny("gemma3")
     top = model(model.to_tokens(PROMPT))[0, -1].topk(20).indices.tolist()
@@ -71,7 +70,7 @@ def test_targets_can_be_chosen(attribute, tiny):
     expect_equal(targets(target_tokens=["Austin", 3]), [model.to_single_token("Austin"), 3], "The tokens by name")
 
 
-def test_chosen_targets_weigh_the_same(attribute, traced):
+def test_chosen_targets_weigh_the_same(traced):
     """Tokens that are chosen by name weigh the same, so that also an unlikely one gets its edges."""
     x = traced("gemma3")
     result = attribute(x.model, x.transcoders, PROMPT, target_tokens=["Austin", 3])
@@ -79,7 +78,7 @@ def test_chosen_targets_weigh_the_same(attribute, traced):
     expect_close(result.influence, influence, "The influence when two tokens are chosen")
 
 
-def test_progress_and_batches(attribute, tiny):
+def test_progress_and_batches(tiny):
     """`batch_size` limits the batches, and after each one `progress` is told how many targets are done."""
     calls = []
     model, transcoders = tiny("gpt2")
@@ -91,7 +90,7 @@ def test_progress_and_batches(attribute, tiny):
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad, torch.inference_mode])
-def test_any_gradient_mode_will_do(attribute, traced, mode):
+def test_any_gradient_mode_will_do(traced, mode):
     """The result is the same in any gradient mode, and nothing is left behind on the model."""
     x = traced("qwen3")
     with mode():
@@ -100,16 +99,3 @@ def test_any_gradient_mode_will_do(attribute, traced, mode):
         expect_unchanged(before, state_of(x.model, x.transcoders), "after tracing")
     expect_close(result.adjacency_matrix, x.adjacency, f"The matrix in {mode.__name__} mode")
     expect(not result.adjacency_matrix.requires_grad, "The matrix must be plain numbers, without gradients.")
-
-
-def test_a_question_to_the_model(attribute, chosen, tolerance):
-    """On the model, edges and biases add up, and the most probable token is traced first."""
-    model, transcoders = chosen
-    result = attribute(model, transcoders, QUESTION, top_k=8)
-    gap = result.scores["completeness_gap"]
-    expect(gap <= TOLERANCE[model.W_U.dtype], "Edges and biases must add up.", gap)
-    with torch.no_grad():
-        top = int(model(model.to_tokens(QUESTION))[0, -1].argmax())
-    expect_equal(logit_tokens(result)[0], top, "The first token")
-    kept = [node.node_type for node in result.kept_nodes]
-    expect_equal(kept.count(NodeType.LOGIT), 3, "The number of logits in the pruned graph")

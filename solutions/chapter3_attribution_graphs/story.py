@@ -1,0 +1,80 @@
+"""Testing a graph's story in the real model: silence latents, or give them what they do on another prompt.
+
+Nothing is frozen here: all that comes after a change answers it, attention included. (Circuit Tracing, section 3.3,
+"Validating attribution graph hypotheses with interventions". Chapter 4 makes these tests into a method.)
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from solutions.chapter3_attribution_graphs.freezing import TranscoderReplacementHooks
+from utils.engine.graph import NodeInfo
+from utils.engine.hooks import hooked, reading_hook
+
+
+def without_latents(
+    tc_hooks: TranscoderReplacementHooks, tokens: Int[Tensor, "1 seq"], chosen: Sequence[NodeInfo]
+) -> Float[Tensor, " d_vocab"]:
+    """The logits after the last token when some latents are silent.
+
+    Silent means: whatever a latent would write in this run, it does not. `chosen` says which, by `layer`, `ctx_idx` (the
+    position) and `feature` (the latent). The rest of what the MLPs write stays, and everything later answers.
+
+    Args:
+        tc_hooks: has the model, the transcoders, and `layer_hooks(layer, replace)`.
+    """
+    model, transcoders = tc_hooks.model, tc_hooks.transcoders
+
+    ### BEGIN SOLUTION
+    def silence(layer, x, mlp_out):
+        acts = transcoders[layer].encode(x)
+        gone = torch.zeros_like(acts)
+        for node in chosen:
+            if node.layer == layer:
+                gone[0, node.ctx_idx, node.feature] = acts[0, node.ctx_idx, node.feature]
+        return mlp_out - (gone @ transcoders[layer].W_dec).to(mlp_out)
+
+    hooks = []
+    for layer in transcoders:
+        hooks += tc_hooks.layer_hooks(layer, silence)
+    with torch.no_grad(), hooked(model, hooks):
+        return model(tokens)[0, -1]
+    ### END SOLUTION
+
+
+def swap_latents(
+    tc_hooks: TranscoderReplacementHooks,
+    tokens: Int[Tensor, "1 seq"],
+    layer: int,
+    position: int,
+    latents: Sequence[int],
+    donor_tokens: Int[Tensor, "1 donor_seq"],
+    donor_position: int,
+) -> Float[Tensor, " d_vocab"]:
+    """The logits after the last token when latents take the activations that they have in another prompt.
+
+    In `layer`, at `position`, each of `latents` gets the activation that it has in the unchanged run on `donor_tokens`, at
+    `donor_position`. The rest of what the MLP writes stays, and everything later answers.
+    """
+    model, transcoder = tc_hooks.model, tc_hooks.transcoders[layer]
+    latents = list(latents)
+    ### BEGIN SOLUTION
+    donor = {}
+
+    def remember(x, hook):
+        donor["acts"] = transcoder.encode(x[0, donor_position])
+
+    def exchange(layer, x, mlp_out):
+        change = donor["acts"] - transcoder.encode(x[0, position])
+        mlp_out = mlp_out.clone()
+        mlp_out[0, position] += (change[latents] @ transcoder.W_dec[latents]).to(mlp_out)
+        return mlp_out
+
+    with torch.no_grad(), hooked(model, [(reading_hook(layer), remember)]):
+        model(donor_tokens)
+    with torch.no_grad(), hooked(model, tc_hooks.layer_hooks(layer, exchange)):
+        return model(tokens)[0, -1]
+    ### END SOLUTION

@@ -1,0 +1,123 @@
+"""The story tested in the real model: latents silenced, and latents exchanged between two prompts."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.tiny import ARCHITECTURES
+from tests.tracing import Traced, state_of
+from utils.engine.graph import NodeInfo, NodeType
+from utils.engine.hooks import hooked
+from utils.grading import expect, expect_close
+
+OTHER = "the opposite of small is big and France"
+
+
+def logits_with(x: Traced, changes: dict[int, object], tokens: Tensor | None = None) -> Tensor:
+    """The last logits of the real model when `changes[layer](x)` is added to what an MLP writes. Written apart from the solution."""
+    seen, hooks = {}, []
+    for layer, change in changes.items():
+
+        def look(value, hook, layer=layer):
+            seen[layer] = value
+
+        def add(value, hook, layer=layer, change=change):
+            return value + change(seen[layer])
+
+        hooks += [(f"blocks.{layer}.mlp.hook_in", look), (f"blocks.{layer}.hook_mlp_out", add)]
+    with torch.no_grad(), hooked(x.model, hooks):
+        return x.model(x.tokens if tokens is None else tokens)[0, -1]
+
+
+def active_at(x: Traced, layer: int, position: int) -> list[int]:
+    """The active latents of a layer at a position, the strongest first."""
+    acts = x.tc_hooks.transcoder_acts[layer][0, position]
+    return [i for i in acts.argsort(descending=True).tolist() if acts[i] > 0]
+
+
+def nodes_for(x: Traced, chosen: list[tuple[int, int, int]]) -> list[NodeInfo]:
+    return [NodeInfo(NodeType.LATENT, layer, position, latent) for layer, position, latent in chosen]
+
+
+def silenced(x: Traced, chosen: list[tuple[int, int, int]]) -> Tensor:
+    """The truth: each latent's live activation is taken away."""
+
+    def change_of(layer):
+        def change(mlp_in):
+            acts, total = x.transcoders[layer].encode(mlp_in), 0
+            for _, position, latent in (entry for entry in chosen if entry[0] == layer):
+                at = (torch.arange(mlp_in.shape[1]) == position)[None, :, None]
+                total = total - at * acts[0, position, latent] * x.transcoders[layer].W_dec[latent]
+            return total
+
+        return change
+
+    return logits_with(x, {layer: change_of(layer) for layer, _, _ in chosen})
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_silent_latents_write_nothing(without_latents, traced, architecture):
+    """One silent latent takes away what it writes at its position, and all that comes later answers."""
+    x = traced(architecture)
+    for layer, position in ((0, 2), (1, 5), (2, x.tokens.shape[1] - 1)):
+        chosen = [(layer, position, active_at(x, layer, position)[0])]
+        found = without_latents(x.tc_hooks, x.tokens, nodes_for(x, chosen))
+        expect_close(found, silenced(x, chosen), f"The logits without latent {chosen[0]}", rtol=1e-6)
+
+
+def test_several_latents_are_silent(without_latents, traced):
+    """Latents of several layers are silent together; a later one does not write what it now would write."""
+    x = traced("gemma3")
+    chosen = [(layer, 5, latent) for layer in (0, 1, 2) for latent in active_at(x, layer, 5)[:2]]
+    chosen += [(1, 3, active_at(x, 1, 3)[0])]
+    found = without_latents(x.tc_hooks, x.tokens, nodes_for(x, chosen))
+    expect_close(found, silenced(x, chosen), "The logits without seven latents", rtol=1e-6)
+
+
+def test_silence_leaves_no_trace(without_latents, traced):
+    """With nothing silenced the logits are the model's own, and no hook stays behind."""
+    x = traced("qwen3")
+    before = state_of(x.model, x.transcoders)
+    found = without_latents(x.tc_hooks, x.tokens, [])
+    expect(before.hooks == state_of(x.model, x.transcoders).hooks, "No hook may stay behind on the model.")
+    expect(not found.requires_grad, "The logits must be plain numbers, without gradients.")
+    expect_close(found, x.model(x.tokens)[0, -1].detach(), "The logits with nothing silenced", rtol=1e-6)
+
+
+def swapped(
+    x: Traced, layer: int, position: int, latents: list[int], donor_tokens: Tensor, donor_position: int
+) -> Tensor:
+    """The truth: the donor's activations in place of the prompt's own."""
+    with torch.no_grad():
+        _, cache = x.model.run_with_cache(donor_tokens)
+        theirs = x.transcoders[layer].encode(cache[f"blocks.{layer}.mlp.hook_in"])[0, donor_position]
+
+    def change(mlp_in):
+        own = x.transcoders[layer].encode(mlp_in)[0, position]
+        total = sum((theirs[i] - own[i]) * x.transcoders[layer].W_dec[i] for i in latents)
+        return (torch.arange(mlp_in.shape[1]) == position)[None, :, None] * total
+
+    return logits_with(x, {layer: change})
+
+
+@pytest.mark.parametrize(("layer", "position", "donor_position"), [(0, 5, 3), (1, 4, 6), (2, 7, 2)])
+def test_latents_do_what_they_do_elsewhere(swap_latents, traced, layer, position, donor_position):
+    """The chosen latents of one place get the activations of another prompt, and no others."""
+    x = traced("gemma3")
+    donor_tokens = x.model.to_tokens(OTHER)
+    with torch.no_grad():
+        _, cache = x.model.run_with_cache(donor_tokens)
+        theirs = x.transcoders[layer].encode(cache[f"blocks.{layer}.mlp.hook_in"])[0, donor_position]
+    latents = [*active_at(x, layer, position)[:2], *theirs.topk(2).indices.tolist()]
+    found = swap_latents(x.tc_hooks, x.tokens, layer, position, latents, donor_tokens, donor_position)
+    expected = swapped(x, layer, position, latents, donor_tokens, donor_position)
+    expect_close(found, expected, f"The logits after a swap in layer {layer}", rtol=1e-6)
+
+
+def test_a_swap_with_oneself_changes_nothing(swap_latents, traced):
+    """A prompt that swaps with itself keeps its logits, and no hook stays behind."""
+    x = traced("gpt2")
+    before = state_of(x.model, x.transcoders)
+    found = swap_latents(x.tc_hooks, x.tokens, 1, 5, range(x.transcoders[1].cfg.d_sae), x.tokens, 5)
+    expect(before.hooks == state_of(x.model, x.transcoders).hooks, "No hook may stay behind on the model.")
+    expect_close(found, x.model(x.tokens)[0, -1].detach(), "The logits after a swap with oneself", rtol=1e-6)
