@@ -1,6 +1,6 @@
 """Chapter 6: a real language model without a dictionary; the latents are the MLPs' own neurons.
 
-Read `linear`, `attributing`, `removing`, `tracing`, in this order."""
+Read `linear`, `attributing`, `removing`, `tracing`, `reading`, `exchanging`, `patching`, `massive`, in this order."""
 
 from solutions.chapter6_real_models.attributing import (
     LinearPrompt,
@@ -8,6 +8,13 @@ from solutions.chapter6_real_models.attributing import (
     all_attributions,
     linearise,
     neuron_attributions,
+)
+from solutions.chapter6_real_models.exchanging import (
+    PromptRuns,
+    alike_in_change,
+    choose_by_change,
+    exchange_neurons,
+    run_prompts,
 )
 from solutions.chapter6_real_models.linear import (
     NeuronHooks,
@@ -17,6 +24,23 @@ from solutions.chapter6_real_models.linear import (
     reading_vectors,
     secant,
     tangent,
+)
+from solutions.chapter6_real_models.massive import (
+    massive_positions,
+)
+from solutions.chapter6_real_models.patching import (
+    patch_states,
+    state_hook,
+    states_at,
+)
+from solutions.chapter6_real_models.reading import (
+    Firing,
+    Sentences,
+    centred_logit_lens,
+    detection_score,
+    encode_sentences,
+    neuron_on_sentences,
+    top_firings,
 )
 from solutions.chapter6_real_models.removing import (
     alike_at_random,
@@ -33,25 +57,41 @@ from solutions.chapter6_real_models.tracing import (
 )
 
 __all__ = [
+    "Firing",
     "LinearPrompt",
     "NeuronAttributions",
     "NeuronHooks",
+    "PromptRuns",
+    "Sentences",
     "alike_at_random",
+    "alike_in_change",
     "all_attributions",
     "attribute_neurons",
     "build_neuron_nodes",
+    "centred_logit_lens",
+    "choose_by_change",
+    "detection_score",
+    "encode_sentences",
+    "exchange_neurons",
     "frozen_gate",
     "gradient_attributions",
     "half_rule",
     "linearise",
+    "massive_positions",
     "neuron_attributions",
+    "neuron_on_sentences",
+    "patch_states",
     "plain_gradient",
     "reading_vectors",
     "removal_curve",
+    "run_prompts",
     "secant",
     "set_neurons",
+    "state_hook",
+    "states_at",
     "strongest_first",
     "strongest_neurons",
     "tangent",
+    "top_firings",
     "written_lengths",
 ]
