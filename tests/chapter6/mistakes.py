@@ -4,9 +4,414 @@ from utils.grading import Mistake
 
 MISTAKES: dict[str, list[Mistake]] = {
     # 1. The gate made linear
+    "half_rule": [
+        Mistake(
+            "no_half",
+            "Your a_lin is twice the activation: each of the two factors gets half of the product.",
+            [("s * gate / 2, s * inner / 2", "s * gate, s * inner")],
+        ),
+        Mistake(
+            "swapped",
+            "You give each factor its own value as its slope: the slope of u contains g, and that of g contains u.",
+            [("s * gate / 2, s * inner / 2", "s * inner / 2, s * gate / 2")],
+        ),
+        Mistake(
+            "gate_frozen",
+            "You freeze the whole gate, and u gets everything: only s is frozen, and the gate gets its half.",
+            [("s * gate / 2, s * inner / 2", "s * gate, torch.zeros_like(inner)")],
+        ),
+        Mistake(
+            "derivatives",
+            "These are the derivatives of phi(g) * u: with them a_lin is not the activation. Freeze s = phi(g) / g instead.",
+            [("s * gate / 2, s * inner / 2", "phi(gate), tangent(phi, gate) * inner")],
+        ),
+        Mistake(
+            "tangent_for_s",
+            "Your s is the derivative of phi: it is phi(g) / g, the slope of the line from the origin (`secant`).",
+            [("s = secant(phi, gate)", "s = tangent(phi, gate)")],
+        ),
+        Mistake(
+            "s_of_u",
+            "You take s from u: phi is applied to the gate.",
+            [("s = secant(phi, gate)", "s = secant(phi, inner)")],
+        ),
+        Mistake(
+            "zero_at_zero",
+            "Where the gate is exactly 0 your slopes are 0: phi(g) / g has no value there, and s is the derivative.",
+            [("s = secant(phi, gate)", "s = torch.where(gate == 0, 0, phi(gate) / torch.where(gate == 0, 1, gate))")],
+        ),
+        Mistake(
+            "half_without_a_gate",
+            "Without a gate there is only one factor: it gets all of phi(u), not half.",
+            [("return (secant(phi, inner),)", "return (secant(phi, inner) / 2,)")],
+        ),
+        Mistake(
+            "tangent_without_a_gate",
+            "Without a gate you return the derivative: a_lin is the activation only with the slope phi(u) / u.",
+            [("return (secant(phi, inner),)", "return (tangent(phi, inner),)")],
+        ),
+    ],
+    "reading_vectors": [
+        Mistake(
+            "no_gate",
+            "You leave the gate out: a neuron with a gate reads along a column of W_gate too.",
+            [("if weights.W_gate is not None:", "if False:")],
+        ),
+        Mistake(
+            "slopes_swapped",
+            "You use the slope of u for the gate and that of the gate for u: slopes[0] belongs to W_in.",
+            [
+                ("slope = slopes[0][positions, neurons]", "slope = slopes[-1][positions, neurons]"),
+                ("slope = slopes[1][positions, neurons]", "slope = slopes[0][positions, neurons]"),
+            ],
+        ),
+        Mistake(
+            "same_at_every_position",
+            "You use the slopes of the last token everywhere: a neuron reads along another vector at every position.",
+            [
+                ("slope = slopes[0][positions, neurons]", "slope = slopes[0][-1, neurons]"),
+                ("slope = slopes[1][positions, neurons]", "slope = slopes[1][-1, neurons]"),
+            ],
+        ),
+        Mistake(
+            "no_constants",
+            "Your constants are 0: the biases of W_in and W_gate belong to what a neuron reads.",
+            [("return vectors, constants", "return vectors, torch.zeros_like(constants)")],
+        ),
+        Mistake(
+            "bias_without_slope",
+            "You add the biases as they are: a_lin contains them times the slopes.",
+            [
+                ("constants = slope * weights.b_in", "constants = weights.b_in"),
+                ("constants + slope * weights.b_gate", "constants + weights.b_gate"),
+            ],
+        ),
+        Mistake(
+            "no_gate_bias",
+            "You forget the bias of the gate.",
+            [("constants = constants + slope * weights.b_gate[neurons].to(slope)", "pass")],
+        ),
+        Mistake(
+            "matrices_swapped",
+            "You read along W_gate with the slope of u and along W_in with that of the gate: it is the other way round.",
+            [
+                ("weights.W_in.T[neurons]", "(weights.W_in if weights.W_gate is None else weights.W_gate).T[neurons]"),
+                ("slope[:, None] * weights.W_gate.T[neurons]", "slope[:, None] * weights.W_in.T[neurons]"),
+            ],
+        ),
+    ],
     # 2. All neurons in one backward pass
+    "all_attributions": [
+        Mistake(
+            "gradient_alone",
+            "You return gradients: an attribution is the activation times the gradient.",
+            [("at_least_float32(g[0]) * x.hooks.acts[layer]", "at_least_float32(g[0])")],
+        ),
+        Mistake(
+            "all_positions",
+            "You start the backward pass at every position: a target reads the last position only.",
+            [("start[0, -1] = vector.to(end)", "start[0] = vector.to(end)")],
+        ),
+        Mistake(
+            "first_position",
+            "You start the backward pass at the first position: a target reads the last one.",
+            [("start[0, -1] = vector.to(end)", "start[0, 0] = vector.to(end)")],
+        ),
+        Mistake(
+            "gates_not_linear",
+            "Your MLPs are not linear: the hooks of `x.hooks` are missing in the run, and a plain gradient does not add up.",
+            [("*x.freeze.fwd_hooks, *x.hooks.fwd_hooks, *hooks]", "*x.freeze.fwd_hooks, *hooks]")],
+        ),
+        Mistake(
+            "norms_not_frozen",
+            "Attention and norms are not frozen: the hooks of `x.freeze` are missing in the run.",
+            [("*x.freeze.fwd_hooks, *x.hooks.fwd_hooks, *hooks]", "*x.hooks.fwd_hooks, *hooks]")],
+        ),
+        Mistake(
+            "same_target_twice",
+            "Every target gets the attributions of the first one: start each backward pass from its own vector.",
+            [("start[0, -1] = vector.to(end)", "start[0, -1] = x.vectors[0].to(end)")],
+        ),
+        Mistake(
+            "absolute",
+            "You return absolute values: a neuron may hold the answer back, and its attribution is then negative.",
+            [
+                (
+                    "at_least_float32(g[0]) * x.hooks.acts[layer]",
+                    "(at_least_float32(g[0]) * x.hooks.acts[layer]).abs()",
+                )
+            ],
+        ),
+        Mistake(
+            "embedding_gradient_alone",
+            "You sum the gradients at the embedding: multiply them with the embedding first.",
+            [("at_least_float32(at_embedding * sources[0].detach())", "at_least_float32(at_embedding)")],
+        ),
+    ],
     # 3. How sparse is it?
+    "set_neurons": [
+        Mistake(
+            "all_rows",
+            "What one row asks for happens in all rows: each row has its own neurons.",
+            [("torch.where(where[:, layer], values", "torch.where(where[:, layer].any(0), values")],
+        ),
+        Mistake(
+            "always_silenced",
+            "You silence the neurons whatever `values` says.",
+            [("values[layer].to(acts), acts)", "torch.zeros_like(acts), acts)")],
+        ),
+        Mistake(
+            "added",
+            "You add the values to the activations: set them.",
+            [("values[layer].to(acts), acts)", "acts + values[layer].to(acts), acts)")],
+        ),
+        Mistake(
+            "all_others",
+            "You set the neurons that are not under `where`.",
+            [("values[layer].to(acts), acts)", "acts, values[layer].to(acts))")],
+        ),
+        Mistake(
+            "all_positions",
+            "A neuron is set at every position: only those under `where` are.",
+            [("torch.where(where[:, layer], values", "torch.where(where[:, layer].any(1, keepdim=True), values")],
+        ),
+        Mistake(
+            "last_layer_only",
+            "All your hooks change the neurons of the last layer with any: bind the loop's variable as a default argument.",
+            [("hook: HookPoint, layer: int = layer)", "hook: HookPoint)")],
+        ),
+        Mistake(
+            "once_only",
+            "You stop at the first layer without a changed neuron: go on with the next one.",
+            [("continue", "break")],
+        ),
+    ],
+    "removal_curve": [
+        Mistake(
+            "one_at_a_time",
+            "You silence the k-th neuron alone: the first k are silenced together.",
+            [("ranked[:size]", "ranked[max(size - 1, 0) : size]")],
+        ),
+        Mistake(
+            "from_the_end",
+            "You silence the last k of the ranking: those at the front are the strongest.",
+            [("ranked[:size]", "ranked[len(ranked) - size :]")],
+        ),
+        Mistake(
+            "all_but_the_first",
+            "You keep the first k and silence the rest of the ranking.",
+            [("ranked[:size]", "ranked[size:]")],
+        ),
+        Mistake(
+            "change",
+            "You return the change of the contrast: return what is left of it.",
+            [
+                (
+                    "return contrast_of(set_neurons(model, question.tokens, where), question)",
+                    "left = contrast_of(set_neurons(model, question.tokens, where), question)\n"
+                    "    return left - contrast_of(model(question.tokens), question)",
+                )
+            ],
+        ),
+        Mistake(
+            "logit",
+            "You return the answer's logit: take the mean logit of the other answers from it (`contrast_of`).",
+            [
+                (
+                    "return contrast_of(set_neurons(model, question.tokens, where), question)",
+                    "return set_neurons(model, question.tokens, where)[:, -1, question.answer]",
+                )
+            ],
+        ),
+        Mistake(
+            "sizes_sorted",
+            "You sort the sizes: return the contrasts in the order of `sizes`.",
+            [("in enumerate(sizes)", "in enumerate(sorted(sizes))")],
+        ),
+    ],
+    "gradient_attributions": [
+        Mistake(
+            "gradient_alone",
+            "You return gradients: multiply them with the activations.",
+            [("(act * gradient)[0].detach()", "gradient[0].detach()")],
+        ),
+        Mistake(
+            "absolute",
+            "You return absolute values: the sign says whether a neuron raises or lowers the contrast.",
+            [("(act * gradient)[0].detach()", "(act * gradient)[0].detach().abs()")],
+        ),
+        Mistake(
+            "of_the_logit",
+            "You go back from the answer's logit: the contrast is less the mean logit of the others.",
+            [("contrast_of(model(question.tokens), question).sum()", "model(question.tokens)[0, -1, question.answer]")],
+        ),
+        Mistake(
+            "of_the_probability",
+            "You go back from a probability: the contrast is a difference of logits.",
+            [
+                (
+                    "contrast_of(model(question.tokens), question).sum()",
+                    "contrast_of(model(question.tokens).softmax(-1), question).sum()",
+                )
+            ],
+        ),
+        Mistake(
+            "all_positions",
+            "You sum over the answers at all positions: the contrast is that at the last one.",
+            [
+                (
+                    "contrast_of(model(question.tokens), question).sum()",
+                    "sum(contrast_of(model(question.tokens)[:, : p + 1], question).sum() for p in range(question.tokens.shape[1]))",
+                )
+            ],
+        ),
+        Mistake(
+            "sign",
+            "Your signs are reversed: a neuron that raises the contrast has a positive score.",
+            [("(act * gradient)[0].detach()", "-(act * gradient)[0].detach()")],
+        ),
+    ],
     # 4. From a ranking to a graph
+    "strongest_neurons": [
+        Mistake(
+            "signed",
+            "You keep the largest values and drop what holds the answer back: rank by absolute attribution.",
+            [("attributions.neurons.abs())", "attributions.neurons)")],
+        ),
+        Mistake(
+            "cancelling",
+            "You add the targets up before you take absolute values: a neuron that matters for both may cancel itself.",
+            [
+                ("attributions.neurons.abs())", "attributions.neurons).abs()"),
+            ],
+        ),
+        Mistake(
+            "unweighted",
+            "All targets count alike: weigh each with `outputs[i].weight`.",
+            [("[output.weight for output in attributions.outputs]", "[1.0 for output in attributions.outputs]")],
+        ),
+        Mistake(
+            "by_probability",
+            "You weigh with probabilities: a person may have chosen other weights (`output.weight`).",
+            [
+                (
+                    "[output.weight for output in attributions.outputs]",
+                    "[output.prob for output in attributions.outputs]",
+                )
+            ],
+        ),
+        Mistake(
+            "first_position_too",
+            "Neurons before `start_posn` are chosen too: leave them out.",
+            [("scores[:, :start_posn] = 0", "pass")],
+        ),
+        Mistake(
+            "one_position_too_many",
+            "You leave out the position `start_posn` itself: it is the first that counts.",
+            [("scores[:, :start_posn] = 0", "scores[:, : start_posn + 1] = 0")],
+        ),
+        Mistake(
+            "zeros_too",
+            "You fill up with neurons that have no attribution at all: leave them out, also if fewer remain.",
+            [("best.indices[best.values > 0]", "best.indices")],
+        ),
+    ],
+    "build_neuron_nodes": [
+        Mistake(
+            "positions_and_neurons_swapped",
+            "Position and number of a neuron are swapped in its node.",
+            [
+                (
+                    "NodeInfo(NodeType.LATENT, layer, pos, neuron, activation=act)",
+                    "NodeInfo(NodeType.LATENT, layer, neuron, pos, activation=act)",
+                )
+            ],
+        ),
+        Mistake(
+            "no_activation",
+            "Your nodes have no activation: the page of a graph and chapter 4 need it.",
+            [("pos, neuron, activation=act)", "pos, neuron)")],
+        ),
+        Mistake(
+            "ranges_from_zero",
+            "The range of every layer begins at 0: it begins where the layer before it ended.",
+            [("start = len(nodes)", "start = 0")],
+        ),
+        Mistake(
+            "writes_without_activation",
+            "Your nodes write their row of W_out: they write it times their activation (`x.hooks.writes`).",
+            [
+                (
+                    "writes.append(x.hooks.writes(layer, positions, neurons))",
+                    "writes.append(x.hooks.writes(layer, positions, neurons) / x.hooks.acts[layer][positions, neurons][:, None])",
+                )
+            ],
+        ),
+        Mistake(
+            "no_constants",
+            "You drop the constants of the readings: with biases a reading does not add up without them.",
+            [("constants.append(biases)", "constants.append(torch.zeros_like(biases))")],
+        ),
+        Mistake(
+            "by_number",
+            "The nodes of a layer are sorted by number: sort by position first, then by number.",
+            [
+                (
+                    "positions, neurons = mask.nonzero(as_tuple=True)",
+                    "neurons, positions = mask.T.nonzero(as_tuple=True)",
+                )
+            ],
+        ),
+        Mistake(
+            "next_layer",
+            "Your nodes stand one layer too late.",
+            [("NodeInfo(NodeType.LATENT, layer, pos", "NodeInfo(NodeType.LATENT, layer + 1, pos")],
+        ),
+    ],
+    "attribute_neurons": [
+        Mistake(
+            "nodes_not_cut",
+            "The hooks do not know the nodes: paths through a node count twice, and nothing adds up. Set `x.hooks.nodes`.",
+            [("x.hooks.nodes = {layer: mask for layer, mask in enumerate(chosen) if bool(mask.any())}", "pass")],
+        ),
+        Mistake(
+            "only_the_last_layers_nodes",
+            "You tell the hooks about one layer only: every layer with a node needs its mask.",
+            [("enumerate(chosen) if bool(mask.any())}", "enumerate(chosen) if layer == len(chosen) - 1}")],
+        ),
+        Mistake(
+            "hidden_ones_too",
+            "Neurons at hidden positions become nodes: pass `start_posn` on to the ranking.",
+            [
+                (
+                    "strongest_neurons(all_attributions(x), n_nodes, start_posn)",
+                    "strongest_neurons(all_attributions(x), n_nodes)",
+                )
+            ],
+        ),
+        Mistake(
+            "cut_before_ranking",
+            "You rank while nodes are cut out: attributions are taken first, with every neuron in the linear map.",
+            [
+                (
+                    "chosen = strongest_neurons(all_attributions(x), n_nodes, start_posn)",
+                    "every = torch.ones(model.cfg.n_layers, tokens.shape[1], x.hooks.acts[0].shape[1], dtype=torch.bool)\n"
+                    "        x.hooks.nodes = dict(enumerate(every))\n"
+                    "        chosen = strongest_neurons(all_attributions(x), n_nodes, start_posn)",
+                )
+            ],
+        ),
+        Mistake(
+            "too_few",
+            "You keep another number of neurons than was asked for: `n_nodes`.",
+            [("all_attributions(x), n_nodes, start_posn)", "all_attributions(x), max(n_nodes // 2, 1), start_posn)")],
+        ),
+        Mistake(
+            "nodes_without_edges_cut",
+            "You tell the hooks that every neuron is a node: those that are none stay in the linear map.",
+            [("enumerate(chosen) if bool(mask.any())}", "enumerate(torch.ones_like(chosen))}")],
+        ),
+    ],
     # 5. What does a neuron stand for?
     "centred_logit_lens": [
         Mistake(

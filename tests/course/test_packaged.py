@@ -166,7 +166,9 @@ def test_tokens(installed):
     """Single digits, merges, the token in front of a prompt; what a package holds is not imported."""
     model = load_model("tiny-packed")
     assert model.to_str_tokens("the the 12") == ["<|endoftext|>", "t", "he", " the", " ", "1", "2"]
-    assert model.tokenizer.bos_token_id == 0 and model.tokenizer.decode([0, TOKENS.index("Ġthe")]) == "<|endoftext|> the"
+    assert (
+        model.tokenizer.bos_token_id == 0 and model.tokenizer.decode([0, TOKENS.index("Ġthe")]) == "<|endoftext|> the"
+    )
 
 
 def test_it_is_made_once(installed, monkeypatch):

@@ -3,6 +3,7 @@
 from collections.abc import Container
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
