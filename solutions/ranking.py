@@ -5,7 +5,8 @@ are computed next, the estimate is renewed with them, and so on until there are 
 """
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from functools import partial
+from typing import NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Float, Int
@@ -19,14 +20,19 @@ from solutions.chapter3_attribution_graphs import (
     SourceTable,
     TranscoderReplacementHooks,
     build_graph_nodes,
-    compute_salient_logits,
+    choose_outputs,
+    compute_bias,
+    compute_values,
     normalize_matrix,
+    prune_and_pack,
     setup_attribution,
     tabulate_sources,
     walk_back,
 )
-from utils.engine.graph import GraphNodes, NodeType
+from utils.engine.arguments import TracingArguments
+from utils.engine.graph import AttributionResult, GraphNodes, NodeType
 from utils.engine.hooks import Transcoder
+from utils.engine.memory import zero_edges
 
 RERANK_AT_MOST, RERANK_AT_LEAST = 64, 8  # rows between two estimates, a fifth of all if that is between these
 
@@ -35,30 +41,48 @@ Selection: TypeAlias = dict[int, tuple[Int[Tensor, " n_latents"], Int[Tensor, " 
 RowsOf: TypeAlias = Callable[[BackwardBatch], Float[Tensor, "batch n_nodes"]]
 
 
-def strongest_latents(
+class Ranking(NamedTuple):
+    """The strongest latents of a graph, and the rows of the matrix that were computed to find them.
+
+    Attributes:
+        targets: indices into the nodes: the logits, then the latents in the order in which they were found.
+        rows: what all nodes do to each of the targets.
+        selection: the latents by layer.
+    """
+
+    targets: list[int]
+    rows: Float[Tensor, "target n_nodes"]
+    selection: Selection
+
+
+def attribute_strongest(
     model: TransformerBridge,
     transcoders: dict[int, Transcoder],
+    prompt: str,
     tokens: Int[Tensor, "1 seq"],
-    max_latent_nodes: int,
     start_posn: int,
-    top_k: int | None,
-    choice: dict[str, Any],
-) -> Selection:
-    """The `max_latent_nodes` strongest of the latents that a graph of per-layer transcoders would have.
+    given: TracingArguments,
+) -> AttributionResult:
+    """The graph of the `given.max_latent_nodes` strongest latents, for chapter 3's `attribute`.
 
-    Args:
-        model, transcoders, tokens: what is traced.
-        max_latent_nodes: how many; all if there are not so many.
-        start_posn, top_k: which latents are candidates, as in `attribute`.
-        choice: arguments of `compute_salient_logits` that choose the targets.
+    The rows that were computed to find the latents are those of the graph. Of the latents that are left out, each adds its column
+    to that of the error in its place.
     """
     freeze = FreezeHooks(model)
     cache = freeze.cache_frozen_values(tokens)
     tc_hooks = TranscoderReplacementHooks(model, transcoders, cache)
-    outputs = compute_salient_logits(model, freeze.logits, **choice)
-    graph = build_graph_nodes(model, transcoders, cache, tc_hooks, *outputs, tokens, start_posn, top_k)
-    run, tables = setup_attribution(model, tokens, freeze, tc_hooks), tabulate_sources(graph)
-    return rank_latents(graph, lambda batch: _rows(run, tables, batch, len(graph)), max_latent_nodes)
+    outputs = choose_outputs(model, freeze.logits, given)
+    nodes = partial(build_graph_nodes, model, transcoders, cache, tc_hooks, *outputs, tokens, start_posn)
+    candidates, run = nodes(given.top_k), setup_attribution(model, tokens, freeze, tc_hooks)
+    tables = tabulate_sources(candidates)
+
+    ranking = rank_latents(
+        candidates, lambda batch: _rows(run, tables, batch, len(candidates)), given.max_latent_nodes, given.progress
+    )
+    graph = nodes(ranking.selection)
+    adjacency = _restricted(ranking, candidates, graph)
+    bias, values = compute_bias(model, tokens, graph, freeze, tc_hooks), compute_values(graph, run)
+    return prune_and_pack(model, prompt, graph, adjacency, bias, values, given)
 
 
 def _rows(
@@ -72,37 +96,64 @@ def _rows(
     return found[:, :n_nodes]
 
 
+def _restricted(ranking: Ranking, candidates: GraphNodes, graph: GraphNodes) -> Float[Tensor, "n_nodes n_nodes"]:
+    """The matrix of the smaller graph, from the rows of the larger one."""
+    index = {node.node_id: i for i, node in enumerate(graph.nodes)}
+    ids = [node.node_id for node in candidates.nodes]
+    columns = [
+        index.get(name, index.get(f"{node.layer}_error_{node.ctx_idx}")) for name, node in zip(ids, candidates.nodes)
+    ]
+    adjacency = zero_edges(graph.writing_vecs, len(graph))
+    folded = adjacency.new_zeros(len(ranking.targets), len(graph))
+    folded.index_add_(1, torch.tensor(columns, device=folded.device), ranking.rows.to(folded))
+    adjacency[[index[ids[i]] for i in ranking.targets]] = folded
+    return adjacency
+
+
 def rank_latents(
-    graph: GraphNodes, rows_of: RowsOf, max_latent_nodes: int, rerank_every: int | None = None
-) -> Selection:
+    graph: GraphNodes,
+    rows_of: RowsOf,
+    max_latent_nodes: int,
+    progress: Callable[[int, int], None] | None = None,
+    rerank_every: int | None = None,
+) -> Ranking:
     """The strongest latents of a graph, of which no more edges are computed than are needed to find them.
 
     Args:
         graph: all candidates, with their vectors.
         rows_of: the direct effects of all nodes on the targets of a batch.
         max_latent_nodes: how many to find; all that lead to a target if there are not so many.
+        progress: called with (targets done, targets in all).
         rerank_every: how many rows are computed between two estimates of the influence. On `atlas`, a fifth of all finds latents
             with 99 % of the influence of the best choice; one estimate alone finds 92 %.
     """
     rerank_every = rerank_every or min(RERANK_AT_MOST, max(RERANK_AT_LEAST, max_latent_nodes // 5))
-    logits, latents = graph.indices(NodeType.LOGIT), graph.mask(NodeType.LATENT)
+    logits, is_latent = graph.indices(NodeType.LOGIT), graph.mask(NodeType.LATENT)
     weights = graph.logit_weights.to(graph.writing_vecs)
-    shares = normalize_matrix(rows_of(_batch(graph, logits)))
-    known, found = logits, []
-    while len(found) < max_latent_nodes:
-        influence = _influence(shares, torch.tensor(known, device=shares.device), weights, graph.n_layers)
-        influence = influence.masked_fill(~latents, 0)
-        influence[found] = 0
-        best = influence.topk(min(rerank_every, max_latent_nodes - len(found), len(influence)))
-        chosen = sorted(best.indices[best.values > 0].tolist())
-        if not chosen:
+    n_targets = len(logits) + min(max_latent_nodes, int(is_latent.sum()))
+    targets, rows = list(logits), rows_of(_batch(graph, logits))
+    while len(targets) < n_targets:
+        influence = _influence(rows, torch.tensor(targets, device=rows.device), weights, graph.n_layers)
+        influence = influence.masked_fill(~is_latent, 0)
+        influence[targets] = 0
+        best = influence.topk(min(rerank_every, n_targets - len(targets)))
+        batches = _batches(graph, best.indices[best.values > 0].tolist())
+        if not batches:
             break
-        by_layer: dict[int | str, list[int]] = {}
-        for i in chosen:
-            by_layer.setdefault(graph.nodes[i].layer, []).append(i)
-        rows = [normalize_matrix(rows_of(_batch(graph, group))) for group in by_layer.values()]
-        shares, known, found = torch.cat([shares, *rows]), known + chosen, found + chosen
-    return _selection(graph, sorted(found))
+        for chosen in batches:
+            rows = torch.cat([rows, rows_of(_batch(graph, chosen))])
+            targets += chosen
+            if progress is not None:
+                progress(len(targets), n_targets)
+    return Ranking(targets, rows, _selection(graph, sorted(targets[len(logits) :])))
+
+
+def _batches(graph: GraphNodes, chosen: list[int]) -> list[list[int]]:
+    """Latents by layer. The layers are in the order of their last positions: `walk_back` then needs each length once."""
+    by_layer: dict[int | str, list[int]] = {}
+    for i in sorted(chosen):
+        by_layer.setdefault(graph.nodes[i].layer, []).append(i)
+    return sorted(by_layer.values(), key=lambda batch: max(graph.nodes[i].ctx_idx for i in batch))
 
 
 def _batch(graph: GraphNodes, indices: list[int]) -> BackwardBatch:
@@ -113,16 +164,17 @@ def _batch(graph: GraphNodes, indices: list[int]) -> BackwardBatch:
 
 
 def _influence(
-    shares: Float[Tensor, "n_known n_nodes"],
-    known: Int[Tensor, " n_known"],
+    rows: Float[Tensor, "target n_nodes"],
+    targets: Int[Tensor, " target"],
     logit_weights: Float[Tensor, " n_logits"],
     n_layers: int,
 ) -> Float[Tensor, " n_nodes"]:
     """The influence that runs along the rows known so far. The logits' rows are the first ones."""
+    shares = normalize_matrix(rows)
     passing = logit_weights @ shares[: len(logit_weights)]
     influence = passing
     for _ in range(n_layers):
-        passing = passing[known] @ shares
+        passing = passing[targets] @ shares
         influence = influence + passing
     return influence
 

@@ -399,7 +399,8 @@ def completeness_gap(
         (n_nodes,), at least 0, never nan.
     """
     ### BEGIN SOLUTION
-    terms = adjacency_matrix.abs().sum(1) + bias.abs()
+    # without a second matrix of absolute values
+    terms = torch.linalg.vector_norm(adjacency_matrix, ord=1, dim=1) + bias.abs()
     gap = (adjacency_matrix.sum(1) + bias - values).abs()
     return torch.where(gap == 0, gap, gap / torch.maximum(values.abs(), terms / 1000))
     ### END SOLUTION

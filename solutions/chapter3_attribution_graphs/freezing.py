@@ -22,10 +22,13 @@ from utils.engine.hooks import (
     Transcoder,
     check_transcoders,
     hooked,
+    keep_activations,
     mlp_out_hook,
+    norms_by_scale,
     reading_hook,
     writing_hook,
 )
+from utils.engine.sparse import SparseActs
 
 
 def gradient_times_stream(
@@ -71,7 +74,7 @@ class FreezeHooks:
 
     Attributes:
         frozen_values: hook name -> value; empty until `cache_frozen_values` has run.
-        logits: (batch, seq, d_vocab) of the unchanged model.
+        logits: (batch, seq, d_vocab) of the unchanged model, up to rounding.
     """
 
     def __init__(self, model: TransformerBridge):
@@ -94,28 +97,23 @@ class FreezeHooks:
         `blocks.0.attn.hook_pattern`, `blocks.0.ln2.hook_scale`, `blocks.0.attn.q_norm.hook_scale`, `ln_final.hook_scale`, ...
         (all names: `model.hook_dict`). Nothing else is frozen.
 
-        The first run, of the unchanged model, gives `self.frozen_values` and `self.logits`. The second, with these values
-        frozen, gives the activations that are returned: Hugging Face's RMSNorm rounds to float32 inside, so the two runs
-        differ by about 1e-7, and the graph describes the frozen model.
+        One run of the model gives all: `self.frozen_values`, `self.logits`, and the activations that are returned. The norms
+        compute in it as they do when their scale is frozen. (Hugging Face's RMSNorm rounds to float32 inside, which makes a
+        difference of about 1e-7 in a float64 model, and the graph describes the frozen one.)
         """
         # freezing a model that is already frozen would freeze the old prompt's values
         self.frozen_values = {}
-        # Run the unchanged model with `self.model.run_with_cache(tokens, names_filter=...)`, which returns (logits, cache);
-        # `names_filter` says of a hook's name whether its value goes into the cache. Set `self.logits` and
-        # `self.frozen_values`, a dict.
-        ### BEGIN SOLUTION
-        self.logits, cache = self.model.run_with_cache(
-            tokens, names_filter=lambda name: name.endswith(("hook_pattern", "hook_scale"))
-        )
-        self.frozen_values = dict(cache.items())
-        ### END SOLUTION
-        layers = range(self.model.cfg.n_layers)
-        names = {EMBEDDING_HOOK, FINAL_HOOK} | {
-            f(i) for f in (reading_hook, mlp_out_hook, writing_hook) for i in layers
-        }
-        with self:
-            _, cache = self.model.run_with_cache(tokens, names_filter=names.__contains__)
-        return cache
+        with hooked(self.model, norms_by_scale(self.model)), keep_activations(self.model) as acts:
+            # Run the model with `self.model.run_with_cache(tokens, names_filter=...)`, which returns (logits, cache);
+            # `names_filter` says of a hook's name whether its value goes into the cache. Set `self.logits` and
+            # `self.frozen_values`, a dict.
+            ### BEGIN SOLUTION
+            self.logits, cache = self.model.run_with_cache(
+                tokens, names_filter=lambda name: name.endswith(("hook_pattern", "hook_scale"))
+            )
+            self.frozen_values = dict(cache.items())
+            ### END SOLUTION
+        return ActivationCache(acts, self.model)
 
     def freeze_hook(self, value: Tensor, hook: HookPoint) -> Tensor:
         """The hook function: what it returns takes the place of the live `value`.
@@ -170,7 +168,7 @@ class TranscoderReplacementHooks:
         self.model = model
         self.transcoders = transcoders
         self.cache = cache
-        self.transcoder_acts: dict[int, Float[Tensor, "batch seq d_latents"]] = {}
+        self.transcoder_acts = SparseActs()
         self.transcoder_output: dict[int, Float[Tensor, "batch seq d_model"]] = {}
         self._installed = ExitStack()
         with torch.no_grad():

@@ -21,15 +21,14 @@ from solutions.chapter3_attribution_graphs.influence import compute_graph_scores
 from solutions.chapter3_attribution_graphs.nodes import build_graph_nodes, compute_salient_logits
 from utils.engine.arguments import (
     TracingArguments,
-    check_max_latent_nodes,
     check_threshold,
-    check_tracing_arguments,
     evaluating,
     first_visible_position,
     name_of,
     text_of,
     tokenize_prompt,
 )
+from utils.engine.cross_layer import refuse_cross_layer
 from utils.engine.graph import AttributionResult, GraphNodes, NodeType, warn_of_gap
 from utils.engine.hooks import Transcoder, check_transcoders
 from utils.engine.targets import GivenTargets, OutputToken, as_targets
@@ -57,6 +56,7 @@ def pack_result(
     """
     if not bool(values.isfinite().all()):
         raise ValueError("The model's activations on this prompt are not finite; load the model in float32.")
+    influence = compute_influence(adjacency, logit_weights, graph.n_layers)
     scores = compute_graph_scores(adjacency, logit_weights, graph)
     scores["completeness_gap"] = float(completeness_gap(adjacency, bias, values).max())
     warn_of_gap(scores["completeness_gap"])
@@ -65,7 +65,7 @@ def pack_result(
         adjacency_matrix=adjacency,
         bias=bias,
         values=values,
-        influence=compute_influence(adjacency, logit_weights, graph.n_layers),
+        influence=influence,
         kept_indices=kept_indices,
         pruned_matrix=pruned_matrix,
         str_tokens=[node.str_token for node in graph.nodes[: graph.seq_len]],
@@ -169,8 +169,22 @@ def attribute(
         TypeError: an argument is of the wrong kind.
     """
     check_transcoders(model, transcoders)
-    check_tracing_arguments(top_k, batch_size, node_threshold, edge_threshold)
-    check_max_latent_nodes(max_latent_nodes)
+    refuse_cross_layer(transcoders, "use attribute_cross_layer of chapter 5 with the cross-layer transcoder itself")
+    given = TracingArguments(
+        n_output_nodes=n_output_nodes,
+        top_k=top_k,
+        batch_size=batch_size,
+        node_threshold=node_threshold,
+        edge_threshold=edge_threshold,
+        probability_mass=probability_mass,
+        max_output_nodes=max_output_nodes,
+        target_tokens=target_tokens,
+        max_latent_nodes=max_latent_nodes,
+        keep_embeddings=keep_embeddings,
+        model_name=model_name,
+        dictionary_name=dictionary_name,
+        progress=progress,
+    )
     tokens = tokenize_prompt(model, prompt, position)
     prompt = prompt if position is None else text_of(model, tokens)
     start_posn = first_visible_position(model, tokens, start_posn)
@@ -181,9 +195,9 @@ def attribute(
         choice = {"n_output_nodes": n_output_nodes, "token_ids": token_ids}
         choice |= {"probability_mass": probability_mass, "max_output_nodes": max_output_nodes}
         if max_latent_nodes is not None:
-            from solutions.ranking import strongest_latents
+            from solutions.ranking import attribute_strongest
 
-            top_k = strongest_latents(model, transcoders, tokens, max_latent_nodes, start_posn, top_k, choice)
+            return attribute_strongest(model, transcoders, prompt, tokens, start_posn, given)
         graph, adjacency, bias, values = trace_graph(
             model, transcoders, tokens, choice, start_posn, top_k, batch_size, progress
         )

@@ -14,6 +14,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from solutions.chapter4_interventions.ablation import Question, contrast_of
 from solutions.chapter4_interventions.interventions import Edit, intervene, run_base
+from utils.engine.cross_layer import refuse_cross_layer
 from utils.engine.graph import NodeInfo
 from utils.engine.hooks import Transcoder, hooked, mlp_out_hook, reading_hook
 
@@ -70,26 +71,29 @@ def sufficiency_curve(
 
     Returns:
         (n_sizes,) the contrast with nothing else held.
+
+    Raises:
+        TypeError, ValueError: the transcoders are a cross-layer transcoder, or its layers.
     """
+    refuse_cross_layer(transcoders)
     ### BEGIN SOLUTION
     tokens = question.tokens.repeat(len(sizes), 1)
     inputs: dict[int, Tensor] = {}
 
     def hooks_of(layer: int) -> list:
-        W_dec = transcoders[layer].W_dec.detach()
-        may_write = torch.zeros(*tokens.shape, len(W_dec), dtype=torch.bool, device=tokens.device)
-        may_write[:, :start_posn] = True
-        for row, size in enumerate(sizes):
-            for node in ranked[:size]:
-                if node.layer == layer:
-                    may_write[row, node.ctx_idx, node.feature] = True
-
         def read(x: Tensor, hook: HookPoint) -> None:
             inputs[layer] = x
 
         def write(y: Tensor, hook: HookPoint) -> Tensor:
             live = transcoders[layer].encode(inputs[layer]).to(y)
-            return y - live.masked_fill(may_write, 0) @ W_dec.to(y)
+            may_write = torch.zeros_like(live, dtype=torch.bool)
+            may_write[:, :start_posn] = True
+            for row, size in enumerate(sizes):
+                for node in ranked[:size]:
+                    if node.layer == layer:
+                        may_write[row, node.ctx_idx, node.feature] = True
+            W_dec = transcoders[layer].W_dec.detach().to(y)
+            return y - live.masked_fill(may_write, 0) @ W_dec
 
         return [(reading_hook(layer), read), (mlp_out_hook(layer), write)]
 

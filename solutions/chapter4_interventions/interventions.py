@@ -7,7 +7,7 @@ errors of the transcoders, and the MLPs of some layers may be held, so that thei
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
@@ -22,6 +22,8 @@ from transformer_lens.model_bridge import TransformerBridge
 from solutions.chapter3_attribution_graphs import FreezeHooks
 from utils.engine.cross_layer import refuse_cross_layer
 from utils.engine.hooks import FINAL_HOOK, Transcoder, hooked, mlp_out_hook, reading_hook
+from utils.engine.memory import check_room
+from utils.engine.sparse import SparseActs
 
 
 class Edit(NamedTuple):
@@ -55,9 +57,11 @@ def check_edits(
         tokens: the prompts. Positions count from 0; negative ones are refused, since prompts are filled up on the right.
 
     Raises:
-        TypeError: a number is not a whole number.
-        ValueError: there is no such row, layer, position or latent, a slice has no positions, or a value is not finite.
+        TypeError: a number is not a whole number, or this is a cross-layer transcoder.
+        ValueError: there is no such row, layer, position or latent, a slice has no positions, a value is not finite, or these are
+            the layers of a cross-layer transcoder.
     """
+    refuse_cross_layer(transcoders)
     n_rows, seq_len = tokens.shape
     checked = []
     for edit in edits:
@@ -113,18 +117,21 @@ class BaseRun:
         tokens: (batch, seq), shorter prompts filled up on the right.
         logits: (batch, seq, d_vocab).
         freeze: has the attention patterns and the norms' scales.
-        layers: layer -> its MLP.
+        x: layer -> (batch, seq, d_model), what its MLP reads.
+        acts: layer -> (batch, seq, d_latents), activations of its latents.
+        errors: layer -> (batch, seq, d_model), what its MLP writes and the transcoder does not.
     """
 
     tokens: Int[Tensor, "batch seq"]
     logits: Float[Tensor, "batch seq d_vocab"]
     freeze: FreezeHooks
-    layers: dict[int, LayerRun]
+    x: dict[int, Float[Tensor, "batch seq d_model"]]
+    acts: SparseActs
+    errors: dict[int, Float[Tensor, "batch seq d_model"]]
 
-    @property
-    def acts(self) -> dict[int, Float[Tensor, "batch seq d_latents"]]:
-        """Layer -> activations of its latents."""
-        return {layer: run.acts for layer, run in self.layers.items()}
+    def layer(self, layer: int) -> LayerRun:
+        """The MLP of one layer."""
+        return LayerRun(self.x[layer], self.acts[layer], self.errors[layer])
 
 
 @dataclass
@@ -138,7 +145,7 @@ class Outcome:
     """
 
     logits: Float[Tensor, "batch seq d_vocab"]
-    acts: dict[int, Float[Tensor, "batch seq d_latents"]]
+    acts: Mapping[int, Float[Tensor, "batch seq d_latents"]]
     reads: dict[int | str, Float[Tensor, "batch seq d_model"]]
 
 
@@ -154,20 +161,45 @@ def run_base(model: TransformerBridge, transcoders: dict[int, Transcoder], token
 
     Raises:
         TypeError, ValueError: the transcoders are a cross-layer transcoder, or its layers: chapter 5 edits these.
+        MemoryError: the prompts are too many or too long.
     """
     refuse_cross_layer(transcoders)
+    check_room_for_latents(tokens, [len(transcoder.b_enc) for transcoder in transcoders.values()], model.W_U)
     freeze = FreezeHooks(model)
     cache = freeze.cache_frozen_values(tokens)
-    layers = {}
+    # with live norms, as in an intervention that freezes nothing: a difference of logits may be small
+    base = BaseRun(tokens, model(tokens), freeze, {}, SparseActs(), {})
     for layer, transcoder in transcoders.items():
         x, y = cache[reading_hook(layer)], cache[mlp_out_hook(layer)]
         acts = transcoder.encode(x).to(x)
-        layers[layer] = LayerRun(x, acts, y - acts @ transcoder.W_dec.to(x) - linear_part(transcoder, x))
-    return BaseRun(tokens, freeze.logits, freeze, layers)
+        base.x[layer], base.acts[layer] = x, acts
+        base.errors[layer] = y - acts @ transcoder.W_dec.to(x) - linear_part(transcoder, x)
+    return base
+
+
+# Activations of one layer are dense while it is computed: as they are, as they were, after the edits, and twice on the way.
+DENSE_AT_ONCE = 5
+
+
+def check_room_for_latents(tokens: Int[Tensor, "batch seq"], widths: Sequence[int], like: Tensor) -> None:
+    """Say what activations of all latents take on these prompts, and refuse what does not fit.
+
+    Args:
+        widths: numbers of latents of the layers; one layer at a time is dense.
+        like: has the activations' dtype and device.
+
+    Raises:
+        MemoryError: one sentence that says what helps.
+    """
+    rows, length = tokens.shape
+    needed = DENSE_AT_ONCE * tokens.numel() * max(widths) * like.element_size()
+    prompts = f"{rows} prompts of {length} tokens" if rows > 1 else f"A prompt of {length} tokens"
+    what = f"{prompts}: the activations of a layer's {max(widths):,} latents take {{}} of memory"
+    check_room(needed, like.device, what, "run fewer prompts together (batch_size), shorten them")
 
 
 def resolve_edits(
-    edits: Sequence[Edit], base_acts: dict[int, Float[Tensor, "batch seq d_latents"]]
+    edits: Sequence[Edit], base_acts: Mapping[int, Float[Tensor, "batch seq d_latents"]]
 ) -> dict[int, LayerEdits]:
     """Turn edits of all kinds into new activations, layer by layer.
 
@@ -274,9 +306,10 @@ def intervene(
         TypeError, ValueError: an edit is for a place that is not there, or its value is not finite.
     """
     edits = check_edits(edits, transcoders, base.tokens)
+    acts, reads = SparseActs(), {}
+    # Fill these two by hooks, and run the model with them. `base.layer(layer)` is the MLP of a layer as it was.
     ### BEGIN SOLUTION
     resolved = resolve_edits(edits, base.acts)
-    acts, reads = {}, {}
 
     def read(x: Tensor, hook: HookPoint, place: int | str) -> None:
         reads[place] = x
@@ -284,7 +317,7 @@ def intervene(
     def write(y: Tensor, hook: HookPoint, layer: int) -> Tensor:
         held = layer in constrained_layers
         y, acts[layer] = rewrite_mlp(
-            transcoders[layer], reads[layer], y, base.layers[layer], resolved.get(layer), held, freeze_errors
+            transcoders[layer], reads[layer], y, base.layer(layer), resolved.get(layer), held, freeze_errors
         )
         return y
 

@@ -10,10 +10,18 @@ from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 
 from solutions.chapter3_attribution_graphs import FreezeHooks
-from solutions.chapter4_interventions import BaseRun, Edit, LayerRun, Outcome, check_edits, resolve_edits
+from solutions.chapter4_interventions import (
+    BaseRun,
+    Edit,
+    Outcome,
+    check_edits,
+    check_room_for_latents,
+    resolve_edits,
+)
 from solutions.chapter5_cross_layer_transcoders.tracing import check_fits
 from solutions.chapter5_cross_layer_transcoders.transcoder import CrossLayerTranscoder
 from utils.engine.hooks import FINAL_HOOK, hooked, mlp_out_hook, reading_hook
+from utils.engine.sparse import SparseActs
 
 
 @torch.no_grad()
@@ -24,17 +32,19 @@ def run_base_cross_layer(
 
     Raises:
         ValueError: the cross-layer transcoder is made for another model.
+        MemoryError: the prompts are too many or too long.
     """
     check_fits(model, clt)
+    check_room_for_latents(tokens, [clt.b_enc.shape[1] * clt.n_layers], model.W_U)
     freeze = FreezeHooks(model)
     cache = freeze.cache_frozen_values(tokens)
-    layers = range(clt.n_layers)
-    x = {layer: cache[reading_hook(layer)] for layer in layers}
-    acts = {layer: clt.encode(layer, x[layer]) for layer in layers}
-    errors = {layer: cache[mlp_out_hook(layer)] - clt.decode(layer, acts) for layer in layers}
-    return BaseRun(
-        tokens, freeze.logits, freeze, {layer: LayerRun(x[layer], acts[layer], errors[layer]) for layer in layers}
-    )
+    base = BaseRun(tokens, model(tokens), freeze, {}, SparseActs(), {})
+    acts: dict[int, Tensor] = {}
+    for layer in range(clt.n_layers):
+        x, y = cache[reading_hook(layer)], cache[mlp_out_hook(layer)]
+        acts[layer] = clt.encode(layer, x)
+        base.x[layer], base.acts[layer], base.errors[layer] = x, acts[layer], y - clt.decode(layer, acts)
+    return base
 
 
 @torch.no_grad()
@@ -80,7 +90,7 @@ def intervene_cross_layer(
 
     def write(y: Tensor, hook: HookPoint, layer: int) -> Tensor:
         is_held = freeze_errors or layer in constrained_layers
-        error = base.layers[layer].error if is_held else y - clt.decode(layer, live)
+        error = base.errors[layer] if is_held else y - clt.decode(layer, live)
         return clt.decode(layer, acts) + error
 
     def read_last(x: Tensor, hook: HookPoint) -> None:

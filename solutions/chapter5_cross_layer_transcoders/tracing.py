@@ -186,7 +186,7 @@ def attribute_cross_layer(
         sources = collect_sources(clt, graph, cache)
         if given.max_latent_nodes is not None:
             rows_of = partial(cross_layer_rows, run, sources, len(graph))
-            graph = nodes(rank_latents(graph, rows_of, given.max_latent_nodes))
+            graph = nodes(rank_latents(graph, rows_of, given.max_latent_nodes).selection)
             sources = collect_sources(clt, graph, cache)
         for layer in parts:
             errors = sources[layer].nodes[-graph.seq_len :]

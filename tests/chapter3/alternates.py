@@ -8,17 +8,17 @@ ALTERNATES = {
             "collected_by_own_hooks",
             [
                 (
-                    """        self.logits, cache = self.model.run_with_cache(
-            tokens, names_filter=lambda name: name.endswith(("hook_pattern", "hook_scale"))
-        )
-        self.frozen_values = dict(cache.items())
+                    """            self.logits, cache = self.model.run_with_cache(
+                tokens, names_filter=lambda name: name.endswith(("hook_pattern", "hook_scale"))
+            )
+            self.frozen_values = dict(cache.items())
 """,
-                    """        def remember(value, hook):
-            self.frozen_values[hook.name] = value.detach().clone()
+                    """            def remember(value, hook):
+                self.frozen_values[hook.name] = value.detach().clone()
 
-        wanted = [name for name in self.model.hook_dict if "hook_pattern" in name or "hook_scale" in name]
-        with self.model.hooks(fwd_hooks=[(name, remember) for name in wanted]):
-            self.logits = self.model(tokens).detach()
+            wanted = [name for name in self.model.hook_dict if "hook_pattern" in name or "hook_scale" in name]
+            with self.model.hooks(fwd_hooks=[(name, remember) for name in wanted]):
+                self.logits = self.model(tokens).detach()
 """,
                 ),
                 (
@@ -31,15 +31,15 @@ ALTERNATES = {
             "everything_cached",
             [
                 (
-                    """        self.logits, cache = self.model.run_with_cache(
-            tokens, names_filter=lambda name: name.endswith(("hook_pattern", "hook_scale"))
-        )
-        self.frozen_values = dict(cache.items())
+                    """            self.logits, cache = self.model.run_with_cache(
+                tokens, names_filter=lambda name: name.endswith(("hook_pattern", "hook_scale"))
+            )
+            self.frozen_values = dict(cache.items())
 """,
-                    """        self.logits, cache = self.model.run_with_cache(tokens)
-        for name, value in cache.items():
-            if name.split(".")[-1] in ("hook_pattern", "hook_scale"):
-                self.frozen_values[name] = value
+                    """            self.logits, cache = self.model.run_with_cache(tokens)
+            for name, value in cache.items():
+                if name.split(".")[-1] in ("hook_pattern", "hook_scale"):
+                    self.frozen_values[name] = value
 """,
                 ),
                 (

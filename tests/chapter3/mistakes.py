@@ -593,8 +593,8 @@ NORMALIZE_MATRIX = [
     ),
 ]
 
-SHARES = "shares = normalize_matrix(adjacency_matrix)"
-STEP = "passing = passing @ shares"
+STEP = "passing = pass_shares(adjacency_matrix, passing)"
+FLOW = "influence = torch.zeros_like(passing)"
 SUM = "influence = influence + passing"
 
 COMPUTE_INFLUENCE = [
@@ -631,22 +631,25 @@ COMPUTE_INFLUENCE = [
     Mistake(
         "squared",
         "You multiply the matrix by itself in every step, so you skip most path lengths: multiply the vector by the same matrix.",
-        [(STEP, "passing = passing @ shares\n        shares = shares @ shares")],
+        [
+            (FLOW, f"{FLOW}\n    shares = normalize_matrix(adjacency_matrix)"),
+            (STEP, "passing = passing @ shares\n        shares = shares @ shares"),
+        ],
     ),
     Mistake(
         "transposed",
         "You follow the edges the wrong way: from the logits back to their sources it is `w @ A`, with rows as targets.",
-        [(STEP, "passing = shares @ passing")],
+        [(STEP, "passing = normalize_matrix(adjacency_matrix) @ passing")],
     ),
     Mistake(
         "not_normalised",
         "You multiply by the edges themselves: normalise the matrix first, so that each target hands on shares.",
-        [(SHARES, "shares = adjacency_matrix")],
+        [(STEP, "passing = passing @ adjacency_matrix")],
     ),
     Mistake(
         "absolute_edges",
         "You take absolute values but not shares: divide each row by its sum (`normalize_matrix`).",
-        [(SHARES, "shares = adjacency_matrix.abs()")],
+        [(STEP, "passing = passing @ adjacency_matrix.abs()")],
     ),
     Mistake(
         "no_weights",
@@ -1564,7 +1567,8 @@ SMALLEST_SET = [
 
 FROM = "from_embeddings, from_errors = influence[embeddings].sum(), influence[errors].sum()"
 OWN_WEIGHT = "weight = influence + weights_of_all_nodes(adjacency_matrix, logit_weights)"
-NOT_ERRORS = "not_from_errors = 1 - normalize_matrix(adjacency_matrix)[:, errors].sum(dim=1)"
+OF_ALL = " / torch.where(inputs > 0, inputs, 1)"
+FROM_ERRORS = "adjacency_matrix[:, errors].abs().sum(dim=1)"
 
 COMPUTE_GRAPH_SCORES = [
     Mistake(
@@ -1581,7 +1585,7 @@ COMPUTE_GRAPH_SCORES = [
     Mistake(
         "rows_of_errors",
         "You take the errors' rows: what comes from errors is in their columns.",
-        [(NOT_ERRORS, NOT_ERRORS.replace("[:, errors].sum(dim=1)", "[errors].sum(dim=0)"))],
+        [(FROM_ERRORS, "adjacency_matrix[errors].abs().sum(dim=0)")],
     ),
     Mistake(
         "no_own_weight",
@@ -1596,7 +1600,7 @@ COMPUTE_GRAPH_SCORES = [
     Mistake(
         "edges_not_shares",
         "You add up edges: take shares of what a target receives, from `normalize_matrix`.",
-        [(NOT_ERRORS, NOT_ERRORS.replace("normalize_matrix(adjacency_matrix)", "adjacency_matrix.abs()"))],
+        [(OF_ALL, "")],
     ),
     Mistake(
         "zero_by_zero",

@@ -72,7 +72,7 @@ def intervene(model, transcoders, base, edits, *, freeze_attention=True, freeze_
 
         def write(y, hook):
             new, acts[layer] = rewrite_mlp(
-                transcoders[layer], reads[layer], y, base.layers[layer], edits=resolved.get(layer),
+                transcoders[layer], reads[layer], y, base.layer(layer), edits=resolved.get(layer),
                 held=layer in constrained_layers, freeze_errors=freeze_errors,
             )
             return new

@@ -678,8 +678,8 @@ MISTAKES = {
                     "inputs: dict[int, Tensor] = {}\n    unchanged = run_base(model, transcoders, tokens)",
                 ),
                 (
-                    "        def read(x: Tensor",
-                    "        may_write |= unchanged.acts[layer] == 0\n\n        def read(x: Tensor",
+                    "            W_dec = transcoders[layer]",
+                    "            may_write |= unchanged.acts[layer] == 0\n            W_dec = transcoders[layer]",
                 ),
             ],
         ),
@@ -722,9 +722,9 @@ MISTAKES = {
                     "inputs: dict[int, Tensor] = {}\n    unchanged = run_base(model, transcoders, tokens)",
                 ),
                 (
-                    "return y - live.masked_fill(may_write, 0) @ W_dec.to(y)",
+                    "return y - live.masked_fill(may_write, 0) @ W_dec",
                     "old = unchanged.acts[layer].to(y)\n"
-                    "            return y + (old.masked_fill(~may_write, 0) - live) @ W_dec.to(y)",
+                    "            return y + (old.masked_fill(~may_write, 0) - live) @ W_dec",
                 ),
             ],
         ),
@@ -733,8 +733,8 @@ MISTAKES = {
             "You take away the whole MLP but for the latents: its linear part and its error stay.",
             [
                 (
-                    "return y - live.masked_fill(may_write, 0) @ W_dec.to(y)",
-                    "return live.masked_fill(~may_write, 0) @ W_dec.to(y)",
+                    "return y - live.masked_fill(may_write, 0) @ W_dec",
+                    "return live.masked_fill(~may_write, 0) @ W_dec",
                 )
             ],
         ),

@@ -46,7 +46,7 @@ def plain_generation(x, edits: list[Edit], rows: int, n_new: int, temperature: f
     if key in _done:
         return _done[key]
     end = x.tokens.shape[1] - 1
-    old = {layer: encode(tc, x.base.layers[layer].x) for layer, tc in x.transcoders.items()}
+    old = {layer: encode(tc, x.base.x[layer]) for layer, tc in x.transcoders.items()}
     now = {"set": lambda v, a: v, "scale": lambda v, a: v * a, "add": lambda v, a: v + a}
     fixed = [
         (e.row, e.layer, e.position, e.latent, now[e.kind](e.value, float(old[e.layer][0, e.position, e.latent])))

@@ -223,7 +223,7 @@ def test_only_constrained_layers_are_held(intervene, traced4):
     """Only the constrained layers are held; the others answer."""
     x = traced4("gemma3")
     edits, changes = changes_of(x)
-    held = x.base.layers[1]
+    held = x.base.layer(1)
     transcoder = x.transcoders[1]
     y_before = held.error + held.acts @ transcoder.W_dec.detach() + transcoder.b_dec.detach() + skip(transcoder, held.x)
     # the plain implementation adds (new - live activation); a held latent starts from its old one
@@ -248,7 +248,7 @@ def test_errors_can_be_frozen(intervene, traced4):
 
     def transcoded(layer):
         transcoder = x.transcoders[layer]
-        constant = transcoder.b_dec.detach() + x.base.layers[layer].error
+        constant = transcoder.b_dec.detach() + x.base.errors[layer]
         return lambda live, y: encode(transcoder, live) @ transcoder.W_dec.detach() + skip(transcoder, live) + constant
 
     rewrite = {layer: transcoded(layer) for layer in x.transcoders}

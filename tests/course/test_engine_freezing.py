@@ -15,10 +15,36 @@ TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 0.1}
 def test_hooks_leave_the_logits_alone(traced, architecture, dtype):
     x = traced(architecture, dtype=dtype)
     plain = x.model(x.tokens)
-    with x.freeze, x.tc_hooks:
-        hooked = x.model(x.tokens)
-    assert (hooked - plain).abs().max() <= TOLERANCE[dtype] * plain.abs().max()
-    assert torch.equal(x.freeze.logits, plain)
+    with x.freeze:
+        frozen = x.model(x.tokens)
+        with x.tc_hooks:
+            replaced = x.model(x.tokens)
+    for logits in (frozen, replaced, x.freeze.logits):
+        assert (logits - plain).abs().max() <= TOLERANCE[dtype] * plain.abs().max()
+    assert torch.equal(x.freeze.logits, frozen)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_what_is_kept_is_what_the_frozen_model_computes(traced, architecture):
+    """To the last bit, in one run: activations, patterns and scales."""
+    x = traced(architecture)
+    names = [*x.cache.keys(), *x.freeze.frozen_values]
+    with torch.no_grad(), x.freeze:
+        _, again = x.model.run_with_cache(x.tokens, names_filter=names.__contains__)
+    assert len(names) > 6 * x.model.cfg.n_layers
+    for name in names:
+        assert torch.equal({**x.cache, **x.freeze.frozen_values}[name], again[name]), name
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_hook_is_found_by_each_of_its_names(tiny, architecture):
+    model, _ = tiny(architecture)
+    for name, point in model.hook_dict.items():
+        with hooked(model, [(name, lambda value, hook: None)]):
+            assert point.has_hooks(), name
+        assert not point.has_hooks()
+    with pytest.raises(ValueError, match="no hook 'blocks.0.nothing'"), hooked(model, [("blocks.0.nothing", print)]):
+        pass
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -52,8 +52,8 @@ def test_values_are_the_models_own(model_of, architecture):
     for i in result.graph.indices(NodeType.LATENT):
         node = result.graph.nodes[i]
         act = float(acts[node.layer][node.ctx_idx, node.feature])
-        assert float(result.values[i]) == pytest.approx(act, rel=1e-5, abs=1e-6)
-        assert node.activation == pytest.approx(act, rel=1e-5, abs=1e-6)
+        assert float(result.values[i]) == pytest.approx(act, rel=1e-5, abs=1e-5)
+        assert node.activation == pytest.approx(act, rel=1e-5, abs=1e-5)
     logits = (acts["L"][-1] @ model.W_U.detach())[[model.to_single_token(x) for x in ("Austin", "Paris", "France")]]
     assert float(result.values[-1]) == pytest.approx(float(logits[0] - logits[1:].mean()), rel=1e-5)
     if architecture != "gemma2":

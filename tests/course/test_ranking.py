@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from solutions.chapter3_attribution_graphs import attribute
+from solutions import ranking
+from solutions.chapter3_attribution_graphs import attribute, edges
 from solutions.chapter5_cross_layer_transcoders import CrossLayerTranscoder, attribute_cross_layer
 from solutions.ranking import rank_latents
 from tests.tiny import ARCHITECTURES, D_MODEL, PROMPT
@@ -68,9 +69,38 @@ def test_no_more_rows_are_computed_than_needed(traced):
         ids = [node.node_id for node in x.graph.nodes]
         return x.adjacency[[ids.index(node.node_id) for node in batch.nodes]]
 
-    chosen = rank_latents(x.graph, rows_of, 12, rerank_every=5)
+    chosen = rank_latents(x.graph, rows_of, 12, rerank_every=5).selection
     assert len(asked) == len(set(asked)) == 3 + 12
     assert sum(len(positions) for positions, _ in chosen.values()) == 12
+
+
+@pytest.mark.parametrize("batch_size", [1, 128])
+def test_no_row_is_computed_twice(tiny, monkeypatch, batch_size):
+    """Every target is walked back once, and within a round of the ranking the walks end later and later."""
+    model, transcoders = tiny("gpt2")
+    walked, done = [], []
+    walk_back = ranking.walk_back
+
+    def counted(run, vectors, positions, layer):
+        walked.append(positions.tolist())
+        return walk_back(run, vectors, positions, layer)
+
+    monkeypatch.setattr(ranking, "walk_back", counted)
+    monkeypatch.setattr(edges, "walk_back", counted)
+    result = attribute(
+        model,
+        transcoders,
+        PROMPT,
+        max_latent_nodes=8,
+        batch_size=batch_size,
+        progress=lambda *so_far: done.append(so_far),
+    )
+    n_targets = len(result.graph.indices(NodeType.LATENT, NodeType.LOGIT))
+    assert sum(map(len, walked)) == n_targets == 8 + 3
+    assert done[-1] == (n_targets, n_targets) and done == sorted(done)
+    # 8 latents are one round, which the logits' walk comes before
+    lasts = [max(positions) for positions in walked[1:]]
+    assert lasts == sorted(lasts)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

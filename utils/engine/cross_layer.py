@@ -21,15 +21,22 @@ from utils.engine.hooks import mlp_out_hook, reading_hook
 CONFIG_FILE, WEIGHTS_FILE = "cfg.json", "clt_weights.safetensors"
 
 
-def refuse_cross_layer(transcoders: object) -> None:
+INTERVENE_INSTEAD = (
+    "use run_base_cross_layer and intervene_cross_layer of chapter 5 with the cross-layer transcoder itself"
+)
+
+
+def refuse_cross_layer(transcoders: object, instead: str = INTERVENE_INSTEAD) -> None:
     """Refuse a cross-layer transcoder, and its layers as `CrossLayerWeights.transcoders` gives them, where MLPs are rewritten one
     by one: there all that a latent writes would go into its own layer.
+
+    Args:
+        instead: what the reader can do.
 
     Raises:
         TypeError: `transcoders` is no dict of transcoders.
         ValueError: they are the layers of a cross-layer transcoder.
     """
-    instead = "use run_base_cross_layer and intervene_cross_layer of chapter 5 with the cross-layer transcoder itself"
     if not isinstance(transcoders, dict):
         raise TypeError(
             f"The transcoders must be a dict, layer -> transcoder, not a {type(transcoders).__name__}; {instead} if it is one."

@@ -8,14 +8,14 @@ import itertools
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeAlias
 
 from sae_lens import JumpReLUSkipTranscoder, JumpReLUTranscoder
 from sae_lens.saes.transcoder import Transcoder as AnyTranscoder
 from torch import Tensor
+from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
-
-from utils.engine.stored import StoredTranscoder
 
 Transcoder: TypeAlias = JumpReLUTranscoder | JumpReLUSkipTranscoder
 Hook: TypeAlias = tuple[str, Callable[..., Tensor | None]]
@@ -53,17 +53,39 @@ def hooked(model: TransformerBridge, fwd_hooks: list[Hook]) -> Iterator[None]:
     Raises:
         ValueError: the model has no hook of that name.
     """
-    points, level, used = model.hook_dict, next(_levels), []
+    level, used = next(_levels), []
     try:
         for name, function in fwd_hooks:
-            if name not in points:
+            # not `model.hook_dict[name]`: the bridge makes that dict anew each time, with all names
+            point = model.get_hook_point(name)
+            if point is None:
                 raise ValueError(f"The model has no hook {name!r}, so that this chapter's method does not apply to it.")
-            points[name].add_hook(function, level=level)
-            used.append(points[name])
+            point.add_hook(function, level=level)
+            used.append(point)
         yield
     finally:
         for point in used:
             point.remove_hooks(level=level)
+
+
+@contextmanager
+def keep_activations(model: TransformerBridge) -> Iterator[dict[str, Tensor]]:
+    """In this block a run of the model fills a dict, by the hooks' names above: embedding, MLPs' inputs and outputs, streams."""
+    acts: dict[str, Tensor] = {}
+    layers = range(model.cfg.n_layers)
+    names = [f(layer) for layer in layers for f in (reading_hook, mlp_out_hook, writing_hook)]
+
+    def keep(value: Tensor, hook: HookPoint, name: str) -> None:
+        acts[name] = value.detach()
+
+    with hooked(model, [(name, partial(keep, name=name)) for name in (EMBEDDING_HOOK, *names, FINAL_HOOK)]):
+        yield acts
+
+
+def norms_by_scale(model: TransformerBridge) -> list[Hook]:
+    """Hooks that leave the scale of every norm as it is. The bridge then divides by it, as it does by a frozen one."""
+    names = [point.name for point in model.hook_points() if point.name.endswith("hook_scale")]
+    return [(name, lambda scale, hook: scale.detach()) for name in names]
 
 
 def check_transcoders(model: TransformerBridge, transcoders: dict[int, Transcoder]) -> None:
@@ -86,7 +108,7 @@ def check_transcoders(model: TransformerBridge, transcoders: dict[int, Transcode
     if len(transcoders) != n_layers:
         raise ValueError(f"There are transcoders for {len(transcoders)} layers, but the model has {n_layers}.")
     for layer, transcoder in transcoders.items():
-        if not isinstance(transcoder, (AnyTranscoder, StoredTranscoder)):
+        if not isinstance(transcoder, AnyTranscoder):
             raise ValueError(
                 f"Layer {layer} has a {type(transcoder).__name__}; it needs a transcoder (JumpReLUTranscoder or "
                 "JumpReLUSkipTranscoder of SAELens)."

@@ -20,22 +20,36 @@ WHAT_HELPS = "keep fewer latents (top_k or max_latent_nodes), shorten the prompt
 def zero_edges(vectors: Float[Tensor, "n_nodes d_model"], n_columns: int) -> Float[Tensor, "n_nodes n_columns"]:
     """An empty matrix of edges for nodes with these vectors, after a look at the memory that is left.
 
-    What it takes is logged, as information, before the work.
+    Raises:
+        MemoryError: see `check_room`.
+    """
+    n_nodes = len(vectors)
+    check_room(
+        COPIES * n_nodes * n_columns * vectors.element_size(),
+        vectors.device,
+        f"The graph has {n_nodes:,} nodes, for which {{}} of memory are needed",
+        WHAT_HELPS,
+    )
+    return vectors.new_zeros(n_nodes, n_columns)
+
+
+def check_room(needed: int, device: torch.device, what: str, helps: str) -> None:
+    """Say what some work takes, as information, and refuse it if there is not so much memory.
+
+    Args:
+        needed: bytes.
+        device: where.
+        what: the beginning of the sentence, with {} where the size stands.
+        helps: what the reader can do about it.
 
     Raises:
         MemoryError: it is more than the device has; one sentence says what helps.
     """
-    n_nodes = len(vectors)
-    needed = COPIES * n_nodes * n_columns * vectors.element_size()
-    free = free_bytes(vectors.device)
+    free, what = free_bytes(device), what.format(size(needed))
     if free is not None and needed > free:
-        other = "use device='cpu'" if vectors.device.type != "cpu" else "close other programs"
-        raise MemoryError(
-            f"The graph has {n_nodes:,} nodes, for which {size(needed)} of memory are needed, but {vectors.device} has "
-            f"{size(free)} left: {WHAT_HELPS}, or {other}."
-        )
-    log.info("The graph has %s nodes; its edges take up to %s of memory.", f"{n_nodes:,}", size(needed))
-    return vectors.new_zeros(n_nodes, n_columns)
+        other = "use device='cpu'" if device.type != "cpu" else "close other programs"
+        raise MemoryError(f"{what}, but {device} has {size(free)} left: {helps}, or {other}.")
+    log.info("%s.", what)
 
 
 def size(n_bytes: float) -> str:

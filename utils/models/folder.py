@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from utils.models.errors import local_errors, restore_advice
-from utils.models.layers import LoadedModel, boot, load_layers
+from utils.models.layers import LoadedModel, boot, load_layers, load_stored
 from utils.models.placement import dtype_name
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
     from utils.engine.cross_layer import CrossLayerWeights
+    from utils.engine.stored import Place
+
+WEIGHTS_FILE = "sae_weights.safetensors"
 
 
 def load_folder(folder: Path, name: str, device: str, dtype: torch.dtype, offload: bool = False) -> LoadedModel:
@@ -29,14 +32,25 @@ def load_folder(folder: Path, name: str, device: str, dtype: torch.dtype, offloa
         from sae_lens.saes.transcoder import Transcoder
 
         path = folder / "transcoders" / f"layer_{layer}"
-        require_files(path, ("cfg.json", "sae_weights.safetensors"))
-        with local_errors(path):
+        require_files(path, ("cfg.json", WEIGHTS_FILE))
+
+        def load_as(device: str, dtype: torch.dtype) -> Transcoder:
             return Transcoder.load_from_disk(path, device=device, dtype=dtype_name(dtype))
 
-    transcoders = load_layers(load_layer, model, f"{name}/transcoders/layer_{{layer}}", offload)
+        with local_errors(path):
+            return load_stored(load_as, stored_places(path), device, dtype) if offload else load_as(device, dtype)
+
+    transcoders = load_layers(load_layer, model, f"{name}/transcoders/layer_{{layer}}")
     for layer, transcoder in transcoders.items():
         _require_width(folder / "transcoders" / f"layer_{layer}", transcoder, model.cfg.d_model)
     return LoadedModel(model, transcoders)
+
+
+def stored_places(path: Path) -> dict[str, Place]:
+    """Where SAELens puts a transcoder's large matrices."""
+    from utils.engine.stored import Place
+
+    return {name: Place(path / WEIGHTS_FILE, name) for name in ("W_enc", "W_dec")}
 
 
 def load_folder_model(folder: Path, name: str, device: str, dtype: torch.dtype) -> TransformerBridge:

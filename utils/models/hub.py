@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +12,7 @@ import torch
 from utils import ROOT
 from utils.models.errors import hub_errors
 from utils.models.folder import load_folder_model
-from utils.models.layers import LoadedModel, boot, load_layers
+from utils.models.layers import LoadedModel, boot, load_layers, load_stored
 from utils.models.packaged import packaged_folder
 from utils.models.placement import dtype_name
 from utils.models.registry import MODELS, ModelSpec, dictionary_name
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
     from sae_lens import SAE
     from sae_lens.saes.transcoder import Transcoder
     from transformer_lens.model_bridge import TransformerBridge
+
+    from utils.engine.stored import Place
+
+# For SAELens' loaders of the dictionaries used here: the file, its names of encoder and decoder, whether the encoder is
+# transposed in it.
+STORED_BY = {
+    "mwhanna_transcoder": ("{folder}", ("W_enc", "W_dec"), True),
+    "gemma_3": ("{folder}/params.safetensors", ("w_enc", "w_dec"), False),
+}
 
 
 def load_hub(spec: ModelSpec, device: str, dtype: torch.dtype, offload: bool = False) -> LoadedModel:
@@ -37,11 +47,31 @@ def load_hub(spec: ModelSpec, device: str, dtype: torch.dtype, offload: bool = F
     repo_id = get_pretrained_saes_directory()[spec.release].repo_id  # parsed and cached before the threads need it
 
     def load_layer(layer: int) -> Transcoder:
-        with hub_errors(spec, repo_id):
-            sae_id = spec.sae_id.format(layer=layer)
+        sae_id = spec.sae_id.format(layer=layer)
+
+        def load_as(device: str, dtype: torch.dtype) -> Transcoder:
             return Transcoder.from_pretrained(spec.release, sae_id, device=device, dtype=dtype_name(dtype))
 
-    return LoadedModel(model, load_layers(load_layer, model, dictionary_name(spec.name), offload))
+        with hub_errors(spec, repo_id):
+            if offload:
+                return load_stored(load_as, stored_places(spec.release, sae_id), device, dtype)
+            return load_as(device, dtype)
+
+    return LoadedModel(model, load_layers(load_layer, model, dictionary_name(spec.name)))
+
+
+def stored_places(release: str, sae_id: str) -> dict[str, Place]:
+    """Where a dictionary's file, downloaded if it is not here, has the large matrices. SAELens' loaders read the same."""
+    from huggingface_hub import hf_hub_download
+    from sae_lens.loading.pretrained_sae_loaders import get_conversion_loader_name
+    from sae_lens.loading.pretrained_saes_directory import get_repo_id_and_folder_name
+
+    from utils.engine.stored import Place
+
+    repo_id, folder = get_repo_id_and_folder_name(release, sae_id)
+    file, names, is_transposed = STORED_BY[get_conversion_loader_name(release)]
+    path = Path(hf_hub_download(repo_id, file.format(folder=folder)))
+    return {"W_enc": Place(path, names[0], is_transposed), "W_dec": Place(path, names[1])}
 
 
 def load_hub_model(spec: ModelSpec, device: str, dtype: torch.dtype) -> TransformerBridge:

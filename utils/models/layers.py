@@ -14,6 +14,8 @@ if TYPE_CHECKING:  # importing these takes seconds, which a mistyped name or `--
     from sae_lens.saes.transcoder import Transcoder
     from transformer_lens.model_bridge import TransformerBridge
 
+    from utils.engine.stored import Place
+
 # A layer is at most 1.3 GB while it is read, so four at a time stay modest; more are no faster from one disk.
 LOADING_THREADS = 4
 # SAELens' advice to load the model without processing: the bridge has none
@@ -39,28 +41,14 @@ def boot(path: str, device: str, dtype: torch.dtype) -> TransformerBridge:
 
 
 def load_layers(
-    load_layer: Callable[[int], Transcoder], model: TransformerBridge, dictionary: str, offload: bool = False
+    load_layer: Callable[[int], Transcoder], model: TransformerBridge, dictionary: str
 ) -> dict[int, Transcoder]:
     """Load one transcoder for each of the model's layers, some at a time: most of it is waiting for disk and network.
 
-    The first failure cancels the layers not yet begun. With `offload` they come one at a time, and encoders and decoders are not
-    kept (`utils.engine.stored`).
+    The first failure cancels the layers not yet begun.
     """
     transcoders = {}
     n_layers = model.cfg.n_layers
-    if offload:
-        from utils.engine.stored import Shelf, StoredTranscoder
-
-        def prepared(layer: int) -> Transcoder:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message=NOT_ABOUT_THE_BRIDGE)
-                return _prepare(load_layer(layer), layer, dictionary.format(layer=layer), model)
-
-        shelf = Shelf(prepared)
-        for layer in tqdm(range(n_layers), desc="transcoders", unit="layer", delay=0.5, disable=None):
-            transcoders[layer] = StoredTranscoder(shelf, layer)
-        shelf.clear()
-        return transcoders
     pool = ThreadPoolExecutor(LOADING_THREADS)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=NOT_ABOUT_THE_BRIDGE)
@@ -90,3 +78,19 @@ def _prepare(transcoder: Transcoder, layer: int, dictionary: str, model: Transfo
     metadata.model_name = metadata.model_name or model.cfg.model_name
     transcoder.eval()
     return transcoder.requires_grad_(False)
+
+
+def load_stored(
+    load_as: Callable[[str, torch.dtype], Transcoder], places: dict[str, Place], device: str, dtype: torch.dtype
+) -> Transcoder:
+    """Load one transcoder whose large matrices stay on disk.
+
+    Args:
+        load_as: loads it onto a device and in a dtype.
+        places: where these matrices are.
+        device, dtype: in which form it is to be used.
+    """
+    from utils.engine.stored import leave_on_disk
+
+    as_stored = next(iter(places.values())).open().dtype
+    return leave_on_disk(load_as("cpu", as_stored), places, dtype, device)
