@@ -1,5 +1,6 @@
 """The attribution of all neurons at once: one run of the linear model and one backward pass a target."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 
 from solutions.chapter3_attribution_graphs import FreezeHooks, choose_outputs
-from solutions.chapter6_real_models.linear import NeuronHooks, Rule, half_rule
+from solutions.chapter6_real_models.linear import NeuronHooks, half_rule
 from utils.engine.arguments import TracingArguments, evaluating, tokenize_prompt
 from utils.engine.graph import at_least_float32
 from utils.engine.hooks import EMBEDDING_HOOK, FINAL_HOOK, hooked
@@ -53,7 +54,7 @@ class LinearPrompt(NamedTuple):
 
 
 def neuron_attributions(
-    model: TransformerBridge, prompt: str, rule: Rule = half_rule, **arguments
+    model: TransformerBridge, prompt: str, rule: Callable[..., tuple[Tensor, ...]] = half_rule, **arguments
 ) -> NeuronAttributions:
     """The attribution of every neuron at every position: one backward pass a target, whatever the number of neurons.
 
@@ -74,7 +75,10 @@ def neuron_attributions(
 
 
 def linearise(
-    model: TransformerBridge, tokens: Int[Tensor, "1 seq"], given: TracingArguments, rule: Rule = half_rule
+    model: TransformerBridge,
+    tokens: Int[Tensor, "1 seq"],
+    given: TracingArguments,
+    rule: Callable[..., tuple[Tensor, ...]] = half_rule,
 ) -> LinearPrompt:
     """Freeze the model on a prompt, neurons included, and choose the targets."""
     freeze, found = FreezeHooks(model), {}

@@ -11,7 +11,6 @@ It is linear in `x` and equal to `a` at the prompt. An MLP without a gate has `a
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -26,29 +25,23 @@ from utils.engine.hooks import EMBEDDING_HOOK, Hook
 from utils.engine.mlp import norm_weight
 from utils.engine.neurons import NeuronWeights, acts_hook, inner_hooks, neuron_weights, post_norm_hook
 
-Nonlinearity: TypeAlias = Callable[[Tensor], Tensor]
-# What one unit of `u`, and of the gate where there is one, adds to a neuron's activation: (seq, d_mlp) each.
-Slopes: TypeAlias = tuple[Tensor, ...]
-# How an MLP is made linear: a function of the nonlinearity, `u`, and the gate (None where there is none).
-Rule: TypeAlias = Callable[[Nonlinearity, Tensor, Tensor | None], Slopes]
 
-
-def tangent(phi: Nonlinearity, x: Float[Tensor, " *shape"]) -> Float[Tensor, " *shape"]:
+def tangent(phi: Callable[[Tensor], Tensor], x: Float[Tensor, " *shape"]) -> Float[Tensor, " *shape"]:
     """The derivative of `phi` at every `x`."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         return torch.autograd.grad(phi(x).sum(), x)[0]
 
 
-def secant(phi: Nonlinearity, x: Float[Tensor, " *shape"]) -> Float[Tensor, " *shape"]:
+def secant(phi: Callable[[Tensor], Tensor], x: Float[Tensor, " *shape"]) -> Float[Tensor, " *shape"]:
     """`phi(x) / x`, the slope of the line from the origin to the curve. At 0 that line is the tangent."""
     at_zero = tangent(phi, torch.zeros_like(x))
     return torch.where(x == 0, at_zero, phi(x) / torch.where(x == 0, 1, x))
 
 
 def half_rule(
-    phi: Nonlinearity, inner: Float[Tensor, "seq d_mlp"], gate: Float[Tensor, "seq d_mlp"] | None = None
-) -> Slopes:
+    phi: Callable[[Tensor], Tensor], inner: Float[Tensor, "seq d_mlp"], gate: Float[Tensor, "seq d_mlp"] | None = None
+) -> tuple[Tensor, ...]:
     """The slopes of `a_lin`, so that it equals the activation at this prompt: `a_lin = slope_u * u + slope_g * g`.
 
     Half of `phi(g) * u` is given to each of its two factors. Also where a factor is exactly 0: `s` is then the derivative.
@@ -72,21 +65,21 @@ def half_rule(
 
 
 def frozen_gate(
-    phi: Nonlinearity, inner: Float[Tensor, "seq d_mlp"], gate: Float[Tensor, "seq d_mlp"] | None = None
-) -> Slopes:
+    phi: Callable[[Tensor], Tensor], inner: Float[Tensor, "seq d_mlp"], gate: Float[Tensor, "seq d_mlp"] | None = None
+) -> tuple[Tensor, ...]:
     """A rival of the half rule: the gate is a constant of this prompt, and `u` gets all."""
     return half_rule(phi, inner) if gate is None else (phi(gate), torch.zeros_like(gate))
 
 
 def plain_gradient(
-    phi: Nonlinearity, inner: Float[Tensor, "seq d_mlp"], gate: Float[Tensor, "seq d_mlp"] | None = None
-) -> Slopes:
+    phi: Callable[[Tensor], Tensor], inner: Float[Tensor, "seq d_mlp"], gate: Float[Tensor, "seq d_mlp"] | None = None
+) -> tuple[Tensor, ...]:
     """Another rival: the derivatives. The line touches the curve at this prompt, but it does not come from the origin."""
     return (tangent(phi, inner),) if gate is None else (phi(gate), tangent(phi, gate) * inner)
 
 
 def reading_vectors(
-    weights: NeuronWeights, slopes: Slopes, positions: Int[Tensor, " n"], neurons: Int[Tensor, " n"]
+    weights: NeuronWeights, slopes: tuple[Tensor, ...], positions: Int[Tensor, " n"], neurons: Int[Tensor, " n"]
 ) -> tuple[Float[Tensor, "n d_model"], Float[Tensor, " n"]]:
     """Along which vectors neurons read the MLP's input on this prompt, and the constants they add.
 
@@ -128,7 +121,9 @@ class NeuronHooks:
         nodes: layer -> (seq, d_mlp), True for neurons that are nodes; a layer without any is not in it.
     """
 
-    def __init__(self, model: TransformerBridge, cache: ActivationCache, rule: Rule = half_rule):
+    def __init__(
+        self, model: TransformerBridge, cache: ActivationCache, rule: Callable[..., tuple[Tensor, ...]] = half_rule
+    ):
         self.model = model
         self.nodes: dict[int, Bool[Tensor, "seq d_mlp"]] = {}
         self.acts, self.slopes, self.rest, self._inner, self._post_scale = {}, {}, {}, {}, {}
@@ -202,6 +197,6 @@ class NeuronHooks:
         return hooks
 
 
-def _linear(slopes: Slopes, parts: Sequence[Tensor]) -> Tensor:
+def _linear(slopes: tuple[Tensor, ...], parts: Sequence[Tensor]) -> Tensor:
     """`slope_u * u + slope_g * g`."""
     return sum(slope.to(part) * part for slope, part in zip(slopes, parts, strict=True))
