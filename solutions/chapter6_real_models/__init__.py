@@ -1,6 +1,6 @@
 """Chapter 6: a real language model without a dictionary; the latents are the MLPs' own neurons.
 
-Read `linear`, `attributing`, `removing`, `tracing`, `reading`, `exchanging`, `patching`, `massive`, in this order."""
+Read `linear`, `attributing`, `removing`, `tracing`, `reading`, `exchanging`, `patching`, `massive`, `comparing`, in this order."""
 
 from solutions.chapter6_real_models.attributing import (
     LinearPrompt,
@@ -8,6 +8,10 @@ from solutions.chapter6_real_models.attributing import (
     all_attributions,
     linearise,
     neuron_attributions,
+)
+from solutions.chapter6_real_models.comparing import (
+    Agreement,
+    agreement,
 )
 from solutions.chapter6_real_models.exchanging import (
     PromptRuns,
@@ -57,12 +61,14 @@ from solutions.chapter6_real_models.tracing import (
 )
 
 __all__ = [
+    "Agreement",
     "Firing",
     "LinearPrompt",
     "NeuronAttributions",
     "NeuronHooks",
     "PromptRuns",
     "Sentences",
+    "agreement",
     "alike_at_random",
     "alike_in_change",
     "all_attributions",

@@ -263,4 +263,21 @@ def massive_positions(states, smallest=100.0, ratio=1000.0):
         )
     ],
     # 9. Neurons against latents
+    "agreement": [
+        Alternate(
+            "one_concept_at_a_time",
+            source="""
+def agreement(fired, everywhere):
+    if len(everywhere) == 0:
+        raise ValueError("There is nothing to compare with.")
+    best = (0.0, Agreement(None, 0.0, 0.0))
+    for kind, value in sorted({item for one in fired for item in one.items()}):
+        share = sum(one.get(kind) == value for one in fired) / len(fired)
+        base = sum(one.get(kind) == value for one in everywhere) / len(everywhere)
+        if share - base > best[0]:
+            best = (share - base, Agreement((kind, value), share, base))
+    return best[1]
+""",
+        )
+    ],
 }

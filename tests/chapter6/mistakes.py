@@ -788,4 +788,70 @@ def top_firings(acts, used, n, sign=1):
         ),
     ],
     # 9. Neurons against latents
+    "agreement": [
+        Mistake(
+            "no_base",
+            "You take the most common concept: what is common everywhere is no name. Subtract its share of all sentences.",
+            [("key=lambda one: one.excess", "key=lambda one: one.share")],
+        ),
+        Mistake(
+            "ratio",
+            "You compare by a ratio: a rare concept in a single sentence then wins. Use the difference of the shares.",
+            [("key=lambda one: one.excess", "key=lambda one: one.share / one.base if one.base else 0.0")],
+        ),
+        Mistake(
+            "values_alone",
+            "You count values without their kinds: a state and a city of the same name become one concept.",
+            [
+                (
+                    "Counter(item for one in many for item in one.items())",
+                    "Counter(value for one in many for value in one.values())",
+                ),
+                (
+                    "Agreement(concept, count",
+                    "Agreement(next(i for one in fired for i in one.items() if i[1] == concept), count",
+                ),
+            ],
+        ),
+        Mistake(
+            "kinds_alone",
+            "You count kinds without their values: a concept is both.",
+            [
+                (
+                    "Counter(item for one in many for item in one.items())",
+                    "Counter(kind for one in many for kind in one)",
+                ),
+            ],
+        ),
+        Mistake(
+            "share_of_all",
+            "You divide by the number of all sentences: the first share is one of those that fired.",
+            [("count / len(fired)", "count / len(everywhere)")],
+        ),
+        Mistake(
+            "base_of_the_concept",
+            "Your base is the share of the concept's sentences that did not fire: it is the concept's share of all sentences.",
+            [("all_of_them[concept] / len(everywhere)", "(all_of_them[concept] - count) / len(everywhere)")],
+        ),
+        Mistake(
+            "least",
+            "You return the concept with the smallest difference.",
+            [("best = max(best, found,", "best = min(best, found,")],
+        ),
+        Mistake(
+            "fails_without_firings",
+            "Where nothing is more common than everywhere you still name a concept: return None and zeros.",
+            [("best = Agreement(None, 0.0, 0.0)", "best = Agreement(None, 0.0, 1.0)")],
+        ),
+        Mistake(
+            "no_complaint",
+            "With no sentences to compare with you return something: raise a ValueError with one sentence.",
+            [
+                (
+                    'raise ValueError("A share needs sentences to compare with: `everywhere` is empty.")',
+                    "return Agreement(None, 0.0, 0.0)",
+                )
+            ],
+        ),
+    ],
 }
