@@ -82,6 +82,11 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         default="auto",
         help="what latents fire on: what can be had here (default), GemmaScope's files too, or nothing",
     )
+    add(
+        "--ablate",
+        action="store_true",
+        help="run the model without the latents of each box of the page, and without others of the same written length",
+    )
     add("--circuit-tracer", action="store_true", help="also write a folder for circuit-tracer's local page")
     arguments = parser.parse_intermixed_args(argv)
     _check_arguments(arguments)
@@ -173,6 +178,10 @@ def _trace_into(temporary: Path, folder: Path, arguments: argparse.Namespace) ->
             dictionary_key="" if kind == "neurons" else dictionary_key(arguments.model, kind),
         )
         graph = open_with_boxes(graph)
+        ablations = None
+        if arguments.ablate:
+            bar.set_description_str("ablating the boxes")
+            ablations = _ablate(model, dictionary, result, graph, arguments.position)
         write_graph(graph, temporary / GRAPH)
         write_page(graph, temporary / PAGE, latents=latents)
         result.save(temporary / RESULT)
@@ -180,7 +189,7 @@ def _trace_into(temporary: Path, folder: Path, arguments: argparse.Namespace) ->
         if arguments.circuit_tracer:
             write_for_circuit_tracer(graph, latents, temporary / CIRCUIT_TRACER)
             files.append(folder / CIRCUIT_TRACER)
-        summary = summarize(result, question.top_tokens, paths, names, files, question.notes)
+        summary = summarize(result, question.top_tokens, paths, names, files, question.notes, ablations)
         left_out = "" if kind == "neurons" or arguments.examples == "none" else why_left_out(arguments.model, kind)
         return f"{summary}\n{left_out}" if left_out else summary
 
@@ -236,6 +245,34 @@ def _attribute(
     from solutions.chapter3_attribution_graphs import attribute
 
     return attribute(model, dictionary, arguments.prompt, **settings)
+
+
+def _ablate(
+    model: TransformerBridge,
+    dictionary: dict[int, Transcoder] | CrossLayerWeights | None,
+    result: AttributionResult,
+    graph: dict,
+    position: int | None,
+) -> dict:
+    """Measure the boxes with which the graph's page opens, and write the outcome into the graph; see `ablating`."""
+    from solutions.trace.ablating import ablate_boxes, as_metadata
+
+    kept = result.kept_indices.tolist()
+    place = {node["node_id"]: i for i, node in zip(kept, graph["nodes"])}
+    groups = [members for _, *members in graph["qParams"]["supernodes"]]
+    grouped = {name for members in groups for name in members}
+    boxes = groups + [[name] for name in graph["qParams"]["pinnedIds"] if name not in grouped]
+    ablations = ablate_boxes(model, dictionary, result, [[place[name] for name in box] for box in boxes], position)
+    graph["metadata"]["ablations"] = as_metadata(ablations, result, {i: name for name, i in place.items()})
+    return graph["metadata"]["ablations"] | {"names": _box_names(graph)}
+
+
+def _box_names(graph: dict) -> list[str]:
+    """The names of the measured boxes, in their order."""
+    named = {frozenset(members): name for name, *members in graph["qParams"]["supernodes"]}
+    single = {node["node_id"]: node["clerp"] or node["node_id"] for node in graph["nodes"]}
+    boxes = graph["metadata"]["ablations"]["boxes"]
+    return [named.get(frozenset(box["nodes"])) or single[box["nodes"][0]] for box in boxes]
 
 
 def _say_what_it_takes() -> None:

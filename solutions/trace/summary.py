@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path as FilePath
+from typing import Any
 
 from solutions.trace.paths import Path, direct_inputs, likeliest_answer, top_sources
 from utils.engine.graph import GAP_LIMIT, AttributionResult, NodeInfo, NodeType
@@ -76,12 +77,13 @@ def summarize(
     labels: Labels,
     files: Sequence[FilePath],
     notes: Sequence[str] = (),
+    ablations: Mapping[str, Any] | None = None,
 ) -> str:
     """The whole summary: answers, what was traced (``notes``), direct inputs, paths, numbers, files."""
     answers = "   ".join(f"{quoted(token)} {percent(prob)}" for token, prob in top_tokens)
     lines = ["", printable(result.prompt, 400), f"  {RAISES} {answers}", *(f"  {note}" for note in notes)]
     lines += [*_lost_targets(result), "", *_input_lines(result, labels), *_path_lines(result, paths, labels)]
-    lines += [*_source_lines(result, labels), ""]
+    lines += [*_source_lines(result, labels), *_ablation_lines(ablations), ""]
     lines += [f"{name:<14}{text}" for name, text in _numbers(result)]
     lines += [f"{'Files':<14}{files[0]}", *(f"{'':<14}{file}" for file in files[1:])]
     return "\n".join(lines)
@@ -136,6 +138,21 @@ def _source_lines(result: AttributionResult, labels: Labels) -> list[str]:
         for source in sources
     ]
     return ["", "Strongest inputs of its inputs, before pruning", *told] if told else []
+
+
+def _ablation_lines(ablations: Mapping[str, Any] | None) -> list[str]:
+    """What the target was worth without each box of the page, and without others that write as much."""
+    if not ablations or not ablations["boxes"]:
+        return []
+    name, before = quoted(ablations["target"]), ablations["baseline"]
+    lines = [
+        "",
+        f"Boxes removed in the real model: {name} {before:.2f} before (a token: its logit less the mean logit)",
+    ]
+    for box, title in zip(ablations["boxes"], ablations["names"], strict=True):
+        control = "no control" if box["control"] is None else f"control {box['control']:.2f}"
+        lines.append(f"  {box['removed']:>6.2f}  without {printable(title)} ({control})")
+    return lines
 
 
 def _numbers(result: AttributionResult) -> list[tuple[str, str]]:

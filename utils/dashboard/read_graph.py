@@ -91,6 +91,7 @@ def graph_view(graph: Any) -> dict[str, Any]:
         "nodes": nodes,
         "links": links,
         "paths": _paths(meta.get("paths"), places, links),
+        "ablations": _ablations(meta.get("ablations"), places),
         "facts": facts(meta, len(nodes), len(links), word),
         "view": _saved_view(graph.get("qParams"), nodes, places),
         "warnings": warnings,
@@ -419,6 +420,26 @@ def _paths(raw: Any, places: Mapping[str, list[int]], links: list[list[Any]]) ->
         if fits and along and all(step in signs for step in along):
             paths.append({"nodes": steps, "signs": [signs[step] for step in along], "strength": short(strength)})
     return paths
+
+
+def _ablations(raw: Any, places: Mapping[str, list[int]]) -> dict[str, Any] | None:
+    """What was measured without some of the nodes, by index. What is not of our form is left out, as other tools do."""
+    if not isinstance(raw, Mapping) or not _drawable(raw.get("baseline")) or not isinstance(raw.get("boxes"), list):
+        return None
+    boxes = []
+    for box in raw["boxes"]:
+        names = box.get("nodes") if isinstance(box, Mapping) else None
+        known = isinstance(names, list) and names and all(isinstance(n, str) and n in places for n in names)
+        if known and _drawable(box.get("removed")):
+            control = short(box["control"]) if _drawable(box.get("control")) else None
+            members = sorted({places[name][0] for name in names})
+            boxes.append({"members": members, "removed": short(box["removed"]), "control": control})
+    target = raw.get("target")
+    return {"target": target if isinstance(target, str) else "", "baseline": short(raw["baseline"]), "boxes": boxes}
+
+
+def _drawable(value: Any) -> bool:
+    return is_number(value) and abs(value) <= MAX_NUMBER
 
 
 # ---------------------------------------------------------------- numbers about the whole graph

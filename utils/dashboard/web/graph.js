@@ -14,6 +14,7 @@ class Graph {
     this.word = data.word; // what its latents are called
     this.paths = data.paths;
     this.boxes = data.boxes;
+    this.ablations = data.ablations;
     this.warnings = data.warnings;
     this.saved = data.view;
     this.nodes = data.nodes.map((node, i) => ({ ...node, side, i, match: -1, moved: false }));
@@ -88,6 +89,30 @@ function placeOf(node) {
   const at = "@" + token(graphs[node.side].tokens[node.pos]);
   if (node.layer < 0) return at;
   return (node.kind === "latent" && isNamed(node) ? node.key.split(" ").pop() : "L" + node.layer) + " " + at;
+}
+
+// ---------------------------------------------------------------- what was measured without some nodes
+
+/** What was measured without the latents among these nodes; null where they were not removed together. */
+function ablationOf(graph, members) {
+  if (!graph.ablations) return null;
+  const latents = members.filter((i) => graph.nodes[i].kind === "latent").sort((a, b) => a - b).join();
+  return graph.ablations.boxes.find((box) => box.members.join() === latents) || null;
+}
+
+/** The same in a few words for a box: `17.2 → 9.1, control 16.8`. */
+function ablationWords(graph, members) {
+  const box = ablationOf(graph, members);
+  if (!box) return "";
+  return "removed: " + plain(graph.ablations.baseline) + " → " + plain(box.removed) + (box.control === null ? "" : ", control " + plain(box.control));
+}
+
+/** The same as a sentence. */
+function ablationSentence(graph, members) {
+  const box = ablationOf(graph, members);
+  if (!box) return "";
+  const control = box.control === null ? "" : ` Without others of the same written length it is ${plain(box.control)} (mean of several draws).`;
+  return `Removed in the real model, with nothing frozen: the value of ${token(graph.ablations.target)} goes from ${plain(graph.ablations.baseline)} to ${plain(box.removed)}.${control}`;
 }
 
 // ---------------------------------------------------------------- what an answer is made of

@@ -4,6 +4,7 @@ const BOX = { least: 76, most: 260, gap: 18, port: 10 };
 // a box's height and the room between ranks: name above place, or, where height is short, both on one line
 const TALL = { height: 36, gap: 36 };
 const FLAT = { height: 24, gap: 26 };
+const LINE = 13; // one line more, where it was measured what boxes do
 const WIDEST_GAP = 96; // between ranks, where there is room
 const WIDER = 1.8; // how far boxes move apart where there is room
 const STEP = 12; // pixels an arrow key moves a box
@@ -25,7 +26,7 @@ function itemsOf(side) {
     const mean = (key) => sum(nodes.map((node) => node[key])) / nodes.length;
     const kinds = new Set(nodes.map((node) => node.kind));
     const common = kinds.size === 1 ? nodes[0].kind : "group"; // what its mark shows, and whether it stands at an end
-    return { id, members, name, kind, common, under: underName(nodes), height: mean("row"), pos: mean("pos") };
+    return { id, members, name, kind, common, under: underName(nodes), effect: ablationWords(graph, members), height: mean("row"), pos: mean("pos") };
   };
   const boxes = groups.map((group) => item(group.id, group.members, visible(group.name), "group"));
   for (const id of pins) {
@@ -84,13 +85,14 @@ const lineWidth = (link) => round(0.8 + 6 * Math.sqrt(link.share));
 
 const BOLD = 1.1; // titles are bold, and so wider than what is measured
 const nameWidth = (item) => Math.min(BOX.most, measure(item.name, 12) * BOLD + 2);
-const underWidth = (item, form) => Math.min(form === FLAT ? 130 : BOX.most, measure(item.under, 10) + 2);
+const underWidth = (item, flat) => Math.min(flat ? 130 : BOX.most, measure(item.under, 10) + 2);
+const effectWidth = (item) => measure(item.effect, 10) * BOLD + 2;
 /** Room at the right of a group's name for the mark that takes it apart. */
 const endWidth = (item) => (item.kind === "group" ? 16 : 0);
 
 function boxWidth(item, form, ports) {
-  const words = form === FLAT ? nameWidth(item) + 6 + underWidth(item, form) : Math.max(nameWidth(item), underWidth(item, form));
-  return Math.max(BOX.least, words + 34 + endWidth(item), ports * BOX.port + 20);
+  const words = form.flat ? nameWidth(item) + 6 + underWidth(item, true) : Math.max(nameWidth(item), underWidth(item));
+  return Math.max(BOX.least, words + 34 + endWidth(item), effectWidth(item) + 34, ports * BOX.port + 20);
 }
 
 /**
@@ -98,7 +100,9 @@ function boxWidth(item, form, ports) {
  * apart as far as the room goes. What was dragged stays where it is. `lanes` are the places that a line passes on its way.
  */
 function boxPlaces(side, items, lines, width, height) {
-  const plans = [TALL, FLAT].map((form) => planned(items, lines, form, width, height));
+  const more = items.some((item) => item.effect) ? LINE : 0;
+  const forms = [TALL, { ...FLAT, flat: true }].map((form) => ({ ...form, height: form.height + more, more }));
+  const plans = forms.map((form) => planned(items, lines, form, width, height));
   const plan = plans[0].scale >= Math.min(0.85, plans[1].scale) ? plans[0] : plans[1];
   const { form, arranged, pitch, stretch } = plan;
   const top = (rank) => (arranged.ranks - 1 - rank) * pitch * stretch[1];
@@ -238,7 +242,7 @@ function drawBox(side, item, k) {
     role: "button",
     "data-id": item.id,
     "aria-pressed": item.id === clicked,
-    "aria-label": item.name + ", " + item.under + (marked.has(item.id) ? ", marked for a group" : ""),
+    "aria-label": item.name + ", " + item.under + (item.effect ? ", " + item.effect : "") + (marked.has(item.id) ? ", marked for a group" : ""),
     pointerdown: (event) => startDrag(event, k),
     keydown: (event) => boxKey(event, side, item, k),
     click: (event) => event.detail === 0 && toggleSelect(side, item.id), // from a screen reader: there was no pointer
@@ -250,14 +254,16 @@ function drawBox(side, item, k) {
   box.append(draw("title", {}, item.name));
   if (item.kind === "group") box.append(draw("rect", { class: "back", x: -w / 2 + 4, y: -h / 2 - 4, width: w, height: h, rx: 7 }));
   box.append(draw("rect", { class: "front", x: -w / 2, y: -h / 2, width: w, height: h, rx: 7 }));
-  const flat = subgraph.form === FLAT;
+  const { flat } = subgraph.form;
+  const top = -h / 2 + (flat ? 12 : 13); // the middle of the name's line
   const left = -w / 2 + 24;
   const room = w - 34 - endWidth(item);
-  const mark = draw("g", { class: "node " + item.common, transform: `translate(${left - 11},${flat ? 0 : -5})` }, shapeOf(item.common, 5));
-  box.append(mark, draw("text", { class: "title", x: left, y: flat ? 4 : -1 }, fit(item.name, nameWidth(item) / BOLD, 12)));
-  const at = flat ? { x: w / 2 - 8 - endWidth(item), y: 4, "text-anchor": "end" } : { x: left, y: 12 };
+  const mark = draw("g", { class: "node " + item.common, transform: `translate(${left - 11},${top})` }, shapeOf(item.common, 5));
+  box.append(mark, draw("text", { class: "title", x: left, y: top + 4 }, fit(item.name, nameWidth(item) / BOLD, 12)));
+  const at = flat ? { x: w / 2 - 8 - endWidth(item), y: top + 4, "text-anchor": "end" } : { x: left, y: top + 17 };
   box.append(draw("text", { class: "under", ...at }, fit(item.under, flat ? 130 : room, 10)));
-  if (item.kind === "group") box.append(apartMark(item.id, w / 2 - 12, flat ? 0 : -5));
+  if (item.effect) box.append(draw("text", { class: "effect", x: left, y: h / 2 - 6 }, item.effect));
+  if (item.kind === "group") box.append(apartMark(item.id, w / 2 - 12, top));
   subgraph.layer.append(box);
   move(box, subgraph.places[k]);
   return box;
