@@ -144,7 +144,8 @@ def _zeroed(nodes: Sequence[NodeInfo]) -> list[Edit]:
 
 
 def _neuron_silencer(model: TransformerBridge, tokens: Int[Tensor, "1 seq"]) -> Silence:
-    from solutions.chapter6_real_models import neuron_weights, set_neurons
+    from solutions.chapter6_real_models import set_neurons
+    from utils.engine.neurons import neuron_weights
 
     width = len(neuron_weights(model, 0).W_out)
     shape = (1, model.cfg.n_layers, tokens.shape[1], width)

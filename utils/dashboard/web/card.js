@@ -23,7 +23,7 @@ function nodePanel(graph, node) {
     button(pinned ? "Unpin" : "Pin", { id: "pin", "aria-pressed": pinned, click: () => togglePin(graph.side, node.id) }),
     button("Rename", { id: "rename", click: () => editName(node.id) }),
     button("Close", { id: "close", title: "Clear the selection (Esc)", click: () => select(graph.side, "") }));
-  const head = make("div", { class: "head" }, title(node.id, nameOf(node), labelKey(node)), make("p", { class: "soft" }, facts.filter(Boolean).join(" · ")), list, ...measured(graph, [node.i]), actions);
+  const head = make("div", { class: "head" }, title(node.id, nameOf(node), labelKey(node)), make("p", { class: "soft" }, facts.filter(Boolean).join(" · ")), list, ...ablationPart(graph, [node.i]), actions);
   if (node.kind !== "latent") return [head, make("div", { class: "scroll" }, ...linkLists(graph, node.i))];
   const tab = (name, text) => button(text, { "aria-pressed": panelTab === name, "data-tab": name, click: () => openTab(name) });
   const tabs = make("div", { class: "tabs", role: "group", "aria-label": "About this node" }, tab("links", "Links"), tab("latent", graph.word[0].toUpperCase() + graph.word.slice(1)));

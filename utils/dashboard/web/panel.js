@@ -154,7 +154,7 @@ function pathRow(graph, path, k) {
 }
 
 /** What was measured without these nodes, if that was done. */
-function measured(graph, members) {
+function ablationPart(graph, members) {
   const sentence = ablationSentence(graph, members);
   return sentence ? [make("p", { class: "measured" }, sentence)] : [];
 }
@@ -178,7 +178,7 @@ function groupPanel(graph, group) {
   const total = members.reduce((sum, node) => sum + node.share, 0);
   const facts = "supernode · " + plural(members.length, "node") + (total ? " · " + percent(Math.min(1, total)) + " of all influence" : "");
   return [
-    make("div", { class: "head" }, title(group.id, visible(group.name), group.id), make("p", { class: "soft" }, facts), ...measured(graph, members.map((node) => node.i)), actions),
+    make("div", { class: "head" }, title(group.id, visible(group.name), group.id), make("p", { class: "soft" }, facts), ...ablationPart(graph, members.map((node) => node.i)), actions),
     make("div", { class: "scroll" },
       titledList("Members", members.map((node) => nodeRow(node, node.cum === null ? number("") : influenceNumber(graph, node))), ["influence"], "members"),
       titledList("Inputs in the subgraph", links.filter((link) => link.target === at).map((link) => row(link, "source")), ["share"], "inputs"),
