@@ -83,12 +83,15 @@ function whereOf(node) {
   return "layer " + node.layer + ", " + atToken(node);
 }
 
+/** A latent's layer and number, `3/17`. */
+const numberOf = (node) => node.key.split(" ").pop();
+
 /** The shortest word for a place: `L3 @Dallas`, of a latent with its number, `3/17 @Dallas`, unless its name is its number. */
 function placeOf(node) {
   if (node.kind === "logit") return "output";
   const at = "@" + token(graphs[node.side].tokens[node.pos]);
   if (node.layer < 0) return at;
-  return (node.kind === "latent" && isNamed(node) ? node.key.split(" ").pop() : "L" + node.layer) + " " + at;
+  return (node.kind === "latent" && isNamed(node) ? numberOf(node) : "L" + node.layer) + " " + at;
 }
 
 // ---------------------------------------------------------------- what was measured without some nodes

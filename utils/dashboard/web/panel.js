@@ -92,7 +92,7 @@ function answerSentence(graph) {
   const inputs = directInputs(graph);
   if (!inputs) return null;
   const { answer, first, more, moreShare, dropped } = inputs;
-  const name = (node) => make("bdi", {}, shorten(nameOf(node), 40));
+  const name = (node) => make("bdi", {}, shorten(nameOf(node), 40) + (isQuiet(node) ? " " + numberOf(node) : ""));
   const parts = first.flatMap((link, k) => {
     const node = graph.nodes[link.source];
     const go = button("", { class: "inline", title: kindOf(node) + " " + whereOf(node), click: () => travel(graph.side, node.i), pointerenter: () => point(graph.side, node.i), pointerleave: () => point(-1, -1) }, name(node));
@@ -138,7 +138,7 @@ function pathRow(graph, path, k) {
   const words = path.nodes.flatMap((i, step) => {
     const node = graph.nodes[i];
     const sign = step && path.signs[step - 1] < 0 ? " ⊣ " : " → ";
-    const where = node.kind === "latent" && isNamed(node) ? make("span", { class: "soft" }, " L" + node.layer) : "";
+    const where = node.kind === "latent" && isNamed(node) ? make("span", { class: "soft" }, " " + numberOf(node)) : "";
     return [step ? sign : "", make("bdi", {}, shorten(nameOf(node), 40)), where];
   });
   const show = (on) => () => pointAtPath(graph.side, on);

@@ -6,7 +6,7 @@ const tables = { sort: { nodes: ["influence", -1], links: ["share", -1] }, more:
 const NODE_COLUMNS = {
   name: { text: nameOf, value: nameOf },
   kind: { text: kindOf, value: kindOf },
-  number: { text: (n) => (n.kind === "latent" ? n.key.split(" ").pop() : ""), value: (n) => (n.kind === "latent" ? n.row * 1e7 + Number(n.key.split("/").pop()) || 0 : -1), right: true },
+  number: { text: (n) => (n.kind === "latent" ? numberOf(n) : ""), value: (n) => (n.kind === "latent" ? n.row * 1e7 + Number(n.key.split("/").pop()) || 0 : -1), right: true },
   layer: { text: (n) => (n.layer < 0 ? (n.kind === "logit" ? "output" : "input") : String(n.layer)), value: (n) => n.row, right: true },
   position: { text: (n) => (n.kind === "logit" ? "" : token(graphs[n.side].tokens[n.pos]) + " (" + n.pos + ")"), value: (n) => n.pos },
   influence: { text: (n) => (n.kind === "logit" ? "" : influenceOf(n)), value: (n) => (n.kind === "logit" ? 2 : weightOf(n)), right: true },
