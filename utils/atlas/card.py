@@ -215,17 +215,18 @@ def step_lines(steps: list[dict]) -> list[str]:
         "Each step is to be taken by one MLP at one position (`utils.atlas.interchange`). The table changes what is written there, "
         "on the real model, and everything after it is computed anew. *Right*: the first token of the answer is the most probable token. "
         "*Contrast*: the logit of the own answer minus the mean logit of the alternatives (for a state and an answer: the other 49 "
-        "capitals; for a relation: the same state's answers to the other relations; for a language: the same word in the other two).",
+        "capitals; for a relation: the same state's answers to the other relations; for a language: the same word in the other two). "
+        "*Probability*: of the right answer, on average. It tells more than the share: an answer at 4 % may still be the most probable one.",
         "",
-        "| step | MLP, at | questions | unchanged | whole write: mean of all questions | one latent at 0 | controls |",
-        "|---|---|---|---|---|---|---|",
+        "| step | MLP, at | questions | unchanged | whole write at 0 | whole write: mean of all questions | one latent at 0 | controls |",
+        "|---|---|---|---|---|---|---|---|",
         *(
             f"| {row['step']} | {row['layer']}, {row['place']} | {row['questions']} | {_right(row['unchanged'])} "
-            f"| {_right(row['mlp']['mean'])} | {_right(row['latent']['zeroed'])} | {_right(row['latent']['controls'])} |"
+            f"| {_right(row['mlp']['zero'])} | {_right(row['mlp']['mean'])} | {_right(row['latent']['zeroed'])} | {_right(row['latent']['controls'])} |"
             for row in steps
         ),
         "",
-        "Each entry: share right, and mean contrast. Controls: all other active latents of the place, scaled until they write a vector of the "
+        "Each entry: share right, mean contrast, mean probability. Controls: all other active latents of the place, scaled until they write a vector of the "
         "same length.",
         "",
         "*Swap*: the share of the questions answered as with the partner's fact, when the partner's whole write, or its one latent, is put "
@@ -243,7 +244,7 @@ def step_lines(steps: list[dict]) -> list[str]:
 
 
 def _right(found: dict[str, float]) -> str:
-    return f"{_percent(found['right'])}, {found['contrast']:.1f}"
+    return f"{_percent(found['right'])}, {found['contrast']:.1f}, {_percent(found['probability'])}"
 
 
 def clt_lines(found: dict) -> list[str]:
@@ -267,7 +268,7 @@ def clt_lines(found: dict) -> list[str]:
         f"{_percent(found['kept_all_per_layer'])} of these).",
         "",
         "No latent of it was given a name. In every layer, the latent that tells a value best by F1 is changed at the step's position. "
-        "The table has the layer in which a latent at 0 lowers the contrast most:",
+        "The table has the layer in which a latent at 0 lowers the contrast most (share right, mean contrast, mean probability):",
         "",
         "| step | latents of layer | unchanged | one latent at 0 | controls | swap by one latent, trained | held out |",
         "|---|---|---|---|---|---|---|",

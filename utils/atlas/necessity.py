@@ -1,7 +1,7 @@
 """Is each step of a question needed where training put it, and by one latent? Interventions on the real model, all live.
 
 A step (`utils.atlas.interchange.STEPS`) is what one MLP writes at one position. Two things are done to it. The whole write is
-replaced by the mean over the questions, or by another question's. Or one latent's part of it is: the latent's activation is set
+replaced by 0, by the mean over the questions, or by another question's. Or one latent's part of it is: the latent's activation is set
 to 0, or another latent is given the activation that it has on another question. Everything downstream is recomputed. Contrast
 is the logit of the own answer's first token minus the mean of the alternatives' logits.
 """
@@ -188,13 +188,18 @@ class Trial:
         return logits[self.rows, self.asked.prompts.last]
 
     def right(self, hooks: list[Hook]) -> dict[str, float]:
-        """Share of the questions answered right, and the mean contrast."""
+        """Share of the questions answered right, mean contrast, and mean probability of the right answer.
+
+        The share counts the most probable token, by however little: an answer at 4 % can still be right. The probability
+        tells how much is left of it.
+        """
         logits = self.logits(hooks)
-        own = logits.gather(1, self.asked.answers[:, None])[:, 0]
-        contrast = own - logits.gather(1, self.asked.alternatives).mean(1)
+        answers = self.asked.answers[:, None]
+        contrast = logits.gather(1, answers)[:, 0] - logits.gather(1, self.asked.alternatives).mean(1)
         return {
             "right": (logits.argmax(1) == self.asked.answers).float().mean().item(),
             "contrast": contrast.mean().item(),
+            "probability": logits.softmax(1).gather(1, answers).mean().item(),
         }
 
     def swapped(self, hooks: list[Hook]) -> dict[str, float]:
@@ -218,10 +223,11 @@ class Trial:
         return [(mlp_out_hook(layer), write)]
 
     def mlp(self, layer: int) -> dict:
-        """What the whole MLP of a layer does at the step's place: without it, and with the partner's write."""
+        """What the whole MLP of a layer does at the step's place: at 0, with the mean write, and with the partner's."""
         name = mlp_out_hook(layer)
         own, theirs = self.cache[name][self.rows, self.position], self.their_cache[name][self.rows, self.their_position]
         return {
+            "zero": self.right(self.mlp_hooks(layer, torch.zeros_like(own[0]))),
             "mean": self.right(self.mlp_hooks(layer, own.mean(0))),
             "swap": self.swapped(self.mlp_hooks(layer, theirs)),
         }
