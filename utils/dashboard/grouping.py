@@ -23,7 +23,7 @@ from utils.dashboard.read_graph import graph_view
 MOST_BOXES = 9
 N_CANDIDATES = 40  # nodes of which boxes are made, besides those on the file's paths
 N_INPUTS = 8  # of the answer, which are always among them
-ALIKE = 0.5  # mean cosine of inputs and outputs from which on latents are alike
+ALIKE = 0.5  # the cosine, of inputs and of outputs, from which on latents are alike
 SECOND_ANSWER = 0.05  # the probability from which on another answer has a box
 # Scripts that put no space between words: there each token stays alone.
 UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
@@ -210,7 +210,8 @@ def _profiles(nodes: Sequence[Node], links: Sequence, chosen: set[int]) -> dict[
 
 
 def _likeness(one: tuple[Profile, Profile], other: tuple[Profile, Profile]) -> float:
-    return sum(_cosine(a, b) for a, b in zip(one, other)) / 2
+    """The cosine of the inputs or that of the outputs, whichever is smaller: both have to be alike."""
+    return min(_cosine(a, b) for a, b in zip(one, other))
 
 
 def _cosine(a: Profile, b: Profile) -> float:
