@@ -24,7 +24,9 @@ WEB = Path(__file__).parent / "web"
 # In this order: each uses only what stands before it, or is called later.
 SCRIPTS = (
     "text.js",
+    "flow.js",
     "graph.js",
+    "compare.js",
     "state.js",
     "layout.js",
     "picture.js",

@@ -84,19 +84,17 @@ function sheet(width, height, title, parts) {
 
 function graphSheet(picture) {
   const { graph, plan } = picture;
-  const links = picture.shownLinks().reverse().map((link) => {
+  const links = picture.drawnLinks().reverse().map((link) => {
     const d = pathData(curve(plan.spots[link.source], plan.spots[link.target]));
-    const line = draw("path", { class: "edge " + (link.weight < 0 ? "minus" : "plus"), d, "stroke-width": picture.width(link) });
-    line.setAttribute("stroke-opacity", round(0.08 + 0.5 * Math.sqrt(graph.share(link))));
-    return line;
+    return draw("path", { class: "edge " + lineKind(link), d, "stroke-width": picture.width(link), "stroke-opacity": opacityOf(graph, link) });
   });
   // lines are on a canvas; for the file they become shapes, which must stand in the page to have a style
-  const lines = draw("g", { class: picture.canvas.classList.contains("dim") ? "dim" : "" }, ...links);
+  const lines = draw("g", {}, ...links);
   picture.frame.append(lines);
   const tokens = draw("g", { transform: `translate(0,${round(plan.bottom)})` }, ...[...picture.tokens.children].map(standalone));
-  const parts = [standalone(picture.frame), standalone(picture.svg), standalone(picture.rows), tokens];
+  const parts = [standalone(picture.frame), standalone(picture.svg), standalone(picture.over), standalone(picture.words), standalone(picture.rows), tokens];
   lines.remove();
-  return sheet(plan.width, plan.height, visible(graph.prompt), parts);
+  return sheet(plan.width, plan.height, graphs.map(({ prompt }) => visible(prompt)).join(" | "), parts);
 }
 
 function subgraphSheet() {
@@ -126,8 +124,9 @@ async function exportPicture(what, form) {
   if (what === "subgraph" && !subgraph.items.length) return say("The subgraph is empty: pin nodes first.", true);
   const { tab } = state;
   if (what === "graph" && tab !== "graph") change((s) => (s.tab = "graph")); // a hidden picture has no places
-  pictures[state.active].plan || pictures[state.active].drawAll();
-  const svg = what === "graph" ? graphSheet(pictures[state.active]) : subgraphSheet();
+    const [picture] = onStage().length > 1 ? [pictures[state.active]] : onStage();
+  picture.plan || picture.drawAll();
+  const svg = what === "graph" ? graphSheet(picture) : subgraphSheet();
   const blob = form === "svg" ? new Blob([svgText(svg)], { type: "image/svg+xml" }) : await pngOf(svg);
   if (state.tab !== tab) change((s) => (s.tab = tab));
   download(blob, fileName(`.${what}.${form}`));

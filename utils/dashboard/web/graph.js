@@ -6,6 +6,7 @@ const KIND = { latent: "latent", embedding: "input token", mlp_error: "error", l
 class Graph {
   constructor(data, side) {
     this.side = side;
+    this.sides = [side];
     this.slug = data.slug;
     this.prompt = data.prompt;
     this.tokens = data.tokens;
@@ -28,14 +29,21 @@ class Graph {
       this.outputs[link.source].push(link);
     }
     // what pruning dropped counts too, where the file says how much that was
-    this.totals = this.inputs.map((list, i) => this.nodes[i].total || sizeOfAll(list) || 1);
+    this.totals = this.inputs.map((list, i) => this.nodes[i].total || sizeOfAll(list));
     this.top = Math.max(1e-9, ...this.nodes.map(weightOf));
     this.most = Math.max(0, ...this.nodes.map((node) => node.cum || 0));
+    this.order = flowOrder(this);
+    const flow = flowBack(this);
+    // what counts in the picture: the part of the answers that moves along a link
+    for (const link of this.links) link.score = flow[link.target] * this.share(link);
+    this.ranked = [...this.links].sort((a, b) => b.score - a.score || stronger(a, b));
+    this.hasOwnPaths = data.paths.length > 0;
+    if (!this.hasOwnPaths && this.answers.length) this.paths = strongestPaths(this, this.answers[0].i);
   }
 
   /** Share of its target's inputs, those that pruning dropped included, that a link is. */
   share(link) {
-    return Math.abs(link.weight) / this.totals[link.target];
+    return Math.abs(link.weight) / (this.totals[link.target] || 1);
   }
 
   get answers() {
@@ -45,7 +53,25 @@ class Graph {
 
   /** Places of all nodes, the most influential first. */
   get byInfluence() {
-    return this.nodes.map((_, i) => i).sort((a, b) => weightOf(this.nodes[b]) - weightOf(this.nodes[a]) || a - b);
+    this.influential ||= this.nodes.map((_, i) => i).sort((a, b) => weightOf(this.nodes[b]) - weightOf(this.nodes[a]) || a - b);
+    return this.influential;
+  }
+
+  // a picture asks where a node of a graph stands in what it draws; see Merged for a picture of two graphs
+  homesOf(i) {
+    return [[this.side, i]];
+  }
+
+  placeOf(side, i) {
+    return side === this.side ? i : graphs[side].nodes[i].match;
+  }
+
+  columnOf(node) {
+    return node.pos;
+  }
+
+  get shownFlags() {
+    return shownIn(this);
   }
 }
 
@@ -166,14 +192,12 @@ function passes(graph, node) {
   return state.density === null || !(densityOf(node) > state.density);
 }
 
-/** One flag a node, worked out again only when something that matters has changed. */
+/** One flag a node. The same list comes back until another node is on show, so that whoever draws can tell whether anything changed. */
 function shownIn(graph) {
-  const side = state.sides[graph.side];
-  const key = JSON.stringify([state.hideErrors, state.prune, state.density, side.clicked, side.pins]);
-  if (graph.shownKey !== key) {
-    graph.shownKey = key;
-    graph.shown = graph.nodes.map((node) => passes(graph, node));
-  }
+  if (graph.shownFor === state) return graph.shown;
+  graph.shownFor = state;
+  const flags = graph.nodes.map((node) => passes(graph, node));
+  if (!graph.shown || flags.some((on, i) => on !== graph.shown[i])) graph.shown = flags;
   return graph.shown;
 }
 

@@ -1,14 +1,13 @@
 // The page around the graph: header, controls, keys; and what is drawn anew when which part of the state changes.
 
 const SHORT = window.matchMedia("(max-height: 540px)");
-const NARROW_PAGE = window.matchMedia("(max-width: 1100px)");
 const prefersDark = window.matchMedia("(prefers-color-scheme: dark)");
 
 // ---------------------------------------------------------------- header and footer
 
 function drawHead() {
   const stories = graphs.map((graph, k) => {
-    const name = make("h1", { dir: "auto" }, visible(graph.prompt));
+    const name = make("h1", { dir: "auto", title: shorten(visible(graph.prompt), 1000) }, visible(graph.prompt));
     if (graphs.length > 1) name.prepend(make("span", { class: "side" }, "AB"[k]), " ");
     const answers = graph.answers.slice(0, 8).map((node) => make("li", {}, button("", {
       title: token(node.name) + ", probability " + percent(node.prob),
@@ -25,6 +24,13 @@ function drawHead() {
     return sentence;
   });
   byId("sentences").replaceChildren(...sentences.filter(Boolean));
+  drawAbout();
+}
+
+/** The whole prompts, and the numbers of the graph that is being read. */
+function drawAbout() {
+  const prompt = (graph, k) => make("p", { class: "prompt", dir: "auto" }, graphs.length > 1 ? make("span", { class: "side" }, "AB"[k]) : null, visible(graph.prompt));
+  byId("prompts").replaceChildren(...graphs.map(prompt));
   const facts = graphs[state.active].facts.map(([name, value, hint]) =>
     make("div", { title: hint + ": " + visible(value) }, make("dt", {}, name), make("dd", {}, shorten(visible(value), 80))));
   byId("facts").replaceChildren(...facts);
@@ -33,21 +39,28 @@ function drawHead() {
 /** What latents are called in the graphs of the page. */
 const latentWords = () => [...new Set(graphs.map((graph) => graph.word))].join(" or ");
 
+/** What shapes and colours mean, and how many of the lines are drawn. */
 function drawLegend() {
   byId("density-field").title = `Density: how often a ${latentWords()} fires, as a part of a large text's tokens. Those that fire more often are hidden.`;
   byId("density").setAttribute("aria-label", `Hide ${latentWords()}s that fire more often than this`);
 
   const kinds = ["embedding", "latent", "mlp_error", "logit", "other"].filter((kind) => graphs.some((graph) => graph.nodes.some((node) => node.kind === kind)));
   const items = kinds.map((kind) => make("li", {}, symbolOf(kind), kind === "latent" ? latentWords() : KIND[kind]));
-  for (const [kind, text] of [["plus", "raises"], ["minus", "lowers"]]) {
-    const line = draw("svg", { width: 26, height: 8, "aria-hidden": "true" }, draw("path", { class: "edge " + kind, d: "M1,4H25", "stroke-width": 3 }));
-    items.push(make("li", {}, line, text));
+  const line = (kind) => draw("svg", { width: 26, height: 8, "aria-hidden": "true" }, draw("path", { class: "edge " + kind, d: "M1,4H25", "stroke-width": 3 }));
+  if (merger && state.merged) {
+    for (const [kind, text] of [["only-a", "only in A"], ["only-b", "only in B"], ["both", "in both"]]) items.push(make("li", {}, line(kind), text));
+    items.push(make("li", {}, line("both lowers"), "lowers"));
+  } else {
+    for (const [kind, text] of [["plus", "raises"], ["minus", "lowers"]]) items.push(make("li", {}, line(kind), text));
+    if (graphs.length > 1) {
+      const ring = draw("svg", { width: 16, height: 16, viewBox: "-8 -8 16 16", "aria-hidden": "true" }, draw("circle", { class: "ring", r: 6 }));
+      items.push(make("li", {}, ring, "only in this graph"));
+    }
   }
-  if (graphs.length > 1) {
-    const ring = draw("svg", { width: 16, height: 16, viewBox: "-8 -8 16 16", "aria-hidden": "true" }, draw("circle", { class: "ring", r: 6 }));
-    items.push(make("li", {}, ring, "only in this graph"));
-  }
-  items.push(make("li", {}, "size: influence · width: share of the target's inputs"));
+  items.push(make("li", { class: "sizes" }, "size: influence · width: share of the target's inputs"));
+  const [picture] = onStage();
+  const [drawn, all] = [picture.drawnLinks().length, picture.shownLinks().length];
+  if (drawn < all) items.push(make("li", { id: "budget" }, `${drawn.toLocaleString("en")} of ${all.toLocaleString("en")} lines; point at a node for all of its own`));
   byId("legend").replaceChildren(...items);
 }
 
@@ -71,7 +84,14 @@ function drawBar() {
   density.value = state.density === null ? 0 : Math.log10(Math.max(1e-4, state.density));
   byId("density-value").textContent = density.disabled ? "no data" : state.density === null ? "all" : "≤ " + percent(state.density);
   byId("hide-errors").checked = state.hideErrors;
-  byId("filter").setAttribute("aria-pressed", state.hideErrors || state.density !== null);
+  const most = mostLinks();
+  byId("lines").max = Math.log10(most + 1);
+  byId("lines").value = Math.log10(Math.min(state.lines, most) + 1);
+  byId("lines-value").textContent = state.lines >= most ? "all" : state.lines.toLocaleString("en");
+  byId("filter").setAttribute("aria-pressed", state.hideErrors || state.density !== null || state.lines !== LINES);
+  byId("zoom-out").disabled = byId("zoom-fit").disabled = state.magnify <= 1;
+  byId("zoom-in").disabled = state.magnify >= MOST_MAGNIFIED;
+  byId("merge").setAttribute("aria-pressed", state.merged);
   byId("undo").disabled = !past.length;
   byId("redo").disabled = !future.length;
 }
@@ -88,6 +108,14 @@ function setPrune(value) {
 
 function setDensity(exponent) {
   change((s) => (s.density = exponent >= 0 ? null : Number((10 ** exponent).toPrecision(3))), "density");
+}
+
+const mostLinks = () => Math.max(1, ...graphs.map((graph) => graph.links.length));
+
+/** The slider's scale is logarithmic: a few lines matter most. */
+function setLines(exponent) {
+  const count = Math.round(10 ** exponent - 1);
+  change((s) => (s.lines = count >= mostLinks() ? 1e6 : count), "lines");
 }
 
 // ---------------------------------------------------------------- search
@@ -130,7 +158,8 @@ function searchKey(event) {
 function arrange() {
   const pins = state.sides[state.active].pins.length > 0;
   const both = state.tab === "graph" && pins && !SHORT.matches;
-  byId("pictures").hidden = state.tab !== "graph";
+  byId("pictures").hidden = byId("zoom").hidden = state.tab !== "graph";
+  for (const picture of [...pictures, merger]) if (picture) picture.place.hidden = !onStage().includes(picture);
   byId("sub").hidden = state.tab !== "subgraph" && !both;
   byId("split").hidden = !both;
   byId("split").setAttribute("aria-valuenow", Math.round(state.split * 100));
@@ -156,14 +185,19 @@ function splitKey(event) {
 const filters = (s) => [s.prune, s.density, s.hideErrors];
 const marks = (s) => s.sides.map((side) => [side.clicked, side.pins]);
 
-/** Every part of the page with what it depends on. A part is drawn again when that has changed, and only then. */
+/** Every part of the page with what it depends on. A part is drawn again when that has changed, and only then; `later`: a new page has it already. */
 const PARTS = [
   { on: (s) => [s.theme, prefersDark.matches], draw: drawTheme },
   { on: (s) => [s.active, s.labels], draw: drawHead },
-  { on: (s) => [s.tab, s.split, s.active, s.sides[s.active].pins.length > 0, SHORT.matches], draw: arrange },
-  { on: (s) => [s.labels, s.theme], draw: () => pictures.forEach((picture) => picture.drawAll()) },
-  { on: (s) => [filters(s), marks(s)], draw: () => pictures.forEach((picture) => picture.drawShown()) },
-  { on: (s) => [s.search], draw: () => pictures.forEach((picture) => picture.drawChosen()) },
+  { on: (s) => [s.tab, s.split, s.active, s.sides[s.active].pins.length > 0, SHORT.matches, s.merged], draw: arrange },
+  { on: (s) => [s.merged, s.tab], draw: () => onStage().forEach((picture) => picture.roomChanged()) },
+  { on: (s) => [s.labels], later: true, draw: () => pictures.concat(merger || []).forEach((picture) => picture.rename()) },
+  { on: (s) => [s.magnify], later: true, draw: () => onStage().forEach((picture) => picture.zoomed(...zoomPoint)) },
+  { on: (s) => [filters(s), marks(s)], later: true, draw: () => onStage().forEach((picture) => picture.drawShown()) },
+  { on: (s) => [s.lines, s.theme, prefersDark.matches, s.merged], later: true, draw: () => onStage().forEach((picture) => picture.drawLines()) },
+  { on: (s) => [s.search, marks(s), s.merged], later: true, draw: () => onStage().forEach((picture) => picture.drawChosen()) },
+  { on: (s) => [s.merged, s.lines, filters(s), marks(s)], draw: drawLegend },
+  { on: (s) => [s.active, s.sides[s.active].pins], draw: drawScores },
   { on: (s) => [s.active, s.sides[s.active], s.labels, s.tab, s.everyLine], draw: drawSubgraph },
   { on: (s) => [s.active, marks(s), s.sides[s.active].groups, s.labels, filters(s)], draw: () => keepingFocus(byId("panel"), drawPanel) },
   { on: (s) => [s.tab, s.tab === "table" && [s.active, marks(s), s.labels, filters(s), s.search]], draw: () => state.tab === "table" && keepingFocus(byId("tables"), drawTables) },
@@ -230,6 +264,11 @@ function listen() {
     const menu = byId(opener.getAttribute("popovertarget"));
     menu.addEventListener("toggle", () => placeBelow(menu, opener.getBoundingClientRect()));
   }
+  byId("lines").addEventListener("input", (event) => setLines(Number(event.target.value)));
+  byId("zoom-in").addEventListener("click", () => magnify(1.25));
+  byId("zoom-out").addEventListener("click", () => magnify(0.8));
+  byId("zoom-fit").addEventListener("click", () => magnify(0));
+  byId("merge").addEventListener("click", () => change((s) => (s.merged = !s.merged)));
   for (const choice of document.querySelectorAll("[data-export]")) choice.addEventListener("click", () => exportPicture(...choice.dataset.export.split(" ")));
   byId("theme").addEventListener("click", () => change((s) => (s.theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark")));
   byId("help-open").addEventListener("click", () => {
@@ -250,7 +289,7 @@ function listen() {
   });
   for (const query of [SHORT, prefersDark]) query.addEventListener("change", render);
   const sizes = new ResizeObserver(() => {
-    for (const picture of pictures) picture.drawAll();
+    for (const picture of onStage()) picture.roomChanged();
     if (state && !byId("sub").hidden) drawSubgraph();
   });
   for (const id of ["pictures", "sub-graph"]) sizes.observe(byId(id));
@@ -265,18 +304,20 @@ function start(data) {
   [past, future, gesture] = [[], [], ""];
   marked.clear();
   Object.assign(pointer, { side: -1, i: -1, path: -1 });
+  [trail, previewed] = [[], null];
   state = blank();
-  if (graphs.length > 1) matchGraphs(...graphs);
-  pictures = graphs.map((graph) => new Picture(graph));
-  byId("pictures").replaceChildren(...pictures.map((picture) => picture.element));
-  document.body.classList.toggle("comparing", graphs.length > 1);
+  const comparing = graphs.length > 1;
+  if (comparing) matchGraphs(...graphs);
+  pictures = graphs.map((graph, k) => new Picture(graph, comparing ? "Graph " + "AB"[k] : "Attribution graph"));
+  merger = comparing ? new Picture(new Merged(...graphs), "Both graphs in one") : null;
+  byId("pictures").replaceChildren(...[...pictures, merger].filter(Boolean).map((picture) => picture.place));
+  document.body.classList.toggle("comparing", comparing);
+  byId("merge").hidden = !comparing;
   state = stateInAddress() || firstState();
   tidy(state);
-  for (const part of PARTS) part.key = undefined;
-  drawLegend();
+  for (const part of PARTS) part.key = part.later ? JSON.stringify(part.on(state)) : undefined;
   render();
 }
 
-if (NARROW_PAGE.matches || SHORT.matches) byId("numbers").open = false;
 listen();
 start(JSON.parse(byId("view").textContent));

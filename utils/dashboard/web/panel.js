@@ -6,6 +6,9 @@ let editing = ""; // the id whose name is being typed
 
 function select(side, id) {
   editing = "";
+  wholeLists = false;
+  keepTrail(side, id);
+  showPreview(null);
   change((s) => {
     s.active = side;
     s.sides[side].clicked = id;
@@ -32,8 +35,7 @@ function travel(side, i) {
   const node = graphs[side].nodes[i];
   point(-1, -1);
   select(side, node.id);
-  const mark = pictures[side].marks?.[i];
-  if (mark && state.tab === "graph") mark.scrollIntoView({ block: "nearest", inline: "nearest" });
+  bringIntoSight(side, i);
   byId("panel").querySelector("h2")?.focus();
 }
 
@@ -77,11 +79,11 @@ function drawPanel() {
   const { clicked } = state.sides[state.active];
   const graph = graphs[state.active];
   const scroll = panel.querySelector(".scroll")?.scrollTop || 0;
-  const same = panel.dataset.shows === state.active + clicked + panelTab;
+  const same = panel.dataset.shows === state.active + clicked;
   if (graph.place.has(clicked)) panel.replaceChildren(...nodePanel(graph, graph.nodes[graph.place.get(clicked)]));
   else if (clicked) panel.replaceChildren(...groupPanel(graph, state.sides[state.active].groups.find((group) => group.id === clicked)));
   else panel.replaceChildren(overview(graph));
-  panel.dataset.shows = state.active + clicked + panelTab;
+  panel.dataset.shows = state.active + clicked;
   const area = panel.querySelector(".scroll");
   if (area && same) area.scrollTop = scroll;
   panel.querySelector("form input")?.select();
@@ -112,10 +114,10 @@ function influenceNumber(graph, node) {
 
 function overview(graph) {
   const order = graph.byInfluence.filter((i) => graph.nodes[i].kind !== "logit" && shownIn(graph)[i]);
-  const rows = order.slice(0, 200).map((i) => nodeRow(graph.nodes[i], influenceNumber(graph, graph.nodes[i])));
+  const rows = order.slice(0, 40).map((i) => nodeRow(graph.nodes[i], influenceNumber(graph, graph.nodes[i])));
   const parts = [make("p", { class: "soft" }, "Point at a node to see its links; click it to read it here. Ctrl-click or P pins it.")];
   for (const warning of graph.warnings) parts.push(make("p", { class: "warning" }, warning));
-  if (graphs.length > 1) parts.push(make("p", { id: "difference" }, difference()));
+  if (graphs.length > 1) parts.push(make("p", { id: "difference" }, difference()), differenceList());
   if (SHORT.matches) parts.unshift(answerSentence(graph) ?? ""); // elsewhere it stands under the prompt
   if (graph.paths.length) {
     const together = percent(sum(graph.paths.map((path) => path.strength)));

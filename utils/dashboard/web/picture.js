@@ -1,48 +1,137 @@
 // The picture of a graph: lines on a canvas, nodes as shapes that can be pointed at, clicked and reached by keyboard.
+// Drawn again is only what has changed: `drawAll` when there is another room, `drawShown` when other nodes are on show,
+// `drawChosen` when other nodes are selected, pinned or found, `drawFocus` when something else is pointed at.
 
+const REACH = 10; // pixels from which a node is pointed at
 const MANY = 400; // links brought out at once
 const MAX_PIXELS = 16e6; // of the canvas; beyond it lines get coarser, not lost
-let pictures = [];
+let pictures = []; // one of each graph
+let merger = null; // of two graphs in one, where two are compared
+
+/** The pictures that are to be seen. */
+const onStage = () => (merger && state.merged ? [merger] : pictures);
 
 class Picture {
-  constructor(graph) {
+  constructor(graph, name) {
     this.graph = graph;
-    this.drawn = false;
     this.stop = 0; // the node that the Tab key comes to
     this.near = new Set();
+    this.marked = new Map(); // what `drawChosen` has put on which node
     this.frame = draw("svg", { class: "frame", "aria-hidden": "true" });
     this.canvas = make("canvas", { class: "lines", "aria-hidden": "true" });
+    // three sheets, so that what is brought out can change without drawing all nodes again
     this.svg = draw("svg", { class: "graph", role: "group" });
+    this.veil = draw("rect", { class: "veil", width: "100%", height: "100%" });
+    this.overlay = draw("g");
+    this.over = draw("svg", { class: "over", "aria-hidden": "true" }, this.veil, this.overlay);
+    this.words = draw("svg", { class: "names", "aria-hidden": "true" });
     this.rows = draw("svg", { class: "rows", "aria-hidden": "true" });
     this.tokens = draw("svg", { class: "tokens", "aria-hidden": "true" });
-    this.board = make("div", { class: "board" }, this.frame, this.canvas, this.svg, this.rows, this.tokens);
-    this.element = make("section", { class: "picture", click: () => select(graph.side, "") }, this.board);
-    this.element.setAttribute("aria-label", graphs.length > 1 ? "Graph " + "AB"[graph.side] : "Attribution graph");
-    this.svg.setAttribute("aria-label", "Nodes. Arrow keys go from node to node, Enter selects, P pins.");
-    this.svg.addEventListener("keydown", (event) => this.key(event));
-    this.element.addEventListener("scroll", () => this.takeAlong());
+    this.board = make("div", { class: "board" }, this.frame, this.canvas, this.svg, this.over, this.words, this.rows, this.tokens);
+    this.element = make("section", { class: "picture", "aria-label": name }, this.board);
+    this.svg.setAttribute("aria-label", "Nodes. Arrow keys go from node to node, Enter selects, P pins, plus and minus zoom.");
+    this.map = new Minimap(this);
+    this.place = make("div", { class: "place" }, this.element, this.map.element); // the map does not scroll with the picture
+    this.listen();
   }
+
+  listen() {
+    const { svg, element } = this;
+    element.addEventListener("pointermove", (event) => this.pointAt(this.nodeAt(event)));
+    element.addEventListener("pointerleave", () => this.pointAt(-1));
+    svg.addEventListener("focusin", (event) => event.target.matches(":focus-visible") && this.pointAt(this.marks.indexOf(event.target)));
+    svg.addEventListener("focusout", () => this.pointAt(-1));
+    svg.addEventListener("keydown", (event) => this.key(event));
+    element.addEventListener("click", (event) => this.click(this.nodeAt(event), event));
+    element.addEventListener("dblclick", (event) => this.nodeAt(event) >= 0 && this.startNaming(this.nodeAt(event)));
+    element.addEventListener("scroll", () => this.scrolled());
+    element.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
+    listenToDragging(this);
+  }
+
+  /** The node at the pointer. It is looked up by place: to ask the browser would take longer the more nodes there are. */
+  nodeAt(event) {
+    if (!this.plan) return -1;
+    const mark = event.detail === 0 && event.type === "click" ? event.target.closest(".node") : null; // a screen reader's click has no place
+    if (mark) return this.marks.indexOf(mark);
+    const board = this.board.getBoundingClientRect();
+    return this.grid.near(event.clientX - board.left, event.clientY - board.top, Math.max(REACH, this.plan.gap / 2));
+  }
+
+  pointAt(i) {
+    this.element.classList.toggle("on-node", i >= 0);
+    point(...(i < 0 ? [-1, -1] : this.graph.homesOf(i)[0]));
+  }
+
+  click(i, event) {
+    if (this.element.dataset.dragged) return;
+    const [side, at] = i < 0 ? [this.graph.side, -1] : this.graph.homesOf(i)[0];
+    if (i < 0) select(side, "");
+    else if (event.ctrlKey || event.metaKey) togglePin(side, graphs[side].nodes[at].id);
+    else toggleSelect(side, graphs[side].nodes[at].id);
+  }
+
+  startNaming(i) {
+    const [side, at] = this.graph.homesOf(i)[0];
+    startNaming(side, graphs[side].nodes[at].id);
+  }
+
+  // -------------------------------------------------------------- room
 
   /** Lay everything out for the room there is, and draw it. */
   drawAll() {
     if (!this.element.clientWidth) return;
-    this.plan = layout(this.graph, this.element.clientWidth, this.element.clientHeight - 2);
+    const first = !this.plan;
+    this.roomX = this.element.clientWidth;
+    this.roomY = this.element.clientHeight - 2;
+    this.magnified = state.magnify;
+    this.shown = this.graph.shownFlags;
+    this.plan = layout(this.graph, this.roomX * state.magnify, this.roomY * state.magnify);
     this.board.style.width = this.plan.width + "px";
     this.drawFrame();
-    resize(this.svg, this.plan.width, this.plan.height);
-    this.overlay = draw("g");
-    this.svg.replaceChildren(this.overlay);
-    this.drawNodes();
-    this.drawShown();
-    if (!this.drawn) this.element.scrollLeft = this.plan.width; // where it is wider than the page, begin at the answer
-    this.drawn = true;
+    for (const sheet of [this.svg, this.over, this.words]) resize(sheet, this.plan.width, this.plan.height);
+    if (!this.marks) this.drawNodes();
+    this.placeNodes();
+    this.drawNames();
+    this.drawLines();
+    this.drawChosen();
+    this.map.draw();
+    if (first) this.element.scrollLeft = this.plan.width; // where it is wider than the page, begin at the answer
+  }
+
+  /** Draw where that is not done yet, or where the room, the zoom or the nodes on show are others than when it was. */
+  roomChanged() {
+    const { clientWidth, clientHeight } = this.element;
+    const isCurrent = this.plan && clientWidth === this.roomX && clientHeight - 2 === this.roomY && this.magnified === state.magnify;
+    if (!isCurrent || this.shown !== this.graph.shownFlags) this.drawAll();
+  }
+
+  /** Draw again in more or less room, with the same thing under a point of the window (the middle, if none is given). */
+  zoomed(x = this.element.clientWidth / 2, y = this.element.clientHeight / 2) {
+    if (!this.plan) return;
+    const { element, plan } = this;
+    const [partX, partY] = [(element.scrollLeft + x) / plan.width, (element.scrollTop + y) / plan.height];
+    this.drawAll();
+    element.scrollTo(partX * this.plan.width - x, partY * this.plan.height - y);
+    this.map.follow();
   }
 
   /** Scroll the graph beside this one to the same place: their rows and columns are the same. */
-  takeAlong() {
+  scrolled() {
     const { scrollLeft, scrollTop } = this.element;
     for (const { element } of pictures) if (element !== this.element) element.scrollTo(scrollLeft, scrollTop);
+    this.map.follow();
+    if (pointer.i >= 0) showTip();
   }
+
+  wheel(event) {
+    if (!event.ctrlKey && !event.metaKey) return; // a plain wheel scrolls
+    event.preventDefault();
+    const at = this.element.getBoundingClientRect();
+    magnify(Math.exp(-event.deltaY * 0.003), event.clientX - at.left, event.clientY - at.top);
+  }
+
+  // -------------------------------------------------------------- what stands still
 
   /** Bands and columns behind the lines; names of rows and tokens beside them, where they stay while the graph scrolls. */
   drawFrame() {
@@ -51,70 +140,124 @@ class Picture {
       svg.replaceChildren();
       resize(svg, width, height);
     }
-    graph.rows.forEach((name, row) => {
-      const { top, height, middle } = plan.rows[row];
+    graph.rows.forEach((_, row) => {
+      const { top, height } = plan.rows[row];
       if (row % 2 === 1) this.frame.append(draw("rect", { class: "band", x: 0, y: round(top), width: plan.width, height: round(height) }));
       // the same ground behind the name, so that what is scrolled under it does not shine through
       this.rows.append(draw("rect", { class: row % 2 === 1 ? "band" : "paper", x: 0, y: round(top), width: LEFT - 1, height: round(height) }));
-      this.rows.append(draw("text", { class: "row", x: 8, y: round(middle + 4) }, name));
     });
+    this.drawRowNames();
     this.tokens.append(draw("rect", { class: "paper", width: plan.width, height: FOOT }));
-    graph.tokens.forEach((text, pos) => {
-      const x = plan.columns.starts[pos];
-      const width = plan.columns.widths[pos];
-      const centre = round(x + width / 2);
-      if (x > LEFT) this.frame.append(draw("line", { class: "column", x1: x, x2: x, y1: 0, y2: plan.bottom }));
-      const label = draw("text", { class: "token", x: centre, y: 16, "text-anchor": "middle" }, fit(token(text), width - 4));
-      label.append(draw("title", {}, token(text)));
-      this.tokens.append(label, draw("text", { class: "index", x: centre, y: 30, "text-anchor": "middle" }, String(pos)));
+    this.drawTokens();
+  }
+
+  drawRowNames() {
+    const { plan, graph } = this;
+    const write = (name, y, more = "") => this.rows.append(draw("text", { class: "row" + more, x: 8, y: round(y + 4) }, name));
+    const folded = new Set(plan.folds.flatMap(([first, last]) => graph.rows.map((_, row) => row).filter((row) => row >= first && row <= last)));
+    let free = Infinity; // where rows are lower than a line of text, not every one is named
+    graph.rows.forEach((name, row) => {
+      const { middle } = plan.rows[row];
+      const isEnd = row === 0 || row === graph.rows.length - 1;
+      if (folded.has(row) || (!isEnd && free - middle < 11)) return;
+      write(name, middle);
+      free = middle;
+    });
+    for (const [first, last] of plan.folds) {
+      const number = (row) => graph.rows[row].replace(/^Layer /, "");
+      write(first === last ? number(first) : `${number(first)}–${number(last)}`, (plan.rows[first].middle + plan.rows[last].middle) / 2, " folded");
+    }
+  }
+
+  /** Tokens below their columns; where they are wider than those, on two lines in turn. */
+  drawTokens() {
+    const { plan, graph } = this;
+    const { starts, widths } = plan.columns;
+    const texts = graph.tokens.map(token);
+    const crowded = texts.some((text, pos) => measure(text) > widths[pos] - 4);
+    texts.forEach((text, pos) => {
+      const centre = round(starts[pos] + widths[pos] / 2);
+      if (starts[pos] > LEFT) this.frame.append(draw("line", { class: "column", x1: starts[pos], x2: starts[pos], y1: 0, y2: plan.bottom }));
+      const beside = crowded ? Math.min(widths[pos - 1] ?? widths[pos], widths[pos + 1] ?? widths[pos]) : 0;
+      const y = crowded && pos % 2 ? 27 : 13;
+      const label = draw("text", { class: "token", x: centre, y, "text-anchor": "middle" }, fit(text, widths[pos] + beside - 4));
+      label.append(draw("title", {}, text + " (" + pos + ")"));
+      if (crowded && pos % 2) this.tokens.append(draw("line", { class: "column", x1: centre, x2: centre, y1: 1, y2: 16 }));
+      this.tokens.append(label);
+      if (widths[pos] > 12) this.tokens.append(draw("text", { class: "index", x: centre, y: crowded ? 41 : 28, "text-anchor": "middle" }, String(pos)));
     });
   }
 
+  // -------------------------------------------------------------- nodes
+
+  /** A mark for every node, made once; its shape is a matter of `placeNodes`. */
   drawNodes() {
-    this.near = new Set();
-    this.marks = this.graph.nodes.map((node, i) => {
-      const { x, y } = this.plan.spots[i];
-      const mark = draw("g", {
-        class: "node " + node.kind + (isOnlyHere(node) ? " only" : ""),
-        transform: `translate(${round(x)},${round(y)})`,
-        tabindex: i === this.stop ? 0 : -1,
-        role: "button",
-        "data-id": node.id,
-        pointerenter: () => point(this.graph.side, i),
-        pointerleave: () => point(-1, -1),
-        focus: () => mark.matches(":focus-visible") && point(this.graph.side, i),
-        blur: () => point(-1, -1),
-        click: (event) => {
-          event.stopPropagation();
-          if (event.ctrlKey || event.metaKey) togglePin(this.graph.side, node.id);
-          else toggleSelect(this.graph.side, node.id);
-        },
-        dblclick: () => startNaming(this.graph.side, node.id),
-      });
-      if (isOnlyHere(node)) mark.append(draw("circle", { class: "ring", r: round(radius(this.graph, node) + 3.5) }));
-      mark.append(draw("circle", { r: this.graph.gap / 2, class: "target" }), shapeOf(node.kind, radius(this.graph, node)));
-      this.svg.append(mark);
-      return mark;
-    });
+    this.marks = this.graph.nodes.map((node, i) =>
+      draw("g", { class: "node " + node.kind + onlyClass(node), tabindex: i === this.stop ? 0 : -1, role: "button", "data-id": node.id }));
+    this.svg.replaceChildren(...this.marks);
+    this.marked.clear();
   }
 
-  /** Show what the filters leave, with its names and lines. */
-  drawShown() {
-    if (!this.plan) return;
-    const shown = shownIn(this.graph);
-    this.marks.forEach((mark, i) => mark.classList.toggle("hidden", !shown[i]));
-    if (!shown[this.stop]) this.moveStop(Math.max(0, shown.indexOf(true)));
-    for (const name of this.names || []) name.mark.remove();
-    this.names = placeNames(this.graph, this.plan, shown).map(({ i, text, x, y }) => {
-      const mark = draw("text", { class: "name", x: round(x), y: round(y) }, text);
-      this.svg.append(mark);
-      return { i, mark };
+  /** Shapes at their places (no transforms: they would cost the browser a layer each). */
+  placeNodes() {
+    const { spots } = this.plan;
+    this.marks.forEach((mark, i) => {
+      mark.classList.toggle("hidden", !this.shown[i]);
+      if (this.shown[i]) mark.replaceChildren(...this.shapes(i));
     });
-    this.drawLines();
-    this.drawChosen();
+    this.grid = new Spots(spots, this.shown);
+    if (!this.shown[this.stop]) this.moveStop(Math.max(0, this.shown.indexOf(true)));
+  }
+
+  shapes(i) {
+    const node = this.graph.nodes[i];
+    const { x, y } = this.plan.spots[i];
+    const r = radius(this.graph, node) * this.plan.scale;
+    const ring = isOnlyHere(node) && !node.within ? [draw("circle", { class: "ring", cx: round(x), cy: round(y), r: round(r + 3.5) })] : [];
+    return [...ring, shapeOf(node.kind, r, x, y)];
+  }
+
+  drawNames() {
+    this.names = placeNames(this.graph, this.plan, this.shown).map(({ i, text, x, y }) => ({ i, mark: draw("text", { class: "name", x: round(x), y: round(y) }, text) }));
+    this.words.replaceChildren(...this.names.map(({ mark }) => mark));
+  }
+
+  /** What a screen reader says of a node. */
+  describe(i) {
+    const node = this.graph.nodes[i];
+    const words = [kindOf(node) + " " + nameOf(node), whereOf(node), inWords(numbersOf(node)), this.marked.get(i)?.includes("pinned") ? "pinned" : "", matchWords(node)];
+    this.marks[i].setAttribute("aria-label", words.filter(Boolean).join(", "));
+  }
+
+  /** Names have changed. */
+  rename() {
+    if (!this.plan) return;
+    this.drawNames();
+    this.marks.forEach((_, i) => this.describe(i));
+    this.drawFocus();
+  }
+
+  /** Other nodes may be on show than those that were drawn. */
+  drawShown() {
+    if (this.plan && this.shown !== this.graph.shownFlags) this.drawAll();
+  }
+
+  // -------------------------------------------------------------- lines
+
+  /** Links between nodes on show, strongest first. */
+  shownLinks() {
+    const shown = this.graph.shownFlags;
+    return this.graph.links.filter((link) => shown[link.source] && shown[link.target]);
+  }
+
+  /** Those that are drawn: of the links on show so many as the reader allows, the most important first. */
+  drawnLinks() {
+    const shown = this.graph.shownFlags;
+    return this.graph.ranked.filter((link) => shown[link.source] && shown[link.target]).slice(0, state.lines);
   }
 
   drawLines() {
+    if (!this.plan) return;
     const { plan, canvas } = this;
     const scale = Math.min(window.devicePixelRatio || 1, Math.sqrt(MAX_PIXELS / (plan.width * plan.height)), 16000 / plan.width);
     canvas.width = plan.width * scale;
@@ -124,11 +267,10 @@ class Picture {
     const pen = canvas.getContext("2d");
     pen.scale(scale, scale);
     const colours = getComputedStyle(document.documentElement);
-    const colour = { 1: colours.getPropertyValue("--plus"), [-1]: colours.getPropertyValue("--minus") };
-    for (const link of this.shownLinks().reverse()) {
+    for (const link of this.drawnLinks().reverse()) {
       const [x0, y0, ...rest] = curve(plan.spots[link.source], plan.spots[link.target]);
-      pen.globalAlpha = 0.08 + 0.5 * Math.sqrt(this.graph.share(link));
-      pen.strokeStyle = colour[link.weight < 0 ? -1 : 1];
+      pen.globalAlpha = opacityOf(this.graph, link);
+      pen.strokeStyle = colours.getPropertyValue("--" + lineKind(link));
       pen.lineWidth = this.width(link);
       pen.beginPath();
       pen.moveTo(x0, y0);
@@ -137,52 +279,51 @@ class Picture {
     }
   }
 
-  /** Links between nodes on show, strongest first. */
-  shownLinks() {
-    const shown = shownIn(this.graph);
-    return this.graph.links.filter((link) => shown[link.source] && shown[link.target]);
-  }
-
   width(link) {
     return round(0.5 + 5 * Math.sqrt(Math.min(1, this.graph.share(link))));
   }
 
-  /** Marks of the state: selected, pinned, found. */
+  // -------------------------------------------------------------- what the reader has chosen
+
+  /** Marks of the state: selected, pinned, found. Only nodes for which that is new are touched. */
   drawChosen() {
     if (!this.plan) return;
-    const side = state.sides[this.graph.side];
     const found = searchTest(state.search);
-    this.marks.forEach((mark, i) => {
-      const node = this.graph.nodes[i];
-      const pinned = side.pins.includes(node.id);
-      mark.classList.toggle("chosen", node.id === side.clicked);
-      mark.classList.toggle("pinned", pinned);
-      mark.classList.toggle("found", found(node));
-      mark.setAttribute("aria-pressed", node.id === side.clicked);
-      const words = [kindOf(node) + " " + nameOf(node), whereOf(node), inWords(numbersOf(node)), pinned ? "pinned" : "", matchWords(node)];
-      mark.setAttribute("aria-label", words.filter(Boolean).join(", "));
+    const fresh = [];
+    this.graph.nodes.forEach((node, i) => {
+      const homes = this.graph.homesOf(i).map(([side, at]) => [state.sides[side], graphs[side].nodes[at].id]);
+      const words = [
+        homes.some(([side, id]) => side.clicked === id) ? "chosen" : "",
+        homes.some(([side, id]) => side.pins.includes(id)) ? "pinned" : "",
+        found(node) ? "found" : "",
+      ].filter(Boolean);
+      const before = this.marked.get(i);
+      if (before !== undefined && before === words.join(" ")) return;
+      this.marked.set(i, words.join(" "));
+      fresh.push(i);
+      for (const word of ["chosen", "pinned", "found"]) this.marks[i].classList.toggle(word, words.includes(word));
+      this.marks[i].setAttribute("aria-pressed", words.includes("chosen"));
     });
+    for (const i of fresh) this.describe(i);
     this.drawFocus();
   }
 
   /** What to bring out: what is pointed at, with its links; a path; what is selected; or, with nothing selected, what the answer is made of. */
   focus() {
     const { graph } = this;
-    const own = pointer.side === graph.side;
-    if (own && pointer.i >= 0) return this.around([pointer.i]);
-    if (own && pointer.path >= 0) return this.along([graph.paths[pointer.path]]);
     if (pointer.i >= 0) {
-      const match = graphs[pointer.side].nodes[pointer.i].match;
-      return match >= 0 ? this.around([match]) : { members: [], links: [] };
+      const at = graph.placeOf(pointer.side, pointer.i);
+      return at >= 0 ? this.around([at]) : { members: [], links: [] };
     }
-    const members = membersOf(graph.side, state.sides[graph.side].clicked);
-    if (members.length) return this.around(members);
+    if (pointer.path >= 0) return this.along([graphs[pointer.side].paths[pointer.path]], pointer.side);
+    const members = state.sides.flatMap((side, k) => membersOf(k, side.clicked).map((i) => [k, i])).filter(([k]) => graph.sides.includes(k));
+    if (members.length) return this.around([...new Set(members.map(([k, i]) => graph.placeOf(k, i)))]);
     return state.sides.some((side) => side.clicked) ? { members: [], links: [] } : this.opening();
   }
 
   /** With nothing selected: the file's paths, and the direct inputs that the sentence names. */
   opening() {
-    const lit = this.along(this.graph.paths);
+    const lit = this.along(this.graph.paths, this.graph.side);
     const inputs = this.graph.paths.length ? directInputs(this.graph) : null;
     if (!inputs) return lit;
     return { members: [...lit.members, ...inputs.first.map((link) => link.source)], links: [...new Set([...lit.links, ...inputs.first])] };
@@ -193,42 +334,47 @@ class Picture {
     return { members, links: [...new Set(links)] };
   }
 
-  along(paths) {
-    const steps = new Set(paths.flatMap(({ nodes }) => nodes.slice(1).map((target, k) => nodes[k] + ">" + target)));
-    const links = steps.size ? this.graph.links.filter((link) => steps.has(link.source + ">" + link.target)) : [];
-    return { members: paths.flatMap((path) => path.nodes), links };
+  along(paths, side) {
+    const places = paths.map((path) => path.nodes.map((i) => this.graph.placeOf(side, i))).filter((nodes) => nodes.every((i) => i >= 0));
+    const links = places.flatMap((nodes) => nodes.slice(1).map((target, k) => this.graph.inputs[target].find((link) => link.source === nodes[k])));
+    return { members: places.flat(), links: [...new Set(links)].filter(Boolean) };
   }
 
-  /** Bring out the focus; the rest steps back. */
+  /** Bring out the focus: the rest steps back behind a veil, and what is meant is drawn once more above it. */
   drawFocus() {
     if (!this.plan) return;
-    const { graph, plan } = this;
-    const shown = shownIn(graph);
+    const { graph, plan, shown } = this;
     const { members, links } = this.focus();
     const near = new Set(members.filter((i) => shown[i]));
-    const lines = links.filter((link) => shown[link.source] && shown[link.target]).sort(stronger).slice(0, MANY);
-    const drawn = lines.reverse().map((link) => {
+    const lines = links.filter((link) => shown[link.source] && shown[link.target]).sort((a, b) => graph.share(b) - graph.share(a)).slice(0, MANY);
+    this.bright = lines.map((link) => ({ link, line: curve(plan.spots[link.source], plan.spots[link.target]) }));
+    const drawn = [...this.bright].reverse().map(({ link, line }) => {
       near.add(link.source).add(link.target);
-      const d = pathData(curve(plan.spots[link.source], plan.spots[link.target]));
       const strength = { "stroke-width": this.width(link) + 0.4, "stroke-opacity": round(0.4 + 0.6 * Math.sqrt(graph.share(link))) };
-      return draw("path", { class: "edge " + (link.weight < 0 ? "minus" : "plus"), d, ...strength });
+      return draw("path", { class: "edge " + lineKind(link) + dashed(link), d: pathData(line), ...strength });
     });
-    this.overlay.replaceChildren(...drawn);
-    // only what changes is touched: with hundreds of nodes this is what keeps pointing fluent
-    for (const i of this.near) if (!near.has(i)) this.marks[i].classList.remove("near");
-    for (const i of near) if (!this.near.has(i)) this.marks[i].classList.add("near");
-    for (const { i, mark } of this.names) mark.classList.toggle("near", near.has(i));
     this.near = near;
-    this.svg.classList.toggle("focused", near.size > 0);
-    this.canvas.classList.toggle("dim", near.size > 0);
+    const above = near.size ? new Set([...near, ...this.found()]) : new Set();
+    this.overlay.replaceChildren(...drawn, ...[...above].map((i) => this.copy(i)));
+    for (const { i, mark } of this.names) mark.classList.toggle("near", near.has(i));
+    this.board.classList.toggle("focused", near.size > 0);
+  }
+
+  found() {
+    return state.search.trim() ? [...this.marked].filter(([i, words]) => words.includes("found") && this.shown[i]).map(([i]) => i) : [];
+  }
+
+  /** A node's shape alone, for above the veil. */
+  copy(i) {
+    const classes = this.marks[i].getAttribute("class").replace(/\bnode\b/, "copy");
+    return draw("g", { class: classes + (this.near.has(i) ? " near" : ""), "data-of": this.graph.nodes[i].id }, ...this.shapes(i));
   }
 
   // -------------------------------------------------------------- keyboard
 
   /** Nodes on show in reading order: row by row from the output down, from left to right. */
   order() {
-    const shown = shownIn(this.graph);
-    const list = this.graph.nodes.filter((node) => shown[node.i]);
+    const list = this.graph.nodes.filter((node) => this.shown[node.i]);
     const { spots } = this.plan;
     return list.sort((a, b) => b.row - a.row || spots[a.i].y - spots[b.i].y || spots[a.i].x - spots[b.i].x || a.i - b.i);
   }
@@ -242,8 +388,8 @@ class Picture {
   go(i) {
     this.moveStop(i);
     this.marks[i].focus({ focusVisible: true });
-    point(this.graph.side, i);
     this.marks[i].scrollIntoView({ block: "nearest", inline: "nearest" });
+    this.pointAt(i);
   }
 
   key(event) {
@@ -252,6 +398,8 @@ class Picture {
     if (at < 0 || event.altKey || event.ctrlKey || event.metaKey) return;
     const node = order[at];
     const last = order.length - 1;
+    const [side, home] = this.graph.homesOf(node.i)[0];
+    const { id } = graphs[side].nodes[home];
     const moves = {
       ArrowRight: () => this.go(order[Math.min(at + 1, last)].i),
       ArrowLeft: () => this.go(order[Math.max(at - 1, 0)].i),
@@ -259,10 +407,13 @@ class Picture {
       ArrowDown: () => this.go(this.nextRow(order, node, -1)),
       Home: () => this.go(order[0].i),
       End: () => this.go(order[last].i),
-      Enter: () => toggleSelect(this.graph.side, node.id),
-      " ": () => toggleSelect(this.graph.side, node.id),
-      p: () => togglePin(this.graph.side, node.id),
-      P: () => togglePin(this.graph.side, node.id),
+      Enter: () => toggleSelect(side, id),
+      " ": () => toggleSelect(side, id),
+      p: () => togglePin(side, id),
+      P: () => togglePin(side, id),
+      "+": () => magnify(1.25),
+      "-": () => magnify(0.8),
+      0: () => magnify(0),
     };
     if (!Object.hasOwn(moves, event.key)) return;
     event.preventDefault();
@@ -285,12 +436,108 @@ function resize(svg, width, height) {
   svg.setAttribute("height", height);
 }
 
+/** What colours a line: its sign, or in a picture of two graphs the graph it is in. */
+const lineKind = (link) => link.within || (link.weight < 0 ? "minus" : "plus");
+const dashed = (link) => (link.within && link.weight < 0 ? " lowers" : "");
+const opacityOf = (graph, link) => round(0.12 + 0.55 * Math.sqrt(graph.share(link)));
+const onlyClass = (node) => (node.within ? " within-" + node.within : isOnlyHere(node) ? " only" : "");
+
 /** The nodes that an id stands for: one, the members of a group, or none. */
 function membersOf(side, id) {
   const graph = graphs[side];
   if (graph.place.has(id)) return [graph.place.get(id)];
   const group = state.sides[side].groups.find((g) => g.id === id);
   return group ? group.members.map((member) => graph.place.get(member)) : [];
+}
+
+/** Scroll the pictures so that a node can be seen. */
+function bringIntoSight(side, i) {
+  for (const picture of onStage()) {
+    const at = picture.graph.placeOf(side, i);
+    if (picture.plan && at >= 0 && state.tab === "graph") picture.marks[at].scrollIntoView({ block: "nearest", inline: "nearest" });
+  }
+}
+
+// ---------------------------------------------------------------- zoom and drag
+
+const MOST_MAGNIFIED = 8;
+let zoomPoint = []; // what stays where it is while the pictures are drawn anew
+
+/** Zoom by a factor around a point of the window; 0 shows the whole graph. */
+function magnify(factor, ...at) {
+  zoomPoint = at;
+  const wanted = factor === 0 ? 1 : Math.min(MOST_MAGNIFIED, Math.max(1, state.magnify * factor));
+  change((s) => (s.magnify = Math.round(wanted * 100) / 100), "magnify");
+}
+
+/** Drag the ground to scroll. A drag is no click. */
+function listenToDragging(picture) {
+  const { element } = picture;
+  let from = null;
+  element.addEventListener("pointerdown", (event) => {
+    delete element.dataset.dragged;
+    const isGround = event.button === 0 && event.pointerType === "mouse" && picture.nodeAt(event) < 0;
+    if (isGround) from = { x: event.clientX, y: event.clientY, left: element.scrollLeft, top: element.scrollTop };
+  });
+  window.addEventListener("pointermove", (event) => {
+    if (!from) return;
+    const [dx, dy] = [event.clientX - from.x, event.clientY - from.y];
+    if (Math.hypot(dx, dy) > 3) element.dataset.dragged = "yes";
+    if (element.dataset.dragged) element.scrollTo(from.left - dx, from.top - dy);
+  });
+  window.addEventListener("pointerup", () => (from = null));
+}
+
+// ---------------------------------------------------------------- the whole graph, small, where only a part can be seen
+
+class Minimap {
+  constructor(picture) {
+    this.picture = picture;
+    this.canvas = make("canvas");
+    this.window = make("div", { class: "window" });
+    this.element = make("div", { class: "minimap", "aria-hidden": "true", hidden: true }, this.canvas, this.window);
+    const go = (event) => event.buttons && this.go(event);
+    this.element.addEventListener("pointerdown", (event) => (this.element.setPointerCapture(event.pointerId), go(event)));
+    this.element.addEventListener("pointermove", go);
+  }
+
+  draw() {
+    const { plan, roomX, roomY, graph, shown } = this.picture;
+    this.element.hidden = plan.width <= roomX + 2 && plan.height <= roomY + 4;
+    if (this.element.hidden) return;
+    this.scale = Math.min(150 / plan.width, 96 / plan.height);
+    const [width, height] = [plan.width * this.scale, plan.height * this.scale];
+    Object.assign(this.canvas, { width: width * 2, height: height * 2 });
+    this.element.style.width = width + "px";
+    this.element.style.height = height + "px";
+    const pen = this.canvas.getContext("2d");
+    pen.scale(2, 2);
+    const colours = getComputedStyle(document.documentElement);
+    graph.nodes.forEach((node, i) => {
+      if (!shown[i]) return;
+      pen.fillStyle = colours.getPropertyValue("--" + (node.within || node.kind));
+      pen.fillRect(plan.spots[i].x * this.scale - 0.75, plan.spots[i].y * this.scale - 0.75, 1.5, 1.5);
+    });
+    this.follow();
+  }
+
+  /** Frame what can be seen of the picture. */
+  follow() {
+    if (this.element.hidden) return;
+    const { scrollLeft, scrollTop, clientWidth, clientHeight } = this.picture.element;
+    const { width, height } = this.picture.plan;
+    const set = (name, value) => (this.window.style[name] = round(value * this.scale) + "px");
+    set("left", scrollLeft);
+    set("top", scrollTop);
+    set("width", Math.min(clientWidth, width));
+    set("height", Math.min(clientHeight, height));
+  }
+
+  go(event) {
+    const at = this.element.getBoundingClientRect();
+    const { element } = this.picture;
+    element.scrollTo((event.clientX - at.left) / this.scale - element.clientWidth / 2, (event.clientY - at.top) / this.scale - element.clientHeight / 2);
+  }
 }
 
 // ---------------------------------------------------------------- pointing
@@ -304,6 +551,7 @@ function point(side, i) {
     waiting = [side, i];
     return;
   }
+  if (pointer.side === side && pointer.i === i && pointer.path < 0) return;
   Object.assign(pointer, { side, i, path: -1 });
   showPointed();
 }
@@ -315,8 +563,9 @@ function pointAtPath(side, path) {
 }
 
 function showPointed() {
-  for (const picture of pictures) picture.drawFocus();
+  for (const picture of onStage()) picture.drawFocus();
   showTip();
+  previewCard();
 }
 
 function freeze(on) {
@@ -327,27 +576,51 @@ function freeze(on) {
   else if (waiting) point(...waiting);
 }
 
-/** A node's name and numbers beside it. */
+// ---------------------------------------------------------------- the name beside what is pointed at
+
 function showTip() {
   const tip = byId("tip");
-  const picture = pictures[pointer.side];
-  const mark = pointer.i >= 0 && picture && picture.plan ? picture.marks[pointer.i] : null;
-  tip.hidden = !mark || state.tab !== "graph";
+  const picture = onStage().find((one) => one.plan && pointer.i >= 0 && one.graph.placeOf(pointer.side, pointer.i) >= 0 && one.graph.sides.includes(pointer.side));
+  tip.hidden = !picture || state.tab !== "graph";
   if (tip.hidden) return;
-  const { graph } = picture;
-  const node = graph.nodes[pointer.i];
-  const lines = [kindOf(node) + ", " + whereOf(node), inWords(numbersOf(node))];
-  lines.push(plural(graph.inputs[node.i].length, "input") + " · " + plural(graph.outputs[node.i].length, "output"));
-  if (node.kind === "latent" && isNamed(node)) lines.unshift(node.where);
-  if (graphs.length > 1) lines.push(matchWords(node));
-  tip.replaceChildren(make("bdi", {}, shorten(nameOf(node), 200)), ...lines.filter(Boolean).map((line) => make("div", {}, line)));
-  placeBeside(tip, mark.getBoundingClientRect());
+  tip.textContent = shorten(nameOf(graphs[pointer.side].nodes[pointer.i]), 80);
+  const ground = picture.element.getBoundingClientRect();
+  const board = picture.board.getBoundingClientRect();
+  const at = picture.graph.placeOf(pointer.side, pointer.i);
+  const spot = picture.plan.spots[at];
+  if (!spot) return;
+  const r = radius(picture.graph, picture.graph.nodes[at]) * picture.plan.scale + 6;
+  const free = freePlace(tip, { x: board.left + spot.x, y: board.top + spot.y, r }, ground, pointsOf(picture.bright, board));
+  tip.style.left = round(free.left) + "px";
+  tip.style.top = round(free.top) + "px";
 }
 
-/** Put a box above its anchor and a little to the right, inside the window. */
-function placeBeside(box, at) {
-  const left = Math.min(at.right + 10, window.innerWidth - box.offsetWidth - 8);
-  const above = at.top - box.offsetHeight - 6;
-  box.style.left = Math.max(8, left) + "px";
-  box.style.top = (above >= 4 ? above : Math.min(at.bottom + 6, window.innerHeight - box.offsetHeight - 4)) + "px";
+/** Points of the window along the lines that are brought out. */
+function pointsOf(bright, board) {
+  const points = [];
+  for (const { line: [x0, y0, x1, y1, x2, y2, x3, y3] } of bright) {
+    for (let k = 0; k <= 24; k++) {
+      const t = k / 24;
+      const [a, b, c, d] = [(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t * t * (1 - t), t ** 3];
+      points.push([board.left + a * x0 + b * x1 + c * x2 + d * x3, board.top + a * y0 + b * y1 + c * y2 + d * y3]);
+    }
+  }
+  return points;
+}
+
+/** The place nearest to a node at which a box covers none of these points; where there is none, the one that covers fewest. */
+function freePlace(box, { x, y, r }, ground, points) {
+  const [w, h] = [box.offsetWidth, box.offsetHeight];
+  let best = null;
+  for (const far of [0, 14, 32, 56, 90, 140, 210, 300, 420]) {
+    for (const [dx, dy] of [[1, 0], [-1, 0], [1, -0.6], [-1, -0.6], [1, 0.6], [-1, 0.6], [0, -1], [0, 1]]) {
+      const left = x + dx * (r + far) - (dx > 0 ? 0 : dx < 0 ? w : w / 2);
+      const top = y + dy * (r + far) - h / 2 + (dx ? 0 : (dy * h) / 2);
+      if (left < ground.left + 2 || left + w > ground.right - 2 || top < ground.top + 2 || top + h > ground.bottom - 2) continue;
+      const covered = points.filter(([px, py]) => px > left - 2 && px < left + w + 2 && py > top - 2 && py < top + h + 2).length;
+      if (!best || covered < best.covered) best = { left, top, covered };
+      if (!covered) return best;
+    }
+  }
+  return best || { left: Math.max(4, Math.min(x + r, window.innerWidth - w - 4)), top: Math.max(4, y - h - r) };
 }

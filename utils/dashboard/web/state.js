@@ -5,6 +5,7 @@ const TABS = ["graph", "subgraph", "table"];
 const THEMES = ["", "light", "dark"];
 const MAX_TEXT = 10000;
 const MAX_UNDO = 200;
+const LINES = 300; // drawn in a picture; the rest comes out when a node is pointed at
 
 let graphs = [];
 let known = { words: [], latents: {} };
@@ -30,6 +31,9 @@ const blank = () => ({
   tab: "graph",
   theme: "",
   split: 0.46,
+  lines: LINES,
+  magnify: 1,
+  merged: true, // where two graphs are compared
 });
 
 /** What the files were saved with. */
@@ -38,8 +42,9 @@ function firstState() {
   graphs.forEach((graph, k) => {
     const { clicked, pins, groups, labels, prune } = graph.saved;
     const named = groups.map(([name, ...members], n) => ({ id: "s" + (n + 1), name, members }));
-    // paths, or another graph, are the better beginning
-    const open = graph.paths.length || graphs.length > 1 ? "" : clicked;
+    // the paths that a file brings, or another graph, are the better beginning; otherwise what leads to the likeliest answer
+    const answer = clicked || (graph.answers.length ? graph.answers[0].id : "");
+    const open = graph.hasOwnPaths || graphs.length > 1 ? "" : answer;
     first.sides[k] = { ...blankSide(), clicked: open, pins, groups: named };
     Object.assign(first.labels, labels);
     if (prune !== null && prune < graph.most) first.prune = prune;
@@ -128,6 +133,9 @@ function stateFrom(raw) {
   if (TABS.includes(raw.tab)) s.tab = raw.tab;
   if (THEMES.includes(raw.theme)) s.theme = raw.theme;
   if (within(raw.split, 0.2, 0.85)) s.split = raw.split;
+  if (within(raw.lines, 0, 1e6)) s.lines = Math.round(raw.lines);
+  if (within(raw.magnify, 1, MOST_MAGNIFIED)) s.magnify = raw.magnify;
+  s.merged = raw.merged !== false;
   tidy(s);
   return s;
 }
@@ -190,6 +198,9 @@ function toParameters(s) {
   put("tab", s.tab, "graph");
   put("theme", s.theme, "");
   put("split", s.split, 0.46);
+  put("lines", s.lines, LINES);
+  put("magnify", s.magnify, 1);
+  put("merged", s.merged, true);
   put("active", s.active, 0);
   return params;
 }
@@ -228,6 +239,9 @@ function fromParameters(params) {
     tab: get("tab"),
     theme: get("theme"),
     split: number("split"),
+    lines: number("lines"),
+    magnify: number("magnify"),
+    merged: get("merged") !== "false",
     active: number("active"),
   });
 }

@@ -1,0 +1,126 @@
+// Two graphs as one: what is in both, what is only in A or only in B, and where they differ most.
+
+const WITHIN = { both: "both", a: "only-a", b: "only-b" };
+const N_DIFFERENCES = 30;
+
+/** Two graphs in one picture. Its nodes and links are copies that know where they come from; what the reader does, is done to the originals. */
+class Merged {
+  constructor(a, b) {
+    this.side = 0;
+    this.sides = [0, 1];
+    this.rows = a.rows.length >= b.rows.length ? a.rows : b.rows;
+    this.paths = [];
+    this.count = Math.max(a.tokens.length, b.tokens.length);
+    this.tokens = mergedTokens(a, b, this.count);
+    this.places = [[], []];
+    this.nodes = [];
+    for (const node of a.nodes) this.add(node, node.match < 0 ? WITHIN.a : WITHIN.both);
+    for (const node of b.nodes) if (node.match < 0) this.add(node, WITHIN.b);
+    this.links = mergedLinks(this, a, b);
+    this.inputs = this.nodes.map(() => []);
+    this.outputs = this.nodes.map(() => []);
+    for (const link of this.links) {
+      this.inputs[link.target].push(link);
+      this.outputs[link.source].push(link);
+    }
+    this.ranked = [...this.links].sort((x, y) => y.score - x.score);
+    this.top = Math.max(1e-9, ...this.nodes.filter((node) => node.kind !== "logit").map(weightOf));
+    this.influential = this.nodes.map((_, i) => i).sort((x, y) => weightOf(this.nodes[y]) - weightOf(this.nodes[x]) || x - y);
+  }
+
+  add(node, within) {
+    const other = node.match < 0 ? null : graphs[1 - node.side].nodes[node.match];
+    const i = this.nodes.length;
+    const homes = [[node.side, node.i], ...(other ? [[other.side, other.i]] : [])];
+    for (const [side, at] of homes) this.places[side][at] = i;
+    const larger = (key) => (other && other[key] !== null && node[key] !== null ? Math.max(node[key], other[key]) : node[key]);
+    const row = node.kind === "logit" ? this.rows.length - 1 : node.row;
+    const column = node.pos + this.count - graphs[node.side].tokens.length;
+    this.nodes.push({ ...node, i, row, column, within, homes, own: larger("own"), share: larger("share"), prob: larger("prob") ?? 0 });
+  }
+
+  get answers() {
+    return this.nodes.filter((node) => node.kind === "logit").sort((x, y) => y.prob - x.prob || x.i - y.i);
+  }
+
+  get byInfluence() {
+    return this.influential;
+  }
+
+  share(link) {
+    return link.share;
+  }
+
+  homesOf(i) {
+    return this.nodes[i].homes;
+  }
+
+  placeOf(side, i) {
+    return this.places[side][i] ?? -1;
+  }
+
+  columnOf(node) {
+    return node.column;
+  }
+
+  /** On show is what is on show in either graph. */
+  get shownFlags() {
+    const parts = graphs.map(shownIn);
+    if (!this.shown || parts.some((part, k) => part !== this.parts[k])) {
+      this.parts = parts;
+      this.shown = this.nodes.map((node) => node.homes.some(([side, i]) => parts[side][i]));
+    }
+    return this.shown;
+  }
+}
+
+/** Tokens counted from the end, both where they differ. */
+function mergedTokens(a, b, count) {
+  const at = (graph, column) => graph.tokens[column - (count - graph.tokens.length)];
+  return Array.from({ length: count }, (_, column) => {
+    const [first, second] = [at(a, column), at(b, column)];
+    return first === undefined ? second : second === undefined || first === second ? first : first + " |" + second;
+  });
+}
+
+/** Every link once, with its share in the graph where that is larger. */
+function mergedLinks(merged, ...both) {
+  const found = new Map();
+  for (const graph of both) {
+    for (const link of graph.links) {
+      const source = merged.placeOf(graph.side, link.source);
+      const target = merged.placeOf(graph.side, link.target);
+      const key = source + ">" + target;
+      const share = graph.share(link);
+      const before = found.get(key);
+      if (!before) found.set(key, { source, target, weight: link.weight, share, score: link.score, within: graph.side ? WITHIN.b : WITHIN.a });
+      else Object.assign(before, { within: WITHIN.both, share: Math.max(share, before.share), score: Math.max(link.score, before.score) });
+    }
+  }
+  return [...found.values()];
+}
+
+// ---------------------------------------------------------------- the largest differences
+
+/** Nodes whose influence differs most between the graphs, answers aside: `{node, values, by}`, the largest difference first. */
+function largestDifferences() {
+  const [a, b] = graphs;
+  const valueOf = (node) => (node ? weightOf(node) : 0);
+  const pairs = a.nodes.map((node) => [node, node.match < 0 ? null : b.nodes[node.match]]);
+  for (const node of b.nodes) if (node.match < 0) pairs.push([null, node]);
+  const rows = pairs.filter(([x, y]) => (x || y).kind !== "logit").map(([x, y]) => ({ node: x || y, values: [valueOf(x), valueOf(y)], by: valueOf(y) - valueOf(x) }));
+  return rows.sort((x, y) => Math.abs(y.by) - Math.abs(x.by)).slice(0, N_DIFFERENCES);
+}
+
+/** The list of them for the panel: influence in A, in B, and what B has more. */
+function differenceList() {
+  const cell = (value) => number(value ? plain(value) : "–");
+  const rows = largestDifferences().map(({ node, values, by }) => {
+    const item = nodeRow(node, cell(values[0]), cell(values[1]), number(signed(by)));
+    item.firstChild.classList.add(onlyIn(values));
+    return item;
+  });
+  return titledList("Largest differences of influence", rows, ["in A", "in B", "B − A"], "differences");
+}
+
+const onlyIn = ([inA, inB]) => (inA && inB ? WITHIN.both : inA ? WITHIN.a : WITHIN.b);
