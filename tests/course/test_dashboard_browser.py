@@ -22,6 +22,8 @@ from utils.dashboard.render import page_view
 DESKTOP = {"width": 1280, "height": 720}
 SIDEWAYS = {"width": 844, "height": 390}
 NODE = ".graph .node:not(.hidden)"
+SEEN = ".place:not([hidden]) .picture"
+BESIDE = "#v=1&merged=false"  # two graphs side by side
 TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
@@ -115,7 +117,10 @@ def box(page, name):
 
 
 def rows(page, section):
-    """`[[name, place, number, …], …]` of a list in the panel."""
+    """`[[name, place, number, …], …]` of a list in the panel, all of it."""
+    more = page.locator("#panel .more")
+    if more.count():
+        more.first.click()
     cells = page.locator(f".list.{section} .row").all()
     return [[text.strip() for text in cell.locator("> bdi, > span").all_inner_texts()] for cell in cells]
 
@@ -213,16 +218,16 @@ def test_lines_show_sign_and_weight(visit, graph):
     name = busiest(graph)
     node(page, name).hover(force=True)
     wanted = links(graph, "target", name) + links(graph, "source", name)
-    assert page.locator(".graph path.edge").count() == len(wanted)
-    assert page.locator(".graph path.edge.minus").count() == sum(link["weight"] < 0 for link in wanted)
+    assert page.locator(".over path.edge").count() == len(wanted)
+    assert page.locator(".over path.edge.minus").count() == sum(link["weight"] < 0 for link in wanted)
     colours = [
-        page.locator(f".graph path.edge.{k}").first.evaluate("e => getComputedStyle(e).stroke")
+        page.locator(f".over path.edge.{k}").first.evaluate("e => getComputedStyle(e).stroke")
         for k in ("plus", "minus")
     ]
     assert colours[0] != colours[1]
     total = {n["node_id"]: n["input_total"] for n in graph["nodes"]}
     share = sorted(abs(link["weight"]) / total[link["target"]] for link in wanted)
-    widths = sorted(float(e.get_attribute("stroke-width")) for e in page.locator(".graph path.edge").all())
+    widths = sorted(float(e.get_attribute("stroke-width")) for e in page.locator(".over path.edge").all())
     assert widths[-1] == pytest.approx(0.9 + 5 * share[-1] ** 0.5, abs=0.02)
     assert widths[0] == pytest.approx(0.9 + 5 * share[0] ** 0.5, abs=0.02)
     painted = page.evaluate(
@@ -274,15 +279,22 @@ def test_hover_shows_name_and_numbers(visit, graph):
     name = "2_7_7" if "2_7_7" in by_id(graph) else busiest(graph)
     n = by_id(graph)[name]
     node(page, name).hover(force=True)
-    tip = page.locator("#tip").inner_text()
+    assert page.locator("#tip").inner_text() == (
+        LABELS.get((int(n["layer"]), int(name.split("_")[1])))
+        or "latent {}/{}".format(*name.split("_"))
+    )
+    tip = page.locator("#preview .head").inner_text()
     assert (LABELS.get((int(n["layer"]), int(name.split("_")[1]))) or f"latent {n['layer']}/") in tip
     assert f"layer {n['layer']}" in tip and f"({n['ctx_idx']})" in tip
-    influence, activation = re.search(r"influence (\S+) · activation (\S+)", tip).groups()
+    influence, activation = re.search(r"influence\s+(\S+)\s+activation\s+(\S+)", tip).groups()
     assert shown_number(influence) == pytest.approx(n["own_influence"], rel=0.06)
     assert shown_number(activation) == pytest.approx(n["activation"], rel=0.01)
-    assert f"{len(links(graph, 'target', name))} input" in tip and f"{len(links(graph, 'source', name))} output" in tip
+    card = page.locator("#preview .scroll").inner_text()
+    for word, end in (("Inputs", "target"), ("Outputs", "source")):
+        assert f"{word} {len(links(graph, end, name))}" in card
     page.mouse.move(2, 2)
     assert page.locator("#tip").is_hidden()
+    page.locator("#preview").wait_for(state="hidden")
 
 
 def test_click_lists_inputs_and_outputs_with_the_graphs_numbers(visit, graph):
@@ -305,10 +317,10 @@ def test_a_row_leads_to_its_node_and_escape_clears(visit, graph):
     name = busiest(graph)
     select(page, name)
     source = links(graph, "target", name)[0]["source"]
-    page.locator(".list.inputs .row").first.click()
+    page.locator("#panel .list.inputs .row").first.click()
     assert hash_of(page)["clickedId"] == source
     assert "chosen" in node(page, source).get_attribute("class")
-    back = page.locator(f'.list.outputs .row[data-id="{name}"]')
+    back = page.locator(f'#panel .list.outputs .row[data-id="{name}"]')
     back.click()
     assert hash_of(page)["clickedId"] == name
     page.keyboard.press("Escape")
@@ -330,7 +342,7 @@ def test_shift_freezes_the_hover(visit, graph):
 def test_paths_of_the_file_are_brought_out(visit, graph):
     page = visit()
     path = graph["metadata"]["paths"][0]["nodes"]
-    near = {e.get_attribute("data-id") for e in page.locator(".graph .node.near").all()}
+    near = {e.get_attribute("data-of") for e in page.locator(".over .near").all()}
     assert near == {*path, *(link["source"] for link in links(graph, "target", path[-1])[:5])}
     (row,) = page.locator(".list.paths .row").all()
     assert shown_percent(row.locator(".number").inner_text()) == 0.25
@@ -352,7 +364,6 @@ def test_latent_panel_has_the_latents_numbers(visit, graph, latents):
     token = graph["metadata"]["prompt_tokens"][n["ctx_idx"]].replace(" ", "·")
     assert (n["clerp"] or f"latent {layer}/{latent}") in head and f"layer {layer}, “{token}” ({n['ctx_idx']})" in head
     assert shown_number(head.split("activation")[1].split()[0]) == pytest.approx(n["activation"], rel=0.01)
-    page.locator("[data-tab=latent]").click()
     top = [
         (li.locator("bdi").inner_text(), li.locator(".number").inner_text())
         for li in page.locator(".logits.plus li").all()
@@ -375,7 +386,6 @@ def test_examples_stand_by_quantile_with_tokens_coloured(visit, graph, latents):
     name = busiest(graph)
     data = latents[tuple(map(int, name.split("_")[:2]))]
     select(page, name)
-    page.locator("[data-tab=latent]").click()
     groups = page.locator(".examples").all()
     names = [group.locator("h3").inner_text() for group in groups]
     assert names == [quantile["quantile_name"] for quantile in data["examples_quantiles"]]
@@ -397,7 +407,6 @@ def test_examples_stand_by_quantile_with_tokens_coloured(visit, graph, latents):
 def test_without_data_the_panel_says_so(visit, graph):
     page = visit("bare")
     select(page, busiest(graph))
-    page.locator("[data-tab=latent]").click()
     assert "Nothing is known" in page.locator("#no-data").inner_text()
     page.locator("#filter").click()
     assert page.locator("#density").is_disabled() and page.locator("#density-value").inner_text() == "no data"
@@ -757,7 +766,7 @@ def test_pictures_are_exported_as_svg(visit, graph):
     pin(page, busiest(graph))
     set_range(page, "#prune", 0.5)
     shown = page.locator(NODE).count()
-    links_shown = page.evaluate("() => pictures[0].shownLinks().length")
+    links_shown = page.evaluate("() => pictures[0].drawnLinks().length")
     svg = open(exported(page, "Graph as SVG").path()).read()
     check = page.evaluate(
         """(text) => {
@@ -818,7 +827,7 @@ def keys(graph):
 
 
 def test_two_graphs_are_matched_from_the_end(visit, graph, other):
-    page = visit("two")
+    page = visit("two", address=BESIDE)
     first, second = keys(graph), keys(other)
     aligned = {first[key]: second[key] for key in first.keys() & second.keys()}
     assert len(aligned) > 10
@@ -836,21 +845,21 @@ def test_two_graphs_are_matched_from_the_end(visit, graph, other):
         elif moved:
             assert what in left
     only = {name for name, match, _ in got if match is None}
-    assert {e.get_attribute("data-id") for e in page.locator(".picture").first.locator(".node.only").all()} == only
+    assert {e.get_attribute("data-id") for e in page.locator(SEEN).first.locator(".node.only").all()} == only
     assert f"{len(only)} only in A" in page.locator("#difference").inner_text()
 
 
 def test_two_graphs_stand_side_by_side_and_are_read_together(visit, graph, other):
-    page = visit("two")
-    left, right = (picture.bounding_box() for picture in page.locator(".picture").all())
+    page = visit("two", address=BESIDE)
+    left, right = (picture.bounding_box() for picture in page.locator(SEEN).all())
     assert left["x"] + left["width"] <= right["x"] + 1 and abs(left["y"] - right["y"]) < 1 and right["width"] > 300
     assert [h.inner_text()[0] for h in page.locator("h1").all()] == ["A", "B"]
     first, second = keys(graph), keys(other)
     key = next(key for key in first if key in second and key[0][0] == "latent")
-    page.locator(".picture").first.locator(f'.node[data-id="{first[key]}"]').click(force=True)
+    page.locator(SEEN).first.locator(f'.node[data-id="{first[key]}"]').click(force=True)
     assert hash_of(page)["clickedId"] == first[key] and hash_of(page)["clickedId2"] == second[key]
     assert "also in B" in page.locator("#panel").inner_text()
-    lonely = page.locator(".picture").nth(1).locator(".node.only").first
+    lonely = page.locator(SEEN).nth(1).locator(".node.only").first
     lonely.evaluate("e => e.scrollIntoView({ block: 'center', inline: 'center' })")
     lonely.click(force=True)
     assert "only in B" in page.locator("#panel .head").inner_text()
@@ -864,7 +873,7 @@ def test_two_graphs_stand_side_by_side_and_are_read_together(visit, graph, other
 
 
 def test_compared_graphs_share_their_rows_and_from_the_end_their_columns(visit, graph, other):
-    page = visit("two", viewport=SIDEWAYS)
+    page = visit("two", viewport=SIDEWAYS, address=BESIDE)
     first, second = page.evaluate(
         "() => pictures.map(({ plan }) => [plan.columns.starts, plan.columns.widths, plan.rows.map((row) => row.top)])"
     )
@@ -872,10 +881,10 @@ def test_compared_graphs_share_their_rows_and_from_the_end_their_columns(visit, 
     assert (len(first[0]), len(second[0])) == tuple(tokens) and tokens[0] < tokens[1]
     for ours, theirs in zip(first, second):
         assert ours == pytest.approx(theirs[-len(ours) :], abs=2)
-    scroll = "() => [...document.querySelectorAll('.picture')].map((e) => [e.scrollLeft, e.scrollTop])"
+    scroll = "() => [...document.querySelectorAll('.place:not([hidden]) .picture')].map((e) => [e.scrollLeft, e.scrollTop])"
     before = page.evaluate(scroll)
     assert before[0] == pytest.approx(before[1], abs=2) and before[0][0] > 50
-    page.locator(".picture").nth(1).evaluate("e => e.scrollTo(10, 0)")
+    page.locator(SEEN).nth(1).evaluate("e => e.scrollTo(10, 0)")
     settle(page)
     assert page.evaluate(scroll) == [[10, 0], [10, 0]]
 
@@ -886,6 +895,8 @@ def test_compared_graphs_share_their_rows_and_from_the_end_their_columns(visit, 
 def test_numbers_of_the_whole_graph_are_on_the_page(visit, graph):
     page = visit()
     meta = graph["metadata"]
+    page.locator("#about-open").click()
+    assert page.locator("#about .prompt").inner_text() == meta["prompt"]
     facts = dict(zip(page.locator("#facts dt").all_inner_texts(), page.locator("#facts dd").all_inner_texts()))
     assert page.locator("h1").inner_text() == meta["prompt"]
     assert facts["nodes"] == f"{len(graph['nodes'])} of {meta['counts']['nodes_before_pruning']}"
@@ -973,9 +984,13 @@ def test_a_whole_visit_without_a_pointer(visit, graph, tmp_path):
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     assert hash_of(page)["clickedId"] == busiest(graph)
-    tab_to(page, "[data-tab=latent]")
+    tab_to(page, "#upstream")  # a step to the strongest input, and back by the trail
     page.keyboard.press("Enter")
-    assert page.locator(".histogram").is_visible()
+    assert hash_of(page)["clickedId"] == links(graph, "target", busiest(graph))[0]["source"]
+    tab_to(page, ".trail li button")
+    page.keyboard.press("Enter")
+    assert hash_of(page)["clickedId"] == busiest(graph)
+    assert page.locator("#panel .histogram").is_visible()
     tab_to(page, "#prune")
     for _ in range(30):
         page.keyboard.press("ArrowLeft")
@@ -1096,12 +1111,12 @@ def test_nothing_sticks_out_of_the_window(visit, viewport, name):
     page = visit(name, viewport=viewport)
     wide = page.evaluate("() => [document.documentElement.scrollWidth, document.documentElement.scrollHeight]")
     assert wide[0] <= viewport["width"] and wide[1] <= viewport["height"]
-    picture = page.locator(".picture").first.bounding_box()
+    picture = page.locator(".place:not([hidden])").first.bounding_box()
     assert picture["width"] > 200 and picture["height"] > 150
     panel = page.locator("#panel").bounding_box()
     assert panel["width"] > 200 and panel["x"] + panel["width"] <= viewport["width"] + 0.5
     texts = page.evaluate(
-        "() => [...document.querySelector('.graph').querySelectorAll('.name')].map((e) => e.getBBox()).map((b) => [b.x, b.y, b.width, b.height])"
+        "() => [...document.querySelector('.place:not([hidden])').querySelectorAll('.name')].map((e) => e.getBBox()).map((b) => [b.x, b.y, b.width, b.height])"
     )
     for k, (x, y, w, h) in enumerate(texts):  # names in the picture never cover each other
         for x2, y2, w2, h2 in texts[:k]:
@@ -1112,9 +1127,13 @@ def test_nothing_sticks_out_of_the_window(visit, viewport, name):
     page.locator("#help-open").click()
     assert page.locator("#help").evaluate("e => e.scrollTop") == 0
     page.keyboard.press("Escape")
+    page.locator("#about-open").click()
+    assert page.locator("#facts").is_visible()
+    about = page.locator("#about").bounding_box()
+    assert about["x"] >= 0 and about["x"] + about["width"] <= viewport["width"]
+    assert about["y"] + about["height"] <= viewport["height"]
+    page.keyboard.press("Escape")
     if viewport is SIDEWAYS:
-        page.locator("#numbers summary").click()
-        assert page.locator("#facts").is_visible()
         page.locator("[data-view=subgraph]").click()
         assert page.locator("#sub-graph").bounding_box()["height"] > 150
 
@@ -1156,7 +1175,7 @@ def test_the_notebook_shows_the_page_in_a_frame(browser, graph, tmp_path, strict
     assert 500 <= size["height"] <= 900 and size["width"] > 1000
     name = busiest(graph)
     inner.locator(f'.graph .node[data-id="{name}"]').click(force=True)
-    assert inner.locator(".list.inputs .row").count() == len(links(graph, "target", name))
+    assert inner.locator("#panel .list.inputs .count").inner_text().strip() == str(len(links(graph, "target", name)))
     # the frame has no address, no storage and no history: what does not need them works all the same
     inner.locator("#rename").click()
     inner.locator("#panel form input").fill("in a notebook")
@@ -1194,7 +1213,6 @@ def test_hostile_text_is_shown_and_never_runs(visit):
     for name in [e.get_attribute("data-id") for e in page.locator(NODE).all()][::6]:
         page.evaluate("(id) => select(0, id)", name)
     select(page, "0_0_0")
-    page.locator("[data-tab=latent]").click()
     heading = page.locator("#panel h2").inner_text()
     assert heading == HOSTILE[0]
     for tab in ("subgraph", "table", "graph"):
@@ -1218,7 +1236,9 @@ USE_PAGE = """
   for (const id of state.sides[0].pins) marked.add(id);
   groupMarked();
   select(0, latent.id);
-  if (latent.kind === "latent") openTab("latent");
+  showPreview(latent);
+  listAll();
+  magnify(2);
   point(0, latent.i);
   change((s) => ((s.tab = "table"), (s.search = "<script>"), (s.prune = 0.4)));
   change((s) => (s.tab = "graph"));

@@ -100,7 +100,7 @@ function goBack(side, id) {
 /** Fill a card with the node that is pointed at in the picture, once the pointer rests there; it lies over the panel, which stays as it is. */
 function previewCard() {
   clearTimeout(previewCard.timer);
-  const inPicture = pointer.i >= 0 && state.tab === "graph" && onStage().some((picture) => picture.svg.matches(":hover, :focus-within"));
+  const inPicture = pointer.i >= 0 && state.tab === "graph" && onStage().some((picture) => picture.element.matches(":hover, :focus-within"));
   const node = inPicture ? graphs[pointer.side].nodes[pointer.i] : null;
   if (node !== previewed && !editing) previewCard.timer = setTimeout(() => showPreview(node), REST);
 }

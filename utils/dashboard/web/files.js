@@ -92,7 +92,10 @@ function graphSheet(picture) {
   const lines = draw("g", {}, ...links);
   picture.frame.append(lines);
   const tokens = draw("g", { transform: `translate(0,${round(plan.bottom)})` }, ...[...picture.tokens.children].map(standalone));
+  const above = picture.board.classList.contains("focused") ? [...picture.near].map((i) => picture.marks[i]) : []; // they are on the upper sheet too
+  for (const mark of above) mark.classList.add("hidden");
   const parts = [standalone(picture.frame), standalone(picture.svg), standalone(picture.over), standalone(picture.words), standalone(picture.rows), tokens];
+  for (const mark of above) mark.classList.remove("hidden");
   lines.remove();
   return sheet(plan.width, plan.height, graphs.map(({ prompt }) => visible(prompt)).join(" | "), parts);
 }
