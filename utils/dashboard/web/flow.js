@@ -101,8 +101,6 @@ function drawScores() {
   const place = byId("sub-scores");
   place.hidden = !scores;
   if (!scores) return;
-  const fact = (name, value, hint) => make("span", { title: hint }, name + " ", make("b", { class: "number" }, percent(value)));
-  place.replaceChildren(
-    fact("Replacement score", scores.replacement, "Of what reaches the answers, the part that comes from tokens through pinned nodes only; every other node counts as an error."),
-    fact("Not from errors", scores.notFromErrors, "Of all inputs, weighted by influence, the part that does not come from errors or from nodes that are not pinned. A node without inputs counts as explained."));
+  const fact = (name, value) => make("span", {}, name + " ", make("span", { class: "number" }, percent(value)));
+  place.replaceChildren(fact("Replacement score", scores.replacement), fact("Not from errors", scores.notFromErrors));
 }

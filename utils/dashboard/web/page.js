@@ -77,7 +77,7 @@ function drawBar() {
   prune.value = state.prune === null ? sliderEnd() : state.prune;
   const { count, all, influence } = countShown(graphs[state.active]);
   const words = `${count.toLocaleString("en")} of ${plural(all, "node")}` + (prune.disabled ? "" : `, ${percent(influence)} of influence`);
-  byId("prune-value").textContent = words;
+  byId("prune-value").textContent = SHORT.matches ? `${count.toLocaleString("en")} of ${all.toLocaleString("en")}` : words;
   prune.setAttribute("aria-valuetext", words);
   const density = byId("density");
   density.disabled = !graphs.some((graph) => graph.nodes.some((node) => densityOf(node) !== null));
