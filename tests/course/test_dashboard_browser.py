@@ -280,8 +280,7 @@ def test_hover_shows_name_and_numbers(visit, graph):
     n = by_id(graph)[name]
     node(page, name).hover(force=True)
     assert page.locator("#tip").inner_text() == (
-        LABELS.get((int(n["layer"]), int(name.split("_")[1])))
-        or "latent {}/{}".format(*name.split("_"))
+        LABELS.get((int(n["layer"]), int(name.split("_")[1]))) or "latent {}/{}".format(*name.split("_"))
     )
     tip = page.locator("#preview .head").inner_text()
     assert (LABELS.get((int(n["layer"]), int(name.split("_")[1]))) or f"latent {n['layer']}/") in tip
@@ -881,7 +880,9 @@ def test_compared_graphs_share_their_rows_and_from_the_end_their_columns(visit, 
     assert (len(first[0]), len(second[0])) == tuple(tokens) and tokens[0] < tokens[1]
     for ours, theirs in zip(first, second):
         assert ours == pytest.approx(theirs[-len(ours) :], abs=2)
-    scroll = "() => [...document.querySelectorAll('.place:not([hidden]) .picture')].map((e) => [e.scrollLeft, e.scrollTop])"
+    scroll = (
+        "() => [...document.querySelectorAll('.place:not([hidden]) .picture')].map((e) => [e.scrollLeft, e.scrollTop])"
+    )
     before = page.evaluate(scroll)
     assert before[0] == pytest.approx(before[1], abs=2) and before[0][0] > 50
     page.locator(SEEN).nth(1).evaluate("e => e.scrollTo(10, 0)")

@@ -6,7 +6,7 @@ const SMALLEST = 0.5; // and of that so much at least, so that it can be seen
 const PER_LINE = [4, 3, 2, 5, 6, 8, 10, 14, 20]; // nodes beside each other in a cell, the best looking first
 const LEFT = 62; // room for the names of the rows
 const FOOT = 48; // room for the tokens, on two lines where they are crowded
-const LINE = 16; // from one line of answers to the next, at least
+const ANSWER_LINE = 16; // from one line of answers to the next, at least
 const AIR = 3; // between rows, at least
 const FOLDED = 14; // the height of neighbouring rows without a node on show, together
 const EMPTY = 14; // the width of a column without a node on show, and
@@ -73,7 +73,7 @@ const sum = (list) => list.reduce((a, b) => a + b, 0);
 function linesOf({ graph, cells, busyRows }, perLine, answerLines, gap) {
   const lines = graph.rows.map((_, row) => (busyRows[row] ? 1 : 0));
   for (const { row, pos, list } of cells) lines[row] = Math.max(lines[row], Math.ceil(list.length / perLine[pos]));
-  lines[lines.length - 1] = Math.ceil((answerLines * Math.max(gap, LINE)) / gap);
+  lines[lines.length - 1] = Math.ceil((answerLines * Math.max(gap, ANSWER_LINE)) / gap);
   return lines;
 }
 
@@ -138,7 +138,7 @@ function layout(graph, roomX, roomY) {
   for (const { row, pos, list } of needs.cells.filter((cell) => cell.mine)) placeCell(list, rows[row].middle, starts[pos] + widths[pos] / 2, perLine[pos], gap, spots);
   const answers = answerSpots(graph, width);
   const last = rows[rows.length - 1].middle;
-  for (const { i, x, line } of answers.spots) spots[i] = { x, y: last + (line - (answers.lines - 1) / 2) * Math.max(gap, LINE) };
+  for (const { i, x, line } of answers.spots) spots[i] = { x, y: last + (line - (answers.lines - 1) / 2) * Math.max(gap, ANSWER_LINE) };
   const columns = { starts: starts.slice(needs.first), widths: widths.slice(needs.first) };
   return { width, height: y + FOOT, bottom: y, gap, scale: Math.max(SMALLEST, gap / FULL), columns, rows, folds, spots };
 }
