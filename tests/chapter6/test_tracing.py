@@ -14,7 +14,7 @@ from utils.grading import expect, expect_close, expect_equal
 
 
 def attributions_of(neurons: torch.Tensor, weights: tuple[float, ...]) -> NeuronAttributions:
-    outputs = [ChosenOutput(f"t{i}", 0.1, i, weight) for i, weight in enumerate(weights)]
+    outputs = [ChosenOutput(f"t{i}", 0.1 + 0.6 * i, i, weight) for i, weight in enumerate(weights)]
     n = len(weights)
     return NeuronAttributions(neurons, torch.zeros(n, 2), torch.zeros(n), torch.zeros(n), outputs, ["a", "b"])
 
@@ -42,9 +42,8 @@ def test_targets_are_weighted(strongest_neurons):
     """With several targets the absolute attributions count with the targets' weights, and do not cancel."""
     found = strongest_neurons(attributions_of(BY_HAND, (0.9, 0.1)), 2, 1)
     expect_equal(chosen_places(found), {(0, 1, 1), (1, 1, 2)}, "The two strongest, weights 0.9 and 0.1")
-    expect_equal(
-        chosen_places(strongest_neurons(attributions_of(BY_HAND, (0.25, 0.75)), 1, 1)), {(1, 1, 0)}, "The strongest"
-    )
+    found = strongest_neurons(attributions_of(BY_HAND, (0.5, 0.5)), 3, 1)
+    expect_equal(chosen_places(found), {(1, 1, 0), (0, 1, 1), (1, 1, 2)}, "The three strongest, equal weights")
 
 
 def test_early_positions_and_zeros_are_left_out(strongest_neurons):
@@ -137,11 +136,15 @@ def test_the_strongest_visible_neurons_are_nodes(attribute_neurons, linear_promp
         neurons = all_attributions(x).neurons[0].abs()
     for start_posn in (1, 4):
         result = attribute_neurons(
-            x.model, PROMPT, target_tokens=contrast(x.model, ANSWER, OTHERS), max_latent_nodes=15, start_posn=start_posn
+            x.model,
+            PROMPT,
+            target_tokens=contrast(x.model, ANSWER, OTHERS),
+            max_latent_nodes=150,
+            start_posn=start_posn,
         )
         visible = neurons.clone()
         visible[:, :start_posn] = 0
-        best = visible.flatten().topk(15).indices
+        best = visible.flatten().topk(150).indices
         expected = {tuple(int(i) for i in torch.unravel_index(place, visible.shape)) for place in best}
         nodes = [result.graph.nodes[i] for i in result.graph.indices(NodeType.LATENT)]
         expect_equal(
