@@ -31,7 +31,6 @@ from solutions.chapter3_attribution_graphs.influence import (
     compute_graph_scores,
     compute_influence,
     normalize_matrix,
-    pass_shares,
     prune_edges,
     prune_graph,
     prune_nodes,
@@ -40,17 +39,7 @@ from solutions.chapter3_attribution_graphs.influence import (
     smallest_set,
     weights_of_all_nodes,
 )
-from solutions.chapter3_attribution_graphs.nodes import (
-    OutputToken,
-    build_embedding_nodes,
-    build_graph_nodes,
-    build_intermediate_nodes,
-    build_logit_nodes,
-    compute_salient_logits,
-    contrast_vector,
-    join_nodes,
-    select_latents,
-)
+from solutions.chapter3_attribution_graphs.nodes import build_graph_nodes, build_intermediate_nodes, contrast_vector
 from solutions.chapter3_attribution_graphs.pipeline import (
     attribute,
     choose_outputs,
@@ -60,6 +49,15 @@ from solutions.chapter3_attribution_graphs.pipeline import (
     trace_graph,
 )
 from solutions.chapter3_attribution_graphs.story import swap_latents, without_latents
+from utils.engine.records import (
+    build_embedding_nodes,
+    build_logit_nodes,
+    compute_salient_logits,
+    join_nodes,
+    select_latents,
+)
+from utils.engine.shares import pass_shares
+from utils.engine.targets import OutputToken
 
 __all__ = [
     "BackwardBatch",

@@ -12,11 +12,10 @@ from torch import Tensor
 from utils.engine.arguments import check_threshold
 from utils.engine.graph import GraphNodes, NodeType
 from utils.engine.largest import largest_reaching
+from utils.engine.shares import pass_shares
 
 # Relative differences below this are rounding: on a chain of single edges all scores are the same number.
 ROUNDING = 1e-6
-# So many edges of a large graph are normalised together: they stay in the processor's cache.
-BLOCK = 1 << 19
 
 
 def normalize_matrix(adjacency_matrix: Float[Tensor, "n_nodes n_nodes"]) -> Float[Tensor, "n_nodes n_nodes"]:
@@ -39,20 +38,6 @@ def weights_of_all_nodes(
     weights = adjacency_matrix.new_zeros(adjacency_matrix.shape[0])
     weights[len(weights) - len(logit_weights) :] = logit_weights.to(weights)
     return weights
-
-
-def pass_shares(
-    adjacency_matrix: Float[Tensor, "n_nodes n_nodes"], amounts: Float[Tensor, " n_nodes"]
-) -> Float[Tensor, " n_nodes"]:
-    """`amounts @ normalize_matrix(adjacency_matrix)`: every node hands what it has on to its sources, in shares.
-
-    Some rows at a time: the shares of a large graph are a second matrix of gigabytes.
-    """
-    passed, n_rows = torch.zeros_like(amounts), max(1, BLOCK // len(amounts))
-    for rows, given in zip(adjacency_matrix.split(n_rows), amounts.split(n_rows), strict=True):
-        if bool(given.any()):
-            passed += given @ normalize_matrix(rows)
-    return passed
 
 
 def compute_influence(

@@ -18,7 +18,7 @@ from solutions.chapter3_attribution_graphs.edges import (
 )
 from solutions.chapter3_attribution_graphs.freezing import FreezeHooks, TranscoderReplacementHooks
 from solutions.chapter3_attribution_graphs.influence import compute_graph_scores, compute_influence, prune_graph
-from solutions.chapter3_attribution_graphs.nodes import build_graph_nodes, compute_salient_logits
+from solutions.chapter3_attribution_graphs.nodes import build_graph_nodes
 from utils.engine.arguments import (
     TracingArguments,
     check_threshold,
@@ -31,6 +31,7 @@ from utils.engine.arguments import (
 from utils.engine.cross_layer import refuse_cross_layer
 from utils.engine.graph import AttributionResult, GraphNodes, NodeType, warn_of_gap
 from utils.engine.hooks import Transcoder, check_transcoders
+from utils.engine.records import compute_salient_logits
 from utils.engine.targets import GivenTargets, OutputToken, as_targets
 
 

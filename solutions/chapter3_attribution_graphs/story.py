@@ -60,7 +60,7 @@ def swap_latents(
     `donor_position`. The rest of what the MLP writes stays, and everything later answers.
     """
     model, transcoder = tc_hooks.model, tc_hooks.transcoders[layer]
-    latents = list(latents)
+    latents = sorted(set(latents))
     ### BEGIN SOLUTION
     donor = {}
 

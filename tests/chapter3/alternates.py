@@ -570,7 +570,7 @@ def without_latents(tc_hooks, tokens, chosen):
                 y[0, node.ctx_idx] -= (acts[0, node.ctx_idx, node.feature] * transcoder.W_dec[node.feature]).to(y)
             return y
 
-        hooks += [(reading_hook(layer), remember), (mlp_out_hook(layer), subtract)]
+        hooks += [(reading_hook(layer), remember), (f"blocks.{layer}.hook_mlp_out", subtract)]
     with hooked(model, hooks), torch.no_grad():
         return model(tokens)[0][-1]
 """,
