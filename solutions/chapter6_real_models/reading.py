@@ -74,10 +74,10 @@ def neuron_on_sentences(
     def keep(value: Tensor, hook: HookPoint, layer: int) -> None:
         acts[layer] = value
 
-    hooks = [(acts_hook(layer), partial(keep, layer=layer)) for layer in sorted({layer for layer, _ in neurons})]
-    with hooked(model, hooks):
+    layers = sorted({layer for layer, _ in neurons})
+    with hooked(model, [(acts_hook(layer), partial(keep, layer=layer)) for layer in layers]):
         for tokens in tqdm(sentences.tokens.split(batch_size), desc="sentences", leave=False, disable=None):
-            model(tokens)
+            model(tokens, stop_at_layer=layers[-1] + 1)
             found.append(torch.stack([acts[layer][:, :, neuron] for layer, neuron in neurons]))
     return torch.cat(found, dim=1)
 
