@@ -39,8 +39,8 @@ def load(
             has known correctness bugs there.
         dtype: of the model and the transcoders. Default: float32, except for models that take more than 10 GB in it
             (`ModelSpec.default_dtype`), which get bfloat16. float16 is never the default: Gemma overflows in it.
-        offload: leave the dictionaries' encoders and decoders on disk. One layer's are read when they are needed, so that memory
-            for one layer is enough, and a prompt takes longer.
+        offload: leave the dictionaries' encoders and decoders on disk. Of the decoders, only the rows of active latents are read,
+            and the encoders some columns at a time. A prompt takes longer, and the dictionaries hardly any memory.
 
     Returns:
         `(model, transcoders)`, see the module's docstring for what holds for them.
