@@ -17,6 +17,7 @@ from utils.dashboard.graph_json import build_graph, check_graph, slugify, write_
 from utils.dashboard.render import page_view, render_page, write_page
 from utils.engine.json_input import GraphFormatError
 from utils.latents.files import cantor, uncantor
+from utils.models import dictionary_name
 
 SCHEMA = json.loads((Path(dashboard.__file__).parent / "graph.schema.json").read_text())
 LABELS = {(0, 0): "The (word)", (2, 7): "Dallas (city)"}
@@ -137,6 +138,35 @@ def test_scan_and_slug_can_be_uploaded(result):
     assert build_graph(result, scan="org/repo@main")["metadata"]["scan"] == "org/repo@main"
     with pytest.raises(GraphFormatError, match="slug"):
         build_graph(result, slug="../up")
+
+
+@pytest.mark.parametrize(
+    "hub_id, name, source_set",
+    [
+        ("google/gemma-3-270m-it", "gemma-3-270m-it", "gemmascope-2-transcoder-16k"),
+        ("google/gemma-3-1b-it", "gemma-3-1b-it", "gemmascope-2-transcoder-16k"),
+        ("Qwen/Qwen3-0.6B", "qwen3-0.6b", "transcoder-hp-lowl0"),
+    ],
+)
+def test_neuronpedia_finds_the_courses_models(result, hub_id, name, source_set):
+    result.model_name, result.dictionary_name = hub_id, dictionary_name(name)
+    graph = valid(build_graph(result))
+    assert graph["metadata"]["scan"] == name
+    assert graph["metadata"]["feature_details"] == {"neuronpedia_source_set": source_set}
+    links = [node["link"] for node in page_view(graph)["graphs"][0]["nodes"] if node["kind"] == "latent"]
+    named = [node["node_id"].split("_")[:2] for node in graph["nodes"] if node["feature_type"].startswith("cross")]
+    assert links == [f"https://www.neuronpedia.org/{name}/{layer}-{source_set}/{latent}" for layer, latent in named]
+    result.dictionary_name = "neurons"  # which Neuronpedia does not show
+    graph = build_graph(result)
+    assert graph["metadata"]["scan"] == name and "feature_details" not in graph["metadata"]
+    assert not any("link" in node for node in page_view(graph)["graphs"][0]["nodes"])
+
+
+@pytest.mark.parametrize("scan", ["a/b", "javascript:x", "", 'x" onclick="', None, 3])
+def test_no_address_is_made_of_odd_names(result, scan):
+    graph = build_graph(result)
+    graph["metadata"] |= {"scan": scan, "feature_details": {"neuronpedia_source_set": "set"}}
+    assert not any("link" in node for node in page_view(graph)["graphs"][0]["nodes"])
 
 
 def test_different_prompts_have_different_slugs():

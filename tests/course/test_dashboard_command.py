@@ -2,7 +2,10 @@
 
 import http.client
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -12,6 +15,7 @@ from solutions.trace.__main__ import main as trace
 from tests.course.dashboard_samples import a_path, sample_graph, sample_latents
 from tests.course.samples import HOSTILE, prune_sample, sample_result
 from tests.tiny import PROMPT, tiny_model, tiny_transcoders
+from utils import ROOT
 from utils.dashboard import (
     Dashboard,
     GraphFormatError,
@@ -21,8 +25,10 @@ from utils.dashboard import (
     write_graph,
     write_latents,
 )
-from utils.dashboard.__main__ import main
+from utils.dashboard.__main__ import known_latents, main
 from utils.dashboard.serve import inside, make_server
+from utils.latents.examples import dictionary_key
+from utils.latents.files import cantor
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +79,29 @@ def test_a_graph_file_becomes_a_page(folder, capsys, tmp_path):
     assert code == 0 and str(page) in out
     assert page.read_text() == (folder / "page.html").read_text()
     assert [path.name for path in page.parent.iterdir()] == ["page.html"]
+
+
+def test_a_console_without_the_letters_of_a_name_is_no_reason_to_fail(folder, tmp_path):
+    page = tmp_path / "päge.html"
+    command = [sys.executable, "-m", "utils.dashboard", str(folder / "one.json"), "-o", str(page)]
+    done = subprocess.run(command, env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, cwd=ROOT)
+    assert done.returncode == 0 and done.stderr == b"" and page.exists()
+    assert b"p\\xe4ge.html" in done.stdout
+
+
+def test_a_latent_that_the_dictionary_lacks_is_shown_without_data(tmp_path):
+    """A graph of the bundled model, edited by hand."""
+    result = prune_sample(sample_result(n_layers=3), n_nodes=30, edges_per_row=5)
+    graph = build_graph(result, dictionary_key=dictionary_key("atlas"))
+    node = next(dict(n) for n in graph["nodes"] if n["feature_type"].startswith("cross") and n["layer"] == "2")
+    node |= {"node_id": "2_100000_3", "jsNodeId": "2_100000-3", "feature": cantor(2, 100_000), "ctx_idx": 3}
+    beyond = dict(node) | {"node_id": "80_1_3", "jsNodeId": "80_1-3", "feature": cantor(80, 1), "layer": "80"}
+    graph["nodes"] += [node, beyond]
+    file = tmp_path / "odd.json"
+    file.write_text(json.dumps(graph))
+    assert main([str(file), "-o", str(tmp_path / "odd.html")]) == 0
+    known = known_latents(graph, None)
+    assert known and not {(2, 100_000), (80, 1)} & known.keys()
 
 
 def test_two_graph_files_become_one_page(folder, graph, capsys, tmp_path):

@@ -8,6 +8,7 @@ python -m utils.dashboard --serve out
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import tempfile
@@ -108,6 +109,9 @@ def known_latents(graph: Mapping[str, Any], folder: Path | None) -> dict[tuple[i
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0, or 2 after one sentence on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a console that lacks a letter of a file's name gets its number
+            stream.reconfigure(errors="backslashreplace")
     arguments = parse_arguments(argv)
     try:
         if arguments.serve is not None:

@@ -76,7 +76,8 @@ def build_graph(
         result: what ``attribute`` returned. Nodes and edges are those that pruning kept; scores are of the full graph.
         labels: names of latents, ``{(layer, latent): name}``.
         slug: the graph's name; made of model and prompt when not given. Letters, digits and ``_.-`` only.
-        scan: the model's id for the file's reader; the model's name without slashes when not given.
+        scan: the model's id for the file's reader; when not given, the course's name of the model, which is Neuronpedia's
+            too, or, of an unknown model, its name without slashes.
         paths: paths worth showing, each beginning with indices into ``result.graph.nodes`` (kept nodes, joined by kept
             edges) and its strength between 0 and 1. Other viewers pin their nodes into a subgraph.
         created: the time written into the file; now when not given.
@@ -139,9 +140,11 @@ def _metadata(
     """Names, settings and scores; keys beyond the published schema are the page's own."""
     nodes = result.graph.nodes
     model = str(result.model_name)
-    return {
+    known = _on_neuronpedia(model, str(result.dictionary_name))
+    details = {"feature_details": {"neuronpedia_source_set": known["set"]}} if "set" in known else {}
+    return details | {
         "slug": slug or f"{slugify(model)}-{slugify(result.prompt)}",
-        "scan": scan or slugify(model),
+        "scan": scan or known.get("scan") or slugify(model),
         "transcoder_list": [],
         "prompt_tokens": [str(token) for token in result.str_tokens],
         "prompt": result.prompt,
@@ -172,6 +175,17 @@ def _metadata(
             "edges_before_pruning": int((result.adjacency_matrix != 0).sum()),
         },
     }
+
+
+def _on_neuronpedia(model: str, dictionary: str) -> dict[str, str]:
+    """Neuronpedia's id of a model that the course knows, as `scan`, and of its set of dictionaries, as `set`, where it shows them."""
+    from utils.models.registry import MODELS, dictionary_name  # only now: it imports torch
+
+    for spec in MODELS.values():
+        if model.lower() in (spec.name, (spec.hub_id or spec.name).lower()):
+            is_shown = spec.source_set and dictionary == dictionary_name(spec.name)
+            return {"scan": spec.name} | ({"set": spec.source_set} if is_shown else {})
+    return {}
 
 
 def _node(node: NodeInfo, result: AttributionResult, running: float, labels: Labels) -> dict[str, Any]:

@@ -81,6 +81,7 @@ def graph_view(graph: Any) -> dict[str, Any]:
             f"{ambiguous} links name an id that a latent and an error share; they were given to the latent."
         )
     _add_shares(graph["nodes"], nodes)
+    _add_links_outside(meta, nodes)
     _rename(nodes)
     return {
         "slug": _words(meta.get("slug"), "metadata.slug"),
@@ -334,6 +335,24 @@ def _add_shares(raw: list[Mapping[str, Any]], nodes: list[dict[str, Any]]) -> No
         before = node["cum"]
     for node in inner:
         node["cum"] = short(node["cum"])
+
+
+# ---------------------------------------------------------------- Neuronpedia
+
+NAME_THERE = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+
+
+def _add_links_outside(meta: Mapping[str, Any], nodes: list[dict[str, Any]]) -> None:
+    """Give every latent that Neuronpedia shows the address of its page there: model, layer and source set, number."""
+    details = meta.get("feature_details")
+    details = details if isinstance(details, Mapping) else {}
+    names = meta.get("scan"), details.get("neuronpedia_source_set")
+    if not all(isinstance(name, str) and NAME_THERE.fullmatch(name) for name in names):
+        return
+    for node in nodes:
+        number = re.fullmatch(r"\d+/(\d+)", node["key"]) if node["kind"] == "latent" else None
+        if number:
+            node["link"] = f"https://www.neuronpedia.org/{names[0]}/{node['layer']}-{names[1]}/{number[1]}"
 
 
 # ---------------------------------------------------------------- the saved view

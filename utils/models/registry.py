@@ -43,6 +43,7 @@ class ModelSpec:
     )
     residual_id: str | None = None  # one of them, with {layer}
     package: Package | None = None  # used instead of the hub where it is installed
+    source_set: str | None = None  # Neuronpedia's name for the set of dictionaries, where it shows them
     bos_token: str | None = None  # what stands in front of a prompt, where it is not what the hub's tokenizer says
 
     @property
@@ -84,6 +85,7 @@ def _gemma(size: str, download_gb: float, model_params: float, dictionary_params
         licence="Gemma Terms of Use (transcoders: CC BY 4.0)",
         residual_release=f"gemma-scope-2-{size}-it-res-all",
         residual_id="layer_{layer}_width_16k_l0_small",
+        source_set="gemmascope-2-transcoder-16k",
     )
 
 
@@ -102,6 +104,7 @@ MODELS: dict[str, ModelSpec] = {
             model_params=0.6,
             dictionary_params=9.40,
             licence="Apache 2.0 (transcoders: MIT)",
+            source_set="transcoder-hp-lowl0",
         ),
         _gemma("270m", download_gb=2.1, model_params=0.27, dictionary_params=0.386),
         _gemma("1b", download_gb=6.1, model_params=1.0, dictionary_params=1.02),
