@@ -145,6 +145,7 @@ def exchange_neurons(
         acts[:, places] = torch.where(chosen[:, layer], values[:, layer].to(acts), acts[:, places])
         return acts
 
-    with hooked(model, [(acts_hook(layer), partial(put, layer=layer)) for layer in range(model.cfg.n_layers)]):
+    edits = [(acts_hook(layer), partial(put, layer=layer)) for layer in range(chosen.shape[1])]
+    with hooked(model, edits):
         return model(tokens)[:, -1]
     ### END SOLUTION

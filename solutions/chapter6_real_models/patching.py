@@ -25,7 +25,8 @@ def states_at(
     def keep(value: Tensor, hook: HookPoint) -> None:
         states.append(value[rows, positions])
 
-    with hooked(model, [(state_hook(layer), keep) for layer in range(model.cfg.n_layers)]):
+    places = [state_hook(layer) for layer in range(model.cfg.n_layers)]
+    with hooked(model, [(place, keep) for place in places]):
         model(tokens)
     return torch.stack(states, dim=1)
 

@@ -4,7 +4,6 @@ A neuron of a gated MLP has two signs: it may write its row of `W_out` or the op
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -69,16 +68,16 @@ def neuron_on_sentences(
 ) -> Float[Tensor, "neuron row position"]:
     """The activations of some (layer, neuron) on every token, with a progress bar."""
     found: list[Tensor] = []
-    acts: dict[int, Tensor] = {}
+    acts: dict[str, Tensor] = {}
 
-    def keep(value: Tensor, hook: HookPoint, layer: int) -> None:
-        acts[layer] = value
+    def keep(value: Tensor, hook: HookPoint) -> None:
+        acts[hook.name] = value
 
     layers = sorted({layer for layer, _ in neurons})
-    with hooked(model, [(acts_hook(layer), partial(keep, layer=layer)) for layer in layers]):
+    with hooked(model, [(acts_hook(layer), keep) for layer in layers]):
         for tokens in tqdm(sentences.tokens.split(batch_size), desc="sentences", leave=False, disable=None):
             model(tokens, stop_at_layer=layers[-1] + 1)
-            found.append(torch.stack([acts[layer][:, :, neuron] for layer, neuron in neurons]))
+            found.append(torch.stack([acts[acts_hook(layer)][:, :, neuron] for layer, neuron in neurons]))
     return torch.cat(found, dim=1)
 
 

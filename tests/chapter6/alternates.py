@@ -127,7 +127,7 @@ def set_neurons(model, tokens, where, values=0.0):
     ],
     "attribute_neurons": [
         Alternate(
-            "layer_by_layer",
+            "one_limit_a_layer",
             [
                 (
                     "x.hooks.nodes = {layer: mask for layer, mask in enumerate(chosen) if bool(mask.any())}",
@@ -251,14 +251,12 @@ def patch_states(model, tokens, positions, layer, states):
     # 8. What real models do to the method
     "massive_positions": [
         Alternate(
-            "layer_by_layer",
+            "one_limit_a_layer",
             source="""
 def massive_positions(states, smallest=100.0, ratio=1000.0):
-    rows = []
-    for layer in states:
-        limit = max(smallest, ratio * float(layer.abs().flatten().median()))
-        rows.append((layer.abs() >= limit).any(dim=-1))
-    return torch.stack(rows)
+    sizes = states.abs()
+    limits = (ratio * sizes.flatten(1).median(dim=1).values).clamp_min(smallest)
+    return (sizes >= limits[:, None, None]).any(dim=-1)
 """,
         )
     ],

@@ -695,8 +695,8 @@ def top_firings(acts, used, n, sign=1):
             "Your hooks stay in the model: the next run is still changed. Use `hooked`, which takes them out again.",
             [
                 (
-                    "    with hooked(model, [(acts_hook(layer), partial(put, layer=layer)) for layer in range(model.cfg.n_layers)]):\n        return",
-                    "    for layer in range(model.cfg.n_layers):\n        model.hook_dict[acts_hook(layer)].add_hook(partial(put, layer=layer))\n    if True:\n        return",
+                    "    with hooked(model, edits):\n        return",
+                    "    for place, edit in edits:\n        model.hook_dict[place].add_hook(edit)\n    if True:\n        return",
                 )
             ],
         ),

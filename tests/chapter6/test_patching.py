@@ -69,6 +69,7 @@ def states_with_spikes() -> torch.Tensor:
     states[0, 1, 4] = -130.0  # the sign does not count
     states[0, 2, 5] = 99.0  # many medians, but below 100
     states[1, 0, 3] = 250.0  # 1250 medians
+    states[0, 3] = 60.0  # a long vector, but none of its numbers reaches 100
     states[1, 3, 6] = 150.0  # above 100, but only 750 medians
     states[1, 1] = -30.0  # all of a position is large: its own median is not that of the layer
     states[1, 1, 2] = 260.0
