@@ -15,7 +15,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
-from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 
 from solutions.chapter3_attribution_graphs.freezing import FreezeHooks, TranscoderReplacementHooks
@@ -53,7 +52,7 @@ class FrozenRun:
         if n_tokens >= seq_len:
             return self
 
-        def cut(value: Tensor, hook: HookPoint) -> Tensor:
+        def cut(value, hook):
             frozen = freeze.frozen_values[hook.name]
             return frozen[tuple(slice(size) for size in value.shape)]
 
@@ -116,10 +115,10 @@ def setup_attribution(
     hooks = [
         *freeze.fwd_hooks,
         *tc_hooks.fwd_hooks,
-        (EMBEDDING_HOOK, start_here),
         *((name, capture) for name in places),
+        (EMBEDDING_HOOK, start_here),
     ]
-    with torch.enable_grad(), hooked(model, hooks):
+    with hooked(model, hooks), torch.enable_grad():
         model(tokens)
     ### END SOLUTION
     return FrozenRun(writes, reads, (model, tokens, freeze, tc_hooks))
@@ -310,11 +309,13 @@ def read_targets(
     """
     values = graph.reading_bias.clone()
     ### BEGIN SOLUTION
-    for place, (start, end) in graph.node_range_dict.items():
-        if place != "E":
-            positions = [node.ctx_idx for node in graph.nodes[start:end]]
-            x = reads[place][0, positions].detach().to(values)
-            values[start:end] += (x * graph.reading_vecs[start:end]).sum(-1)
+    for place in graph.node_range_dict:
+        if place == "E":
+            continue
+        here = slice(*graph.node_range_dict[place])
+        where = [target.ctx_idx for target in graph.nodes[here]]
+        x = reads[place][0, where].detach().to(values)
+        values[here] += (x * graph.reading_vecs[here]).sum(-1)
     return values
     ### END SOLUTION
 
@@ -332,10 +333,10 @@ def readings_with(
     reads: dict[int | str, Tensor] = {}
     places = {reading_hook(layer): layer for layer in range(model.cfg.n_layers)} | {FINAL_HOOK: "L"}
 
-    def capture(value: Tensor, hook: HookPoint) -> None:
+    def keep(value, hook):
         reads[places[hook.name]] = value
 
-    with hooked(model, [*hooks, *((name, capture) for name in places)]):
+    with hooked(model, [*hooks, *((name, keep) for name in places)]):
         model(tokens)
     return read_targets(graph, reads)
 

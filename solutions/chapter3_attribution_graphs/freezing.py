@@ -59,7 +59,8 @@ def gradient_times_stream(
     def read(value, hook):
         seen["reading"] = value[0, -1].to(vector) @ vector
 
-    with torch.enable_grad(), hooked(model, [*hooks, (last_stream, start_here), (FINAL_HOOK, read)]):
+    mine = [(last_stream, start_here), (FINAL_HOOK, read)]
+    with hooked(model, [*hooks, *mine]), torch.enable_grad():
         model(tokens)
     (gradient,) = torch.autograd.grad(seen["reading"], seen["stream"])
     return float((gradient * seen["stream"].detach()).sum()), float(seen["reading"].detach())

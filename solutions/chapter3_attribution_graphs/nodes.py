@@ -96,7 +96,8 @@ def build_intermediate_nodes(
         ### END SOLUTION
 
         columns = zip(positions.tolist(), latents.tolist(), kept_acts.tolist(), strict=True)
-        nodes += [NodeInfo(NodeType.LATENT, layer, pos, latent, activation=act) for pos, latent, act in columns]
+        found = [NodeInfo(NodeType.LATENT, layer, at, latent, activation=act) for at, latent, act in columns]
+        nodes += found
         nodes += [NodeInfo(NodeType.MLP_ERROR, layer, pos, feature=0) for pos in range(seq_len)]
         writing_vecs += [writes, errors]
         reading_vecs += [reads, x.new_zeros(seq_len, d_model)]

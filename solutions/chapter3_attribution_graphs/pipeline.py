@@ -97,22 +97,22 @@ def trace_graph(
         The nodes, the edges [target, source], and every target's bias and value.
     """
     ### BEGIN SOLUTION
-    freeze = FreezeHooks(model)
-    cache = freeze.cache_frozen_values(tokens)
-    tc_hooks = TranscoderReplacementHooks(model, transcoders, cache)
+    frozen = FreezeHooks(model)
+    acts = frozen.cache_frozen_values(tokens)
+    replaced = TranscoderReplacementHooks(cache=acts, model=model, transcoders=transcoders)
 
-    vectors, outputs = compute_salient_logits(model, freeze.logits, **choice)
+    vectors, chosen = compute_salient_logits(model=model, logits=frozen.logits, **choice)
     graph = build_graph_nodes(
-        model, transcoders, cache, tc_hooks, vectors, outputs, tokens, start_posn=start_posn, top_k=top_k
+        model, transcoders, acts, replaced, vectors, chosen, tokens, start_posn=start_posn, top_k=top_k
     )
 
-    run = setup_attribution(model, tokens, freeze, tc_hooks)
-    batches = prepare_backward_batches(graph, batch_size)
-    linear = (model, tokens, graph, freeze, tc_hooks)
-    adjacency = compute_adjacency_matrix(*linear, batches, run=run, progress=progress)
-    bias = compute_bias(*linear)
-    values = compute_values(graph, run)
-    return graph, adjacency, bias, values
+    recorded = setup_attribution(model, tokens, frozen, replaced)
+    targets = prepare_backward_batches(graph=graph, batch_size=batch_size)
+    parts = (model, tokens, graph, frozen, replaced)
+    edges = compute_adjacency_matrix(*parts, targets, run=recorded, progress=progress)
+    bias = compute_bias(*parts)
+    values = compute_values(graph, recorded)
+    return graph, edges, bias, values
     ### END SOLUTION
 
 

@@ -542,15 +542,15 @@ def compute_graph_scores(adjacency_matrix, logit_weights, graph):
         Alternate(
             "other_order",
             [
-                ("    bias = compute_bias(*linear)\n    values = compute_values(graph, run)\n", ""),
+                ("    bias = compute_bias(*parts)\n    values = compute_values(graph, recorded)\n", ""),
                 (
-                    "    batches = prepare_backward_batches(graph, batch_size)\n",
-                    "    bias = compute_bias(model, tokens, graph, freeze, tc_hooks)\n"
-                    "    values, batches = compute_values(graph, run), prepare_backward_batches(graph, batch_size)\n",
+                    "    targets = prepare_backward_batches(graph=graph, batch_size=batch_size)\n",
+                    "    bias = compute_bias(model, tokens, graph, frozen, replaced)\n"
+                    "    values, targets = compute_values(graph, recorded), prepare_backward_batches(graph, batch_size)\n",
                 ),
             ],
         ),
-        Alternate("matrix_makes_its_own_run", [("batches, run=run, progress", "batches, progress")]),
+        Alternate("matrix_makes_its_own_run", [("targets, run=recorded, progress", "targets, progress")]),
     ],
     "without_latents": [
         Alternate(

@@ -249,7 +249,7 @@ BUILD_INTERMEDIATE_NODES = [
     ),
 ]
 
-RUN = "with torch.enable_grad(), hooked(model, hooks):\n        model(tokens)"
+RUN = "with hooked(model, hooks), torch.enable_grad():\n        model(tokens)"
 START = 'writes["E"] = embedding.detach().requires_grad_()'
 
 SETUP_ATTRIBUTION = [
@@ -282,12 +282,17 @@ SETUP_ATTRIBUTION = [
         "grad_mode_as_found",
         "You run the model in whatever gradient mode the caller has: under `torch.no_grad()` nothing is recorded. Use "
         "`with torch.enable_grad():`.",
-        [("with torch.enable_grad(), hooked(", "with hooked(")],
+        [(", torch.enable_grad():", ":")],
     ),
     Mistake(
         "grad_mode_leaks",
         "You switch gradients on and leave them on: use `with torch.enable_grad():`, which puts the mode back.",
-        [("with torch.enable_grad(), hooked(", "torch.set_grad_enabled(True)\n    with hooked(")],
+        [
+            (
+                "with hooked(model, hooks), torch.enable_grad():",
+                "torch.set_grad_enabled(True)\n    with hooked(model, hooks):",
+            )
+        ],
     ),
     Mistake(
         "hooks_stay",
@@ -320,7 +325,7 @@ SETUP_ATTRIBUTION = [
     Mistake(
         "weights_switched_off",
         "You switch `requires_grad` off for the model's weights and leave it off: the gradient stops at the embedding anyway.",
-        [("with torch.enable_grad()", "model.requires_grad_(False)\n    with torch.enable_grad()")],
+        [("with hooked(model, hooks)", "model.requires_grad_(False)\n    with hooked(model, hooks)")],
     ),
     Mistake(
         "recorded_values_only",
@@ -1075,19 +1080,19 @@ EDGES_BY_AUTOGRAD = [
 ]
 
 READ = 'seen["reading"] = value[0, -1].to(vector) @ vector'
-PASS = "with torch.enable_grad(), hooked(model, [*hooks, (last_stream, start_here), (FINAL_HOOK, read)]):"
+PASS = "with hooked(model, [*hooks, *mine]), torch.enable_grad():"
 
 GRADIENT_TIMES_STREAM = [
     Mistake(
         "hooks_forgotten",
         "You leave out `hooks`, so nothing is ever frozen: add them to yours.",
-        [("[*hooks, (last_stream", "[(last_stream")],
+        [("[*hooks, *mine]", "mine")],
     ),
     Mistake(
         "grad_mode_as_found",
         "You run the model in whatever gradient mode the caller has: under `torch.no_grad()` nothing is recorded. Use "
         "`torch.enable_grad()`.",
-        [("with torch.enable_grad(), hooked(", "with hooked(")],
+        [(", torch.enable_grad():", ":")],
     ),
     Mistake(
         "first_position",
@@ -1110,7 +1115,7 @@ GRADIENT_TIMES_STREAM = [
         [
             (
                 PASS + "\n        model(tokens)",
-                "for name, function in [*hooks, (last_stream, start_here), (FINAL_HOOK, read)]:\n"
+                "for name, function in [*hooks, *mine]:\n"
                 "        model.hook_dict[name].add_hook(function)\n"
                 "    with torch.enable_grad():\n"
                 "        model(tokens)",
@@ -1468,8 +1473,8 @@ EFFECT_OF_WRITING = [
     ),
 ]
 
-READ_OFF = "x = reads[place][0, positions].detach().to(values)"
-SUMMED = "values[start:end] += (x * graph.reading_vecs[start:end]).sum(-1)"
+READ_OFF = "x = reads[place][0, where].detach().to(values)"
+SUMMED = "values[here] += (x * graph.reading_vecs[here]).sum(-1)"
 
 READ_TARGETS = [
     Mistake(
@@ -1480,7 +1485,7 @@ READ_TARGETS = [
     Mistake(
         "last_position",
         "You let every target read at the last position: each reads at its own, `ctx_idx`.",
-        [(READ_OFF, READ_OFF.replace("[0, positions]", "[0, [-1] * len(positions)]"))],
+        [(READ_OFF, READ_OFF.replace("[0, where]", "[0, [-1] * len(where)]"))],
     ),
     Mistake(
         "writing_vectors",
@@ -1490,7 +1495,7 @@ READ_TARGETS = [
     Mistake(
         "no_logits",
         'You leave the logits out: they read at "L".',
-        [('if place != "E":', 'if place not in ("E", "L"):')],
+        [('if place == "E":', 'if place in ("E", "L"):')],
     ),
     Mistake(
         "with_gradients",
@@ -1610,7 +1615,7 @@ COMPUTE_GRAPH_SCORES = [
 ]
 
 BUILT = "tokens, start_posn=start_posn, top_k=top_k"
-EDGES_OF = "compute_adjacency_matrix(*linear, batches, run=run, progress=progress)"
+EDGES_OF = "compute_adjacency_matrix(*parts, targets, run=recorded, progress=progress)"
 
 TRACE_GRAPH = [
     Mistake(
@@ -1631,22 +1636,22 @@ TRACE_GRAPH = [
     Mistake(
         "no_bias",
         "You leave the biases zero: compute them with `compute_bias`, or edges and biases do not add up.",
-        [("bias = compute_bias(*linear)", "bias = torch.zeros_like(adjacency[0])")],
+        [("bias = compute_bias(*parts)", "bias = torch.zeros_like(edges[0])")],
     ),
     Mistake(
         "activations_as_values",
         "You take activations and probabilities for the values: a value is what a target reads, from `compute_values`.",
         [
             (
-                "values = compute_values(graph, run)",
-                "values = torch.tensor([node.activation + node.token_prob for node in graph.nodes]).to(adjacency)",
+                "values = compute_values(graph, recorded)",
+                "values = torch.tensor([node.activation + node.token_prob for node in graph.nodes]).to(edges)",
             )
         ],
     ),
     Mistake(
         "batch_size_ignored",
         "You do not hand `batch_size` to `prepare_backward_batches`.",
-        [("(graph, batch_size)", "(graph)")],
+        [("(graph=graph, batch_size=batch_size)", "(graph)")],
     ),
     Mistake(
         "no_progress",
@@ -1656,13 +1661,17 @@ TRACE_GRAPH = [
     Mistake(
         "hooks_stay",
         "You install hooks and never remove them, so the model stays changed after tracing.",
-        [("    run = setup_attribution", "    tc_hooks.install()\n    run = setup_attribution")],
+        [("    recorded = setup_attribution", "    replaced.install()\n    recorded = setup_attribution")],
     ),
     Mistake(
         "activations_of_another_run",
-        "You make the transcoders' hooks from activations of the unfrozen model without its norms' output: use the cache that "
-        "`cache_frozen_values` returns.",
-        [("TranscoderReplacementHooks(model, transcoders, cache)", "TranscoderReplacementHooks(model, {}, cache)")],
+        "You take the activations of another run: use the cache that `cache_frozen_values` returns.",
+        [
+            (
+                "acts = frozen.cache_frozen_values(tokens)",
+                "frozen.cache_frozen_values(tokens)\n    _, acts = model.run_with_cache(model.to_tokens('of'))",
+            )
+        ],
     ),
 ]
 
