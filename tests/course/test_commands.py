@@ -39,6 +39,7 @@ INSTEAD = {
     "pip install -r requirements-dev.txt -c constraints.txt": (PIP, NO_NETWORK),
     "pip install -q -r requirements.txt": (PIP, NO_NETWORK),
     "pip install --no-deps -r requirements-real.txt": (PIP, NO_NETWORK),
+    "pip install --no-deps -r requirements-real.txt -c constraints.txt": (PIP, NO_NETWORK),
     "pip install pre-commit": (PIP, NO_NETWORK),
     "pre-commit install": (HOOKS, "pre-commit is not among the course's packages"),
     "pre-commit run --all-files": (HOOKS, "pre-commit is not among the course's packages"),

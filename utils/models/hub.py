@@ -91,6 +91,7 @@ def _begin_with(model: TransformerBridge, bos_token: str) -> None:
     from transformer_lens.model_bridge.sources import detect_tokenizer_bos_eos
 
     model.tokenizer.bos_token = bos_token
+    model.tokenizer.add_bos_token = True  # setting it renews what the tokenizer puts in front
     model.cfg.tokenizer_prepends_bos, _ = detect_tokenizer_bos_eos(model.tokenizer)
 
 
