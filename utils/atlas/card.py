@@ -218,16 +218,17 @@ def step_lines(steps: list[dict]) -> list[str]:
         "capitals; for a relation: the same state's answers to the other relations; for a language: the same word in the other two). "
         "*Probability*: of the right answer, on average. It tells more than the share: an answer at 4 % may still be the most probable one.",
         "",
-        "| step | MLP, at | questions | unchanged | whole write at 0 | whole write: mean of all questions | one latent at 0 | controls |",
-        "|---|---|---|---|---|---|---|---|",
+        "| step | MLP, at | questions | unchanged | whole write at 0 | whole write: mean of all questions | one latent at 0 | other latents | random direction |",
+        "|---|---|---|---|---|---|---|---|---|",
         *(
             f"| {row['step']} | {row['layer']}, {row['place']} | {row['questions']} | {_right(row['unchanged'])} "
-            f"| {_right(row['mlp']['zero'])} | {_right(row['mlp']['mean'])} | {_right(row['latent']['zeroed'])} | {_right(row['latent']['controls'])} |"
+            f"| {_right(row['mlp']['zero'])} | {_right(row['mlp']['mean'])} | {_right(row['latent']['zeroed'])} "
+            f"| {_right(row['latent']['controls'])} | {_right(row['latent']['random'])} |"
             for row in steps
         ),
         "",
-        "Each entry: share right, mean contrast, mean probability. Controls: all other active latents of the place, scaled until they write a vector of the "
-        "same length.",
+        "Each entry: share right, mean contrast, mean probability. The last two columns are controls. They take away a vector as long as the one "
+        "latent's: along all other active latents of the place, scaled together until they are as long; and in a random direction.",
         "",
         "*Swap*: the share of the questions answered as with the partner's fact, when the partner's whole write, or its one latent, is put "
         "into the place. *Held out*: interchange training never used the partner's city (the concept in its language).",
@@ -270,11 +271,11 @@ def clt_lines(found: dict) -> list[str]:
         "No latent of it was given a name. In every layer, the latent that tells a value best by F1 is changed at the step's position. "
         "The table has the layer in which a latent at 0 lowers the contrast most (share right, mean contrast, mean probability):",
         "",
-        "| step | latents of layer | unchanged | one latent at 0 | controls | swap by one latent, trained | held out |",
-        "|---|---|---|---|---|---|---|",
+        "| step | latents of layer | unchanged | one latent at 0 | other latents | random direction | swap by one latent, trained | held out |",
+        "|---|---|---|---|---|---|---|---|",
         *(
             f"| {row['step']} | {row['latents_of_layer']} | {_right(row['unchanged'])} | {_right(row['latent']['zeroed'])} "
-            f"| {_right(row['latent']['controls'])} | {_percent(row['latent']['swap']['trained'])} "
+            f"| {_right(row['latent']['controls'])} | {_right(row['latent']['random'])} | {_percent(row['latent']['swap']['trained'])} "
             f"| {_percent(row['latent']['swap']['held_out'])} |"
             for row in found["steps"]
         ),

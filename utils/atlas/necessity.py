@@ -232,8 +232,30 @@ class Trial:
             "swap": self.swapped(self.mlp_hooks(layer, theirs)),
         }
 
+    def random_hooks(self, latents: Latents, acts: Float[Tensor, "row latent"]) -> list[Hook]:
+        """Add a vector of random direction at the step's place, as long as what these activations write into each layer."""
+        generator = torch.Generator().manual_seed(0)
+
+        def add(vectors: Float[Tensor, "row d_model"]) -> Callable:
+            def write(y: Tensor, hook) -> Tensor:
+                y = y.clone()
+                y[self.rows, self.position] += vectors
+                return y
+
+            return write
+
+        hooks = []
+        for layer, rows in latents.writes.items():
+            drawn = torch.randn(len(acts), rows.shape[1], generator=generator)
+            length = (acts @ rows).norm(dim=1, keepdim=True)
+            hooks.append((mlp_out_hook(layer), add(drawn / drawn.norm(dim=1, keepdim=True) * length)))
+        return hooks
+
     def latents(self, latents: Latents, chosen: Mapping[str, int]) -> dict:
-        """What one latent a question does there: at 0, against controls, and with the partner's in its place.
+        """What one latent a question does there: at 0, against two controls, and with the partner's in its place.
+
+        Both controls take away a vector as long as what the latent writes: one along the place's other latents (`matched`),
+        one in a random direction.
 
         Args:
             chosen: the latent of every value of the step's fact; a value without one is left as it is.
@@ -244,6 +266,7 @@ class Trial:
         )
         read = self.their_cache[reading_hook(latents.layer)][self.rows, self.their_position]
         their_acts = only(latents.encode(read), theirs)
+        own_acts = only(latents.encode(self.cache[reading_hook(latents.layer)][self.rows, self.position]), own)
 
         def zero(acts: Tensor) -> Tensor:
             return acts - only(acts, own)
@@ -258,6 +281,7 @@ class Trial:
         return {
             "zeroed": self.right(latents.hooks(self.position, zero)),
             "controls": self.right(latents.hooks(self.position, control)),
+            "random": self.right(self.random_hooks(latents, own_acts)),
             "swap": self.swapped(latents.hooks(self.position, swap)),
         }
 
