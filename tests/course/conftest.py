@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.course.dashboard_samples import SIZES, TWO_FRAMES, chromium
+from utils.dashboard import write_page
 from utils.grading.chapters import Chapter, chapters
 from utils.grading.run.session import TestSession
 
@@ -24,3 +26,32 @@ def toy_session(toy_course) -> tuple[TestSession, Chapter]:
     session = TestSession(chapter)
     yield session, chapter
     session.close()
+
+
+@pytest.fixture(scope="module")
+def page_browser():
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def show(page_browser, tmp_path):
+    """`show(graph, size)`: its page in a new window; an error on the page fails the test."""
+    contexts, errors = [], []
+
+    def go(graph, size=SIZES[0], address="", **options):
+        path = write_page(graph, tmp_path / f"page-{len(contexts)}.html")
+        context = page_browser.new_context(viewport=dict(zip(("width", "height"), size)), **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(8000)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: message.type == "error" and errors.append(message.text))
+        page.goto(path.as_uri() + address)
+        page.evaluate(TWO_FRAMES)
+        return page
+
+    yield go
+    for context in contexts:
+        context.close()
+    assert not errors, errors

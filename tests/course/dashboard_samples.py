@@ -20,6 +20,8 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+SIZES = [(1280, 720), (1920, 1080), (844, 390)]
+TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 LABELS = {(0, 0): "The (word)", (2, 7): "Dallas (city)", (3, 7): "Texas", (1, 3): "<b>of</b>"}
 

@@ -5,11 +5,7 @@ Skipped, with the reason, where Playwright or Chromium is missing.
 
 import pytest
 
-from tests.course.dashboard_samples import chromium, sample_graph
-from utils.dashboard import write_page
-
-SIZES = [(1280, 720), (1920, 1080), (844, 390)]
-TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+from tests.course.dashboard_samples import SIZES, sample_graph
 
 # Every line followed in steps of 2 pixels, thickness included, against every box that is not one of its ends.
 CROSSED = """() => {
@@ -39,35 +35,6 @@ COVERED = """() => {
     last: document.querySelector('#sub-graph > g').lastElementChild.classList.contains('labels'),
   };
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture
-def show(browser, tmp_path):
-    """`show(graph, size)`: its page in a new window; an error on the page fails the test."""
-    contexts, errors = [], []
-
-    def go(graph, size=SIZES[0], address="", **options):
-        path = write_page(graph, tmp_path / f"page-{len(contexts)}.html")
-        context = browser.new_context(viewport=dict(zip(("width", "height"), size)), **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(8000)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda message: message.type == "error" and errors.append(message.text))
-        page.goto(path.as_uri() + address)
-        page.evaluate(TWO_FRAMES)
-        return page
-
-    yield go
-    for context in contexts:
-        context.close()
-    assert not errors, errors
 
 
 def pinned(seed: int, count: int) -> dict:
