@@ -44,7 +44,7 @@ def show(page_browser, tmp_path):
         context = page_browser.new_context(viewport=dict(zip(("width", "height"), size)), **options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(8000)
+        page.set_default_timeout(30_000)  # a machine may be busy
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda message: message.type == "error" and errors.append(message.text))
         page.goto(path.as_uri() + address)

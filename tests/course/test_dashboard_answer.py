@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.course.dashboard_samples import as_circuit_tracer, sample_graph
+from tests.course.dashboard_samples import as_circuit_tracer, cloned, sample_graph
 from tests.course.samples import prune_sample, sample_result
 from utils.dashboard import build_graph, open_with_boxes
 from utils.dashboard.read_graph import graph_view
@@ -54,7 +54,7 @@ def test_the_page_opens_with_direct_inputs_and_paths_lit(show, graph):
     page = show(graph)
     answer, links, _ = direct(graph)
     path = graph["metadata"]["paths"][0]["nodes"]
-    near = {e.get_attribute("data-id") for e in page.locator(".graph .node.near").all()}
+    near = {e.get_attribute("data-of") for e in page.locator(".over .near").all()}
     assert near == {*path, answer, *(link["source"] for link in links[:5])}
     assert page.locator(".graph path.edge").count() >= min(5, len(links))
 
@@ -111,9 +111,13 @@ def test_a_graph_without_a_view_gets_its_supernodes_by_a_button(show):
 
 
 def test_a_box_says_what_was_measured_without_it(show, graph):
-    graph = {**graph, "metadata": dict(graph["metadata"])}
-    kinds = {n["node_id"]: n["feature_type"] for n in graph["nodes"]}
-    name, *ids = next(g for g in graph["qParams"]["supernodes"] if kinds[g[1]] == "cross layer transcoder")
+    graph = cloned(graph)
+    latents = [n for n in graph["nodes"] if n["feature_type"] == "cross layer transcoder"]
+    first = max(latents, key=lambda n: n["own_influence"])
+    for n in [n for n in latents if n["ctx_idx"] == first["ctx_idx"]][:3] + [first]:
+        n["clerp"] = "one name"
+    graph = open_with_boxes(graph)
+    ids = next(ids for name, *ids in graph["qParams"]["supernodes"] if name == "one name")
     box = {"nodes": ids[::-1], "removed": 2.25, "control": 6.5}
     graph["metadata"]["ablations"] = {"target": " Austin", "baseline": 7.0, "draws": 5, "boxes": [box]}
     page = show(graph)
