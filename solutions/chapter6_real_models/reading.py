@@ -134,7 +134,9 @@ def detection_score(predicted: Bool[Tensor, " n"], fires: Bool[Tensor, " n"]) ->
     """
     ### BEGIN SOLUTION
     if bool(fires.all()) or not bool(fires.any()):
-        raise ValueError("The neuron fires on all sentences or on none: choose another threshold or other sentences.")
+        raise ValueError(
+            "A score needs both kinds of sentences, with a firing and without: choose another threshold or other sentences."
+        )
     found = predicted[fires].float().mean()
     ruled_out = (~predicted[~fires]).float().mean()
     return float((found + ruled_out) / 2)

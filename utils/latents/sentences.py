@@ -1,7 +1,7 @@
 """A small text that travels with the course: sentences about many things, on which one can see where neurons fire.
 
 They were written for the course, some of them by filling names into patterns, and come under its licence. No model was trained on
-them. The order is random, so that any part of them is a sample.
+them. Both halves of the file speak of the same things, in random order: look at one half and test on the other.
 """
 
 from pathlib import Path
