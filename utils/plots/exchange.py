@@ -12,7 +12,7 @@ DASHES = ("dash", "dot")
 
 
 def plot_exchange(
-    points: Sequence[int], curves: Mapping[str, Sequence[float]], n: int, x_title: str = "neurons exchanged"
+    points: Sequence[int], curves: Mapping[str, Sequence[float]], n: int, title: str, x_title: str = "neurons exchanged"
 ) -> go.Figure:
     """Rates with 95 % intervals (Wilson's).
 
@@ -20,9 +20,10 @@ def plot_exchange(
         points: numbers of neurons, or layers, at equal distances on the axis.
         curves: a name for every curve, and its rates. Names that contain "control" are grey and broken.
         n: number of tries behind each rate.
+        title: of the figure.
         x_title: what `points` are.
     """
-    figure = empty("", 420, width=820, legend=legend_below())
+    figure = empty(title, 420, width=820, legend=legend_below())
     colours, dashes = iter(COLOURS), iter(DASHES)
     for name, rates in curves.items():
         control = "control" in name
