@@ -211,7 +211,8 @@ def walk_back(
 
     def whole(grad: Float[Tensor, "batch 1 shorter d_model"]) -> Float[Tensor, "batch seq d_model"]:
         """Zeros behind the end of the shorter run."""
-        return pad(grad[:, 0], (0, 0, 0, seq_len - grad.shape[2]))
+        grad, n_missing = grad[:, 0], seq_len - grad.shape[2]
+        return pad(grad, (0, 0, 0, n_missing)) if n_missing else grad
 
     # Yield each place together with `whole(grad)`, where `grad` is (batch, 1, length of `run`, d_model).
     ### BEGIN SOLUTION

@@ -3,8 +3,20 @@
 import pytest
 import torch
 
-from solutions.chapter3_attribution_graphs import read_targets
-from solutions.chapter4_interventions import Edit, freeze_arguments, run_base
+from solutions.chapter3_attribution_graphs import attribute, read_targets
+from solutions.chapter4_interventions import (
+    Edit,
+    Question,
+    ablate_each,
+    continue_text,
+    dose_response,
+    freeze_arguments,
+    generate,
+    intervene,
+    necessity_curve,
+    run_base,
+    sufficiency_curve,
+)
 from solutions.chapter5_cross_layer_transcoders import (
     attribute_cross_layer,
     intervene_cross_layer,
@@ -12,7 +24,7 @@ from solutions.chapter5_cross_layer_transcoders import (
 )
 from tests.chapter5.shared import random_clt
 from tests.tiny import PROMPT
-from utils.engine.graph import NodeType
+from utils.engine.graph import NodeInfo, NodeType
 
 ARCHITECTURES = ("gemma3", "gpt2")
 
@@ -121,12 +133,37 @@ def test_a_latent_of_the_first_layer_writes_into_the_last(made):
     torch.testing.assert_close(outcome.logits, whole, rtol=1e-6, atol=1e-8)
 
 
-def test_its_layers_as_transcoders_are_refused(made):
-    model, clt, tokens, _ = made("gemma3")
-    with pytest.raises(ValueError, match="intervene_cross_layer"):
-        run_base(model, clt.weights().transcoders(), tokens)
-    with pytest.raises(TypeError, match="intervene_cross_layer"):
-        run_base(model, clt, tokens)
+QUESTION = {"answer": 9, "others": (4, 12)}
+LATENT = NodeInfo(NodeType.LATENT, 0, 2, 5, activation=1.0)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda model, clt, tokens, base: run_base(model, clt, tokens),
+        lambda model, clt, tokens, base: intervene(model, clt, base, [Edit(0, 2, 5, 0.0)]),
+        lambda model, clt, tokens, base: ablate_each(model, clt, Question(tokens, **QUESTION), [LATENT]),
+        lambda model, clt, tokens, base: dose_response(model, clt, Question(tokens, **QUESTION), [LATENT], [0.0, 2.0]),
+        lambda model, clt, tokens, base: necessity_curve(model, clt, Question(tokens, **QUESTION), [LATENT], [0, 1]),
+        lambda model, clt, tokens, base: sufficiency_curve(model, clt, Question(tokens, **QUESTION), [LATENT], [0, 1]),
+        lambda model, clt, tokens, base: generate(model, clt, tokens, [Edit(0, 2, 5, 0.0)], 1),
+        lambda model, clt, tokens, base: continue_text(model, clt, tokens, [Edit(0, 2, 5, 0.0)], 1),
+    ],
+    ids="run_base intervene ablate_each dose_response necessity sufficiency generate continue_text".split(),
+)
+def test_what_rewrites_mlps_one_by_one_refuses_it(made, use):
+    """The cross-layer transcoder itself, and its layers as transcoders: one sentence that says what to call."""
+    model, clt, tokens, base = made("gemma3")
+    for error, given in ((TypeError, clt), (ValueError, clt.weights().transcoders())):
+        with pytest.raises(error, match="use run_base_cross_layer and intervene_cross_layer of chapter 5") as raised:
+            use(model, given, tokens, base)
+        assert "\n" not in str(raised.value)
+
+
+def test_chapter_3s_attribute_refuses_its_layers(made):
+    model, clt, _, _ = made("gemma3")
+    with pytest.raises(ValueError, match="use attribute_cross_layer of chapter 5"):
+        attribute(model, clt.weights().transcoders(), PROMPT)
 
 
 @pytest.mark.parametrize(

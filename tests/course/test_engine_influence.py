@@ -5,8 +5,13 @@ import random
 import pytest
 import torch
 
+from solutions.benchmark.peak import CLEAR, peak_mib, reset_peak, resident_mib
 from solutions.chapter3_attribution_graphs import (
+    completeness_gap,
     compute_graph_scores,
+    compute_influence,
+    influence,
+    normalize_matrix,
     prune_edges,
     prune_graph,
     prune_nodes,
@@ -33,6 +38,37 @@ def test_pruning_equals_the_slow_loop_on_many_graphs(kept_kind):
             assert found == edges, f"seed {seed}"
             n_clear += 1
     assert n_clear > 100
+
+
+@pytest.mark.parametrize("block", [1, 7, 40, 1 << 19])
+def test_shares_are_passed_on_some_rows_at_a_time(monkeypatch, block):
+    """The same as with the whole matrix of shares, in any number of blocks."""
+    monkeypatch.setattr(influence, "BLOCK", block)
+    torch.manual_seed(0)
+    matrix = torch.randn(9, 9, dtype=torch.float64).tril(-1)
+    matrix[3] = 0
+    amounts = torch.rand(9, dtype=torch.float64)
+    amounts[5:7] = 0
+    torch.testing.assert_close(influence.pass_shares(matrix, amounts), amounts @ normalize_matrix(matrix))
+
+
+@pytest.mark.skipif(not CLEAR.exists(), reason="the peak can be reset on Linux only")
+def test_a_large_graph_needs_no_second_matrix():
+    """Influence, scores, pruning and the gap of 6,000 nodes: less than a third of the matrix beside it."""
+    n_nodes, n_layers = 6_000, 4
+    layer_of = torch.arange(n_nodes) * (n_layers + 2) // n_nodes
+    torch.manual_seed(0)
+    matrix = torch.randn(n_nodes, n_nodes).mul_(layer_of[:, None] > layer_of).mul_(torch.rand(n_nodes) ** 8)
+    weights = torch.tensor([0.6, 0.3])
+    compute_influence(matrix[:50, :50], weights, n_layers)  # whatever is loaded late is loaded now
+    before = resident_mib()
+    reset_peak()
+    compute_influence(matrix, weights, n_layers)
+    kept, _ = prune_graph(matrix, weights, n_layers, 0.5, 0.8)
+    completeness_gap(matrix, matrix[:, 0], matrix[:, 1])
+    size = n_nodes**2 * 4 / 2**20
+    assert peak_mib() - before < size / 3
+    assert 2 < len(kept) < n_nodes / 3
 
 
 def test_shares_of_larger_scores():

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from solutions.chapter3_attribution_graphs import attribute
+from solutions.chapter4_interventions import intervene, run_base
 from tests.tiny import PROMPT
 from utils import ROOT
 from utils.engine import memory
@@ -54,6 +55,31 @@ def test_the_line_before_the_work(traced, caplog):
     with caplog.at_level(logging.INFO, logger=memory.log.name):
         result = attribute(x.model, x.transcoders, PROMPT)
     assert f"{len(result.graph):,} nodes" in caplog.text and "MB of memory" in caplog.text
+
+
+def test_too_many_prompts_are_refused_before_the_work(traced, monkeypatch):
+    """Chapter 4's runs: what the activations of one layer take is said, and refused where it does not fit."""
+    x = traced("qwen3")
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 1000)
+    with pytest.raises(
+        MemoryError, match="7 prompts of .* latents take .* MB.*fewer prompts together.*close other"
+    ) as error:
+        run_base(x.model, x.transcoders, x.tokens.repeat(7, 1))
+    assert "\n" not in str(error.value)
+
+
+def test_activations_are_kept_sparse(traced):
+    """What an intervention holds of all latents is far smaller than their dense activations, and the same."""
+    x = traced("qwen3")
+    base = run_base(x.model, x.transcoders, x.tokens)
+    for acts in (base.acts, intervene(x.model, x.transcoders, base, []).acts):
+        for layer, transcoder in x.transcoders.items():
+            kept, dense = acts._kept[layer], transcoder.encode(base.x[layer])
+            assert kept.is_sparse and kept.values().numel() == int((dense != 0).sum()) < dense.numel() / 2
+            torch.testing.assert_close(acts[layer], dense, rtol=1e-5, atol=1e-6)
+    first = base.acts[0]
+    first += 1
+    assert not torch.equal(base.acts[0], first)
 
 
 @pytest.mark.parametrize(
