@@ -14,7 +14,10 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import NamedTuple
 
+import torch
+
 from utils.engine.graph import AttributionResult, NodeInfo, NodeType
+from utils.engine.shares import pass_shares
 
 
 class Path(NamedTuple):
@@ -60,12 +63,11 @@ def top_sources(result: AttributionResult, target: int, n: int = 5, order: int =
     if order < 1:
         raise ValueError(f"order must be at least 1, not {order}.")
     matrix = result.adjacency_matrix
-    totals = matrix.abs().sum(1)
+    totals = torch.linalg.vector_norm(matrix, ord=1, dim=1)
     totals = totals.where(totals > 0, 1)
     share, effect = matrix[target].abs() / totals[target], matrix[target] / totals[target]
     for _ in range(order - 1):
-        through = share / totals
-        share, effect = through @ matrix.abs(), (effect / totals) @ matrix
+        share, effect = pass_shares(matrix, share), (effect / totals) @ matrix
     shown = share.masked_fill(result.graph.hidden.to(share.device), 0)
     best = shown.topk(min(n, len(shown)))
     found = zip(best.indices.tolist(), best.values.tolist())

@@ -10,8 +10,8 @@ from solutions.chapter3_attribution_graphs import (
     completeness_gap,
     compute_graph_scores,
     compute_influence,
-    influence,
     normalize_matrix,
+    pass_shares,
     prune_edges,
     prune_graph,
     prune_nodes,
@@ -19,7 +19,7 @@ from solutions.chapter3_attribution_graphs import (
 )
 from tests.chapter3.dags import N_LAYERS, graph_by_hand, random_dag
 from tests.tiny import ARCHITECTURES
-from utils.engine import largest
+from utils.engine import largest, shares
 from utils.engine.graph import GraphNodes, NodeInfo, NodeType
 
 
@@ -43,13 +43,13 @@ def test_pruning_equals_the_slow_loop_on_many_graphs(kept_kind):
 @pytest.mark.parametrize("block", [1, 7, 40, 1 << 19])
 def test_shares_are_passed_on_some_rows_at_a_time(monkeypatch, block):
     """The same as with the whole matrix of shares, in any number of blocks."""
-    monkeypatch.setattr(influence, "BLOCK", block)
+    monkeypatch.setattr(shares, "BLOCK", block)
     torch.manual_seed(0)
     matrix = torch.randn(9, 9, dtype=torch.float64).tril(-1)
     matrix[3] = 0
     amounts = torch.rand(9, dtype=torch.float64)
     amounts[5:7] = 0
-    torch.testing.assert_close(influence.pass_shares(matrix, amounts), amounts @ normalize_matrix(matrix))
+    torch.testing.assert_close(pass_shares(matrix, amounts), amounts @ normalize_matrix(matrix))
 
 
 @pytest.mark.skipif(not CLEAR.exists(), reason="the peak can be reset on Linux only")

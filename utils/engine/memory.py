@@ -12,8 +12,8 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
-# Beside the matrix of edges stands, for a while, a copy of it in shares.
-COPIES = 2
+# Beside the matrix of edges stand, for a while, masks of it and what pruning keeps.
+COPIES = 1.5
 WHAT_HELPS = "keep fewer latents (top_k or max_latent_nodes), shorten the prompt"
 
 
@@ -25,7 +25,7 @@ def zero_edges(vectors: Float[Tensor, "n_nodes d_model"], n_columns: int) -> Flo
     """
     n_nodes = len(vectors)
     check_room(
-        COPIES * n_nodes * n_columns * vectors.element_size(),
+        round(COPIES * n_nodes * n_columns * vectors.element_size()),
         vectors.device,
         f"The graph has {n_nodes:,} nodes, for which {{}} of memory are needed",
         WHAT_HELPS,
