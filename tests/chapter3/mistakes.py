@@ -524,7 +524,12 @@ COMPLETENESS_GAP = [
         "terms_with_signs",
         "You add up the terms with their signs to find their size: where they cancel, that is small too. Take absolute values "
         "first.",
-        [("adjacency_matrix.abs().sum(1) + bias.abs()", "(adjacency_matrix.sum(1) + bias).abs()")],
+        [
+            (
+                "torch.linalg.vector_norm(adjacency_matrix, ord=1, dim=1) + bias.abs()",
+                "(adjacency_matrix.sum(1) + bias).abs()",
+            )
+        ],
     ),
     Mistake(
         "absolute_edges",
