@@ -48,8 +48,15 @@ def save_tokenizer(folder: Path, eos: str, bos: str) -> None:
 
 
 def save_tiny_model(folder: Path, kind: str, eos: str = "<eos>", bos: str = "<bos>") -> None:
-    """A random `kind` ("gemma3" or "qwen3") model with its tokenizer, as `save_pretrained` writes it."""
-    from transformers import Gemma3ForCausalLM, Gemma3TextConfig, Qwen3Config, Qwen3ForCausalLM
+    """A random `kind` ("gemma3", "llama" or "qwen3") model with its tokenizer, as `save_pretrained` writes it."""
+    from transformers import (
+        Gemma3ForCausalLM,
+        Gemma3TextConfig,
+        LlamaConfig,
+        LlamaForCausalLM,
+        Qwen3Config,
+        Qwen3ForCausalLM,
+    )
 
     shape = {
         "vocab_size": VOCAB,
@@ -68,6 +75,8 @@ def save_tiny_model(folder: Path, kind: str, eos: str = "<eos>", bos: str = "<bo
     torch.manual_seed(0)
     if kind == "gemma3":
         model = Gemma3ForCausalLM(Gemma3TextConfig(**shape, sliding_window=8, query_pre_attn_scalar=6))
+    elif kind == "llama":
+        model = LlamaForCausalLM(LlamaConfig(**shape))
     else:
         model = Qwen3ForCausalLM(Qwen3Config(**shape))
     for parameter in model.parameters():  # norms too: at their initial values a forgotten weight would not show
@@ -211,7 +220,7 @@ def hub_files(tmp_path_factory):
     root = tmp_path_factory.mktemp("hub")
     save_tiny_model(root / "google/gemma-3-270m-it", "gemma3")
     save_tiny_model(root / "Qwen/Qwen3-0.6B", "qwen3")
-    save_tiny_model(root / "HuggingFaceTB/SmolLM2-135M-Instruct", "qwen3", eos="<|endoftext|>", bos="<|im_start|>")
+    save_tiny_model(root / "HuggingFaceTB/SmolLM2-135M-Instruct", "llama", eos="<|endoftext|>", bos="<|im_start|>")
     return SimpleNamespace(
         root=root,
         gemma=save_gemma_scope(root / "google/gemma-scope-2-270m-it"),
