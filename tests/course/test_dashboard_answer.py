@@ -56,7 +56,7 @@ def test_the_page_opens_with_direct_inputs_and_paths_lit(show, graph):
     path = graph["metadata"]["paths"][0]["nodes"]
     near = {e.get_attribute("data-of") for e in page.locator(".over .near").all()}
     assert near == {*path, answer, *(link["source"] for link in links[:5])}
-    assert page.locator(".graph path.edge").count() >= min(5, len(links))
+    assert page.locator(".over path.edge").count() >= min(5, len(links))
 
 
 def test_the_paths_say_what_they_make_together(show):
