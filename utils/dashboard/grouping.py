@@ -50,8 +50,7 @@ def find_boxes(view: Mapping[str, Any]) -> list[Box]:
     boxes = [*_words(nodes, chosen, view["tokens"]), *_same_names(nodes, chosen), *_errors(nodes, chosen)]
     boxes += _alike(nodes, links, chosen - {i for box in boxes for i in box.members})
     boxes.sort(key=lambda box: -sum(weight(nodes[i]) for i in box.members))
-    kept = [Box(nodes[i]["name"], [i]) for i in answers] + boxes[: MOST_BOXES - len(answers)]
-    return _joined(kept, links)
+    return _strongest_joined([Box(nodes[i]["name"], [i]) for i in answers], boxes, links)
 
 
 def open_with_boxes(graph: dict[str, Any]) -> dict[str, Any]:
@@ -86,15 +85,19 @@ def _candidates(nodes: Sequence[Node], links: Sequence, paths: Iterable[Mapping]
     return chosen.intersection(inner)
 
 
-def _joined(boxes: list[Box], links: Sequence) -> list[Box]:
-    """The boxes that a link joins to another one; the first, which is the answer, always."""
-    owner = {i: k for k, box in enumerate(boxes) for i in box.members}
-    joined = {0}
-    for source, target, _ in links:
-        ends = owner.get(source), owner.get(target)
-        if None not in ends and ends[0] != ends[1]:
-            joined |= set(ends)
-    return [box for k, box in enumerate(boxes) if k in joined]
+def _strongest_joined(answers: list[Box], boxes: list[Box], links: Sequence) -> list[Box]:
+    """The answers and the first boxes, as many as there is room for; one that no link joins to another gives way to the next."""
+    inside = {i for box in (*answers, *boxes) for i in box.members}
+    links = [(source, target) for source, target, _ in links if source in inside and target in inside]
+    while True:
+        kept = answers + boxes[: MOST_BOXES - len(answers)]
+        owner = {i: k for k, box in enumerate(kept) for i in box.members}
+        pairs = [(owner.get(source), owner.get(target)) for source, target in links]
+        joined = {k for pair in pairs if None not in pair and pair[0] != pair[1] for k in pair} | {0}
+        alone = [box for k, box in enumerate(kept) if k not in joined]
+        if not alone:
+            return kept
+        answers, boxes = ([box for box in some if box not in alone] for some in (answers, boxes))
 
 
 # ---------------------------------------------------------------- tokens of a word
