@@ -82,11 +82,12 @@ function trailBar(graph, node) {
     make("ol", {}, ...come));
 }
 
-/** Keep the way of the selection. */
+/** Keep the way of the selection, the node included at which it began. */
 function keepTrail(side, id) {
+  const before = state.sides[side].clicked;
   if (!id || isGroupId(id)) trail = [];
-  else if (trail.length && trail[trail.length - 1][1] === id) return;
-  else trail.push([side, id]);
+  else if (!trail.length && before && !isGroupId(before)) trail = [[side, before], [side, id]];
+  else if (!trail.length || trail[trail.length - 1][1] !== id) trail.push([side, id]);
 }
 
 function goBack(side, id) {

@@ -120,7 +120,7 @@ function differenceList() {
     item.firstChild.classList.add(onlyIn(values));
     return item;
   });
-  return titledList("Largest differences of influence", rows, ["in A", "in B", "B − A"], "differences");
+  return titledList("Influence differs", rows, ["in A", "in B", "B − A"], "differences");
 }
 
 const onlyIn = ([inA, inB]) => (inA && inB ? WITHIN.both : inA ? WITHIN.a : WITHIN.b);

@@ -18,12 +18,10 @@ function drawHead() {
     return make("div", { class: "story" + (graphs.length > 1 && k === state.active ? " active" : "") }, name, list);
   });
   byId("stories").replaceChildren(...stories);
-  const sentences = graphs.map((graph, k) => {
-    const sentence = answerSentence(graph);
-    if (sentence && graphs.length > 1) sentence.prepend(make("span", { class: "side" }, "AB"[k]), " ");
-    return sentence;
-  });
-  byId("sentences").replaceChildren(...sentences.filter(Boolean));
+  const sentence = answerSentence(graphs[state.active]); // one line: of two graphs, that of the one that is being read
+  if (sentence && graphs.length > 1) sentence.prepend(make("span", { class: "side" }, "AB"[state.active]), " ");
+  if (sentence) sentence.title = sentence.textContent;
+  byId("sentences").replaceChildren(sentence ?? "");
   drawAbout();
 }
 
