@@ -32,7 +32,7 @@ Node = Mapping[str, Any]
 
 
 class Box(NamedTuple):
-    """A supernode, or one node alone: its name, and its members' places in the list of nodes, strongest first."""
+    """A supernode, or one node alone: its name, and its members' places in the list of nodes, strongest first (tokens: in order)."""
 
     name: str
     members: list[int]
@@ -172,7 +172,9 @@ def _alike(nodes: Sequence[Node], links: Sequence, chosen: set[int]) -> list[Box
         while pair := _most_alike(groups, nodes, likeness):
             first, second = pair
             groups[first] += groups.pop(second)
-        boxes += [Box(_common_name(nodes, group), group) for group in groups]
+        for group in groups:
+            group = _strongest_first(nodes, group)
+            boxes.append(Box(_common_name(nodes, group), group))
     return boxes
 
 

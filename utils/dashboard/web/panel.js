@@ -169,7 +169,7 @@ function groupPanel(graph, group) {
     const item = items[link[end]];
     const sign = link.weight < 0 ? "minus" : "plus";
     const go = button("", { class: "row", "data-id": item.id, click: () => select(graph.side, item.id) });
-    go.append(symbolOf(item.kind), make("bdi", { class: "what" }, item.name), make("span"), number((link.weight < 0 ? "−" : "+") + percent(link.share), sign));
+    go.append(symbolOf(item.common), make("bdi", { class: "what" }, item.name), make("span"), number((link.weight < 0 ? "−" : "+") + percent(link.share), sign));
     return make("li", {}, go);
   };
   const members = group.members.map((id) => graph.nodes[graph.place.get(id)]);
@@ -192,7 +192,7 @@ function groupPanel(graph, group) {
 
 /** The name as a heading, or, while it is being edited, as a field. */
 function title(id, name, key) {
-  if (editing !== id) return make("h2", { dir: "auto", tabindex: -1 }, name);
+  if (editing !== id) return make("h2", { dir: "auto", tabindex: -1, dblclick: () => editName(id) }, name);
   const group = state.sides[state.active].groups.find((g) => g.id === id);
   const i = graphs[state.active].place.get(id);
   const node = i === undefined ? null : graphs[state.active].nodes[i];
