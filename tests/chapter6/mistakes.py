@@ -261,7 +261,8 @@ MISTAKES: dict[str, list[Mistake]] = {
             [
                 (
                     "contrast_of(model(question.tokens), question).sum()",
-                    "sum(contrast_of(model(question.tokens)[:, : p + 1], question).sum() for p in range(question.tokens.shape[1]))",
+                    "(lambda logits: sum(contrast_of(logits[:, : p + 1], question).sum() for p in range(logits.shape[1])))("
+                    "model(question.tokens))",
                 )
             ],
         ),
@@ -810,16 +811,6 @@ def top_firings(acts, used, n, sign=1):
                 (
                     "Agreement(concept, count",
                     "Agreement(next(i for one in fired for i in one.items() if i[1] == concept), count",
-                ),
-            ],
-        ),
-        Mistake(
-            "kinds_alone",
-            "You count kinds without their values: a concept is both.",
-            [
-                (
-                    "Counter(item for one in many for item in one.items())",
-                    "Counter(kind for one in many for kind in one)",
                 ),
             ],
         ),

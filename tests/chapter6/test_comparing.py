@@ -35,6 +35,13 @@ def test_a_value_of_another_kind_is_another_concept(agreement):
     expect_close(found.base, 0.25, "Its share of all sentences")
 
 
+def test_shares_are_of_the_sentences_that_fired(agreement):
+    """All that fired are about Texas, however few sentences there are to compare with."""
+    found = agreement([TEXAS] * 5, [UTAH, TEXAS, IOWA, IOWA])
+    expect_equal(found.concept, ("place", "Texas"), "The concept")
+    expect_close(found.share, 1.0, "Its share of the sentences that fired")
+
+
 def test_nothing_in_common(agreement):
     """Where nothing fired, or nothing is more common than everywhere, there is no concept."""
     expect_equal(tuple(agreement([], EVERYWHERE)), (None, 0.0, 0.0), "Nothing fired")
