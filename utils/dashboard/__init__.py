@@ -3,7 +3,7 @@
     build_graph(result, labels)          an AttributionResult as a graph in JSON's form
     open_with_boxes(graph)               the graph with the supernodes that its page opens with
     read_graph(path)                     a graph of this course, circuit-tracer or Neuronpedia from a file
-    write_page(graph, path)              the page; with a second graph, both side by side
+    write_page(graph, path)              the page; with a second graph, both in one picture or side by side
     Dashboard(result)                    the same in a notebook
 
 `python -m utils.dashboard` does it from a terminal.

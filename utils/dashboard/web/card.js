@@ -78,7 +78,7 @@ function trailBar(graph, node) {
     return make("li", {}, button(shorten(nameOf(earlier), 18), { title: nameOf(earlier), click: () => goBack(side, id) }));
   });
   return make("nav", { class: "trail", "aria-label": "Steps" },
-    step("↓", "To the strongest input", "source", "upstream"), step("↑", "To the output of which it is the largest share", "target", "downstream"),
+    step("↓ input", "To the strongest input", "source", "upstream"), step("↑ output", "To the output of which it is the largest share", "target", "downstream"),
     make("ol", {}, ...come));
 }
 

@@ -114,9 +114,11 @@ function largestDifferences() {
 
 /** The list of them for the panel: influence in A, in B, and what B has more. */
 function differenceList() {
-  const cell = (value) => number(value ? plain(value) : "–");
+  const inParts = graphs.every((graph) => graph.nodes.every((node) => node.own === null)); // files that only say shares of all influence
+  const words = (value) => (inParts ? percent(value) : value < 0.001 ? "<0.001" : value.toPrecision(2));
+  const cell = (value) => number(value ? words(value) : "–");
   const rows = largestDifferences().map(({ node, values, by }) => {
-    const item = nodeRow(node, cell(values[0]), cell(values[1]), number(signed(by)));
+    const item = nodeRow(node, cell(values[0]), cell(values[1]), number((by < 0 ? "−" : "+") + words(Math.abs(by))));
     item.firstChild.classList.add(onlyIn(values));
     return item;
   });

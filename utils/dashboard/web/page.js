@@ -55,7 +55,7 @@ function drawLegend() {
       items.push(make("li", {}, ring, "only in this graph"));
     }
   }
-  items.push(make("li", { class: "sizes" }, "size: influence · width: share of the target's inputs"));
+  if (!(merger && state.merged)) items.push(make("li", {}, "size: influence · width: share of the target's inputs"));
   const [picture] = onStage();
   const [drawn, all] = [picture.drawnLinks().length, picture.shownLinks().length];
   if (drawn < all) items.push(make("li", { id: "budget" }, `${drawn.toLocaleString("en")} of ${all.toLocaleString("en")} lines; point at a node for all of its own`));

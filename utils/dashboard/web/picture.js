@@ -608,17 +608,25 @@ function pointsOf(bright, board) {
   return points;
 }
 
+const FARTHEST = 340; // pixels from its node that a name may stand
+
 /** The place nearest to a node at which a box covers none of these points; where there is none, the one that covers fewest. */
 function freePlace(box, { x, y, r }, ground, points) {
-  const [w, h] = [box.offsetWidth, box.offsetHeight];
+  const [w, h] = [box.offsetWidth + 4, box.offsetHeight + 4];
+  const reach = FARTHEST + r + w;
+  const near = points.filter(([px, py]) => Math.abs(px - x) < reach && Math.abs(py - y) < reach);
   let best = null;
-  for (const far of [0, 14, 32, 56, 90, 140, 210, 300, 420]) {
-    for (const [dx, dy] of [[1, 0], [-1, 0], [1, -0.6], [-1, -0.6], [1, 0.6], [-1, 0.6], [0, -1], [0, 1]]) {
-      const left = x + dx * (r + far) - (dx > 0 ? 0 : dx < 0 ? w : w / 2);
-      const top = y + dy * (r + far) - h / 2 + (dx ? 0 : (dy * h) / 2);
+  for (let far = 0; far <= FARTHEST; far += 8 + far / 4) {
+    for (let turn = 0; turn < 16; turn++) {
+      // beside the node first, then turning away to both sides; the box touches a circle around the node
+      const angle = (turn % 2 ? Math.PI : 0) + (turn % 4 < 2 ? 1 : -1) * Math.floor(turn / 4) * (Math.PI / 8);
+      const [dx, dy] = [Math.cos(angle), Math.sin(angle)];
+      const left = x + dx * (r + far) + ((dx - 1) / 2) * w;
+      const top = y + dy * (r + far) + ((dy - 1) / 2) * h;
       if (left < ground.left + 2 || left + w > ground.right - 2 || top < ground.top + 2 || top + h > ground.bottom - 2) continue;
-      const covered = points.filter(([px, py]) => px > left - 2 && px < left + w + 2 && py > top - 2 && py < top + h + 2).length;
-      if (!best || covered < best.covered) best = { left, top, covered };
+      let covered = 0;
+      for (const [px, py] of near) if (px > left && px < left + w && py > top && py < top + h && ++covered > (best?.covered ?? Infinity)) break;
+      if (!best || covered < best.covered) best = { left: left + 2, top: top + 2, covered };
       if (!covered) return best;
     }
   }
