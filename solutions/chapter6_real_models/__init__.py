@@ -22,6 +22,7 @@ from solutions.chapter6_real_models.exchanging import (
 )
 from solutions.chapter6_real_models.linear import (
     NeuronHooks,
+    a_lin,
     frozen_gate,
     half_rule,
     plain_gradient,
@@ -69,6 +70,7 @@ __all__ = [
     "PromptRuns",
     "Sentences",
     "agreement",
+    "a_lin",
     "alike_at_random",
     "alike_in_change",
     "all_attributions",

@@ -39,6 +39,11 @@ def secant(phi: Callable[[Tensor], Tensor], x: Float[Tensor, " *shape"]) -> Floa
     return torch.where(x == 0, at_zero, phi(x) / torch.where(x == 0, 1, x))
 
 
+def a_lin(slopes: tuple[Tensor, ...], parts: Sequence[Tensor]) -> Tensor:
+    """What a rule makes of the activations: `slope_u * u + slope_g * g`. `parts` holds `u`, and `g` where there is a gate."""
+    return sum(slope.to(part) * part for slope, part in zip(slopes, parts, strict=True))
+
+
 def half_rule(
     phi: Callable[[Tensor], Tensor], inner: Float[Tensor, "seq d_mlp"], gate: Float[Tensor, "seq d_mlp"] | None = None
 ) -> tuple[Tensor, ...]:
@@ -133,7 +138,7 @@ class NeuronHooks:
             parts = [at_least_float32(cache[name][0]) for name in self._inner[layer]]
             self.acts[layer] = at_least_float32(cache[acts_hook(layer)][0])
             self.slopes[layer] = rule(phi, *parts)
-            self.rest[layer] = self.acts[layer] - _linear(self.slopes[layer], parts)
+            self.rest[layer] = self.acts[layer] - a_lin(self.slopes[layer], parts)
             scale = post_norm_hook(layer)
             self._post_scale[layer] = at_least_float32(cache[scale][0]) if scale in cache else None
 
@@ -188,15 +193,10 @@ class NeuronHooks:
                 parts = [live.pop(name) for name in names]
                 n_tokens = value.shape[1]  # fewer than the prompt has where a run is cut short
                 slopes = [slope[:n_tokens] for slope in self.slopes[layer]]
-                linear = _linear(slopes, parts) + self.rest[layer][:n_tokens].to(value)
+                linear = a_lin(slopes, parts) + self.rest[layer][:n_tokens].to(value)
                 if layer in self.nodes:
                     linear = linear.masked_fill(self.nodes[layer][:n_tokens], 0)
                 return combine(linear, value)
 
             hooks += [*((name, note) for name in names), (acts_hook(layer), replace)]
         return hooks
-
-
-def _linear(slopes: tuple[Tensor, ...], parts: Sequence[Tensor]) -> Tensor:
-    """`slope_u * u + slope_g * g`."""
-    return sum(slope.to(part) * part for slope, part in zip(slopes, parts, strict=True))

@@ -15,8 +15,6 @@ from solutions.chapter4_interventions import Question, contrast_of, matched_cont
 from utils.engine.hooks import EMBEDDING_HOOK, hooked
 from utils.engine.neurons import acts_hook, neuron_weights
 
-N_CANDIDATES = 20_000
-
 
 @torch.no_grad()
 def set_neurons(
@@ -128,12 +126,12 @@ def alike_at_random(
 ) -> Int[Tensor, " n"]:
     """For each neuron of a ranking a random other one that writes about as long a vector (`matched_controls` of chapter 4).
 
-    They are drawn from the neurons that write the longest vectors, from `start_posn` on.
+    They are drawn from the 20,000 neurons that write the longest vectors, from `start_posn` on.
     """
     lengths = lengths.clone()
     lengths[:, :start_posn] = 0
     lengths = lengths.flatten()
     others = lengths.clone()
     others[ranked] = 0
-    pool = torch.cat([ranked, others.topk(min(N_CANDIDATES, int((others > 0).sum()))).indices])
+    pool = torch.cat([ranked, others.topk(min(20_000, int((others > 0).sum()))).indices])
     return pool[matched_controls(lengths[pool], range(len(ranked)), generator)]

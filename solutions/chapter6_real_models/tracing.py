@@ -21,8 +21,6 @@ from utils.engine.arguments import TracingArguments, evaluating, first_visible_p
 from utils.engine.graph import AttributionResult, GraphNodes, NodeInfo, NodeType
 from utils.engine.neurons import check_neurons
 
-MAX_NEURON_NODES = 300
-
 
 def strongest_neurons(
     attributions: NeuronAttributions, n_nodes: int, start_posn: int = 0
@@ -94,7 +92,7 @@ def attribute_neurons(model: TransformerBridge, prompt: str, **arguments) -> Att
     tokens = tokenize_prompt(model, prompt, given.position)
     prompt = prompt if given.position is None else text_of(model, tokens)
     start_posn = first_visible_position(model, tokens, given.start_posn)
-    n_nodes = MAX_NEURON_NODES if given.max_latent_nodes is None else given.max_latent_nodes
+    n_nodes = 300 if given.max_latent_nodes is None else given.max_latent_nodes
 
     with torch.inference_mode(False), torch.no_grad(), evaluating(model):
         x = linearise(model, tokens.clone(), given)
