@@ -507,9 +507,6 @@ def test_the_places_of_the_steps_are_named():
         assert NAMED[step.layer][necessity.KINDS[step.fact]] == step.place
 
 
-TAUGHT = "taught" in json.loads((ATLAS / "metrics.json").read_text(encoding="utf-8"))["recipe"]["model"]
-
-
 @pytest.fixture(scope="module")
 def steps(atlas, sentences):
     """The steps' measures, with latents chosen on questions that the model was trained on."""
@@ -525,14 +522,14 @@ def steps(atlas, sentences):
     return {row["step"]: row for row in found}
 
 
-@pytest.mark.skipif(
-    not TAUGHT, reason="the weights that are here were made before steps were taught: see the model card"
-)
 @pytest.mark.parametrize(("step", "most"), [("state", 0.25), ("answer", 0.4), ("relation", 0.4), ("language", 0.6)])
 def test_a_step_is_needed_and_one_latent_carries_it(steps, step, most):
     row = steps[step]
     assert row["unchanged"]["right"] >= 0.98
-    assert row["latent"]["zeroed"]["right"] <= most and row["latent"]["controls"]["right"] >= 0.9
+    left, *controls = (row["latent"][what] for what in ("zeroed", "controls", "random"))
+    assert left["right"] <= most and left["contrast"] <= 0.2 * row["unchanged"]["contrast"]
+    assert min(control["contrast"] for control in controls) >= 2 * left["contrast"]
+    assert controls[1]["right"] >= 0.9
     assert min(row["latent"]["swap"].values()) >= 0.8
 
 
