@@ -103,15 +103,15 @@ def all_attributions(x: LinearPrompt) -> NeuronAttributions:
     places = [acts_hook(layer) for layer in range(x.model.cfg.n_layers)]
 
     ### BEGIN SOLUTION
-    def start_here(embedding: Tensor, hook: HookPoint) -> Tensor:
-        live[hook.name] = embedding.detach().requires_grad_()
+    def begin(residual, hook):
+        live[hook.name] = residual.detach().requires_grad_()
         return live[hook.name]
 
-    def capture(value: Tensor, hook: HookPoint) -> None:
-        live[hook.name] = value
+    def note(found, hook):
+        live[hook.name] = found
 
-    hooks = [(EMBEDDING_HOOK, start_here), *((name, capture) for name in (*places, FINAL_HOOK))]
-    with torch.enable_grad(), hooked(x.model, [*x.freeze.fwd_hooks, *x.hooks.fwd_hooks, *hooks]):
+    hooks = [(EMBEDDING_HOOK, begin), *((name, note) for name in (*places, FINAL_HOOK))]
+    with hooked(x.model, [*x.freeze.fwd_hooks, *x.hooks.fwd_hooks, *hooks]), torch.enable_grad():
         x.model(x.tokens)
 
     end, sources = live[FINAL_HOOK], [live[name] for name in (EMBEDDING_HOOK, *places)]

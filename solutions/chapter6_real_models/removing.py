@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 
 from solutions.chapter4_interventions import Question, contrast_of, matched_controls
@@ -34,14 +33,14 @@ def set_neurons(
         values: their activations; 0 silences them. Only those under `where` count.
     """
     ### BEGIN SOLUTION
-    values = torch.as_tensor(values, dtype=torch.float32, device=tokens.device).expand(where.shape[1:])
+    values = torch.as_tensor(values, device=tokens.device).expand(where.shape[1:])
     hooks = []
-    for layer in range(model.cfg.n_layers):
-        if not bool(where[:, layer].any()):
+    for layer, (here, new) in enumerate(zip(where.unbind(1), values)):
+        if not bool(here.any()):
             continue
 
-        def put(acts: Tensor, hook: HookPoint, layer: int = layer) -> Tensor:
-            return torch.where(where[:, layer], values[layer].to(acts), acts)
+        def put(acts, hook, here=here, new=new):
+            return torch.where(here, new.to(acts), acts)
 
         hooks.append((acts_hook(layer), put))
     with hooked(model, hooks):
@@ -85,15 +84,16 @@ def gradient_attributions(model: TransformerBridge, question: Question) -> Float
     """
     ### BEGIN SOLUTION
     acts = {}
+    places = list(map(acts_hook, range(model.cfg.n_layers)))
 
-    def start_here(embedding: Tensor, hook: HookPoint) -> Tensor:
-        return embedding.detach().requires_grad_()
+    def begin(residual, hook):
+        return residual.detach().requires_grad_()
 
-    def capture(value: Tensor, hook: HookPoint) -> None:
-        acts[hook.name] = value
+    def note(activations, hook):
+        acts[hook.name] = activations
 
-    places = [acts_hook(layer) for layer in range(model.cfg.n_layers)]
-    with torch.enable_grad(), hooked(model, [(EMBEDDING_HOOK, start_here), *((place, capture) for place in places)]):
+    hooks = [(EMBEDDING_HOOK, begin), *((place, note) for place in places)]
+    with hooked(model, hooks), torch.enable_grad():
         contrast = contrast_of(model(question.tokens), question).sum()
     live = [acts[place] for place in places]
     gradients = torch.autograd.grad(contrast, live)

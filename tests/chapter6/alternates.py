@@ -89,7 +89,7 @@ def set_neurons(model, tokens, where, values=0.0):
         Alternate(
             "retained_gradients",
             [
-                ("acts[hook.name] = value", "value.retain_grad()\n        acts[hook.name] = value"),
+                ("acts[hook.name] = activations", "activations.retain_grad()\n        acts[hook.name] = activations"),
                 (
                     "gradients = torch.autograd.grad(contrast, live)",
                     "contrast.backward()\n    gradients = [act.grad for act in live]",

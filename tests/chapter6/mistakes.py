@@ -153,32 +153,32 @@ MISTAKES: dict[str, list[Mistake]] = {
         Mistake(
             "all_rows",
             "What one row asks for happens in all rows: each row has its own neurons.",
-            [("torch.where(where[:, layer], values", "torch.where(where[:, layer].any(0), values")],
+            [("torch.where(here, new", "torch.where(here.any(0), new")],
         ),
         Mistake(
             "always_silenced",
             "You silence the neurons whatever `values` says.",
-            [("values[layer].to(acts), acts)", "torch.zeros_like(acts), acts)")],
+            [("new.to(acts), acts)", "torch.zeros_like(acts), acts)")],
         ),
         Mistake(
             "added",
             "You add the values to the activations: set them.",
-            [("values[layer].to(acts), acts)", "acts + values[layer].to(acts), acts)")],
+            [("new.to(acts), acts)", "acts + new.to(acts), acts)")],
         ),
         Mistake(
             "all_others",
             "You set the neurons that are not under `where`.",
-            [("values[layer].to(acts), acts)", "acts, values[layer].to(acts))")],
+            [("new.to(acts), acts)", "acts, new.to(acts))")],
         ),
         Mistake(
             "all_positions",
             "A neuron is set at every position: only those under `where` are.",
-            [("torch.where(where[:, layer], values", "torch.where(where[:, layer].any(1, keepdim=True), values")],
+            [("torch.where(here, new", "torch.where(here.any(1, keepdim=True), new")],
         ),
         Mistake(
             "last_layer_only",
             "All your hooks change the neurons of the last layer with any: bind the loop's variable as a default argument.",
-            [("hook: HookPoint, layer: int = layer)", "hook: HookPoint)")],
+            [("hook, here=here, new=new)", "hook)")],
         ),
         Mistake(
             "once_only",
