@@ -136,8 +136,7 @@ def all_attributions(x: LinearPrompt) -> NeuronAttributions:
 def silent_output(x: LinearPrompt) -> Float[Tensor, " d_model"]:
     """The output of `ln_final` at the last position when no embedding writes."""
     found = []
-    with hooked(
-        x.model, [*x.freeze.fwd_hooks, *x.hooks.silent_hooks, (FINAL_HOOK, lambda value, hook: found.append(value))]
-    ):
+    end = (FINAL_HOOK, lambda value, hook: found.append(value))
+    with hooked(x.model, [*x.hooks.silent_hooks, *x.freeze.fwd_hooks, end]):
         x.model(x.tokens)
     return found[0][0, -1]

@@ -54,7 +54,7 @@ def patch_states(
     ### BEGIN SOLUTION
     rows = torch.arange(len(tokens))
 
-    def put(value: Tensor, hook: HookPoint) -> Tensor:
+    def put(value, hook):
         value = value.clone()
         value[rows, positions] = states.to(value)
         return value

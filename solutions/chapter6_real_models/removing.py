@@ -96,8 +96,8 @@ def gradient_attributions(model: TransformerBridge, question: Question) -> Float
     with hooked(model, hooks), torch.enable_grad():
         contrast = contrast_of(model(question.tokens), question).sum()
     live = [acts[place] for place in places]
-    gradients = torch.autograd.grad(contrast, live)
-    return torch.stack([(act * gradient)[0].detach() for act, gradient in zip(live, gradients)])
+    slopes = torch.autograd.grad(contrast, live)
+    return torch.stack([(act * gradient)[0].detach() for act, gradient in zip(live, slopes)])
     ### END SOLUTION
 
 

@@ -91,8 +91,8 @@ def set_neurons(model, tokens, where, values=0.0):
             [
                 ("acts[hook.name] = activations", "activations.retain_grad()\n        acts[hook.name] = activations"),
                 (
-                    "gradients = torch.autograd.grad(contrast, live)",
-                    "contrast.backward()\n    gradients = [act.grad for act in live]",
+                    "slopes = torch.autograd.grad(contrast, live)",
+                    "contrast.backward()\n    slopes = [act.grad for act in live]",
                 ),
             ],
         )
