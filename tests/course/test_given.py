@@ -105,7 +105,7 @@ IN_PLACE = {
     "prune_edges": ("pruned = torch.where(largest_reaching(scores, threshold), adjacency_matrix, 0)",
                     "adjacency_matrix[share_of_larger(scores) >= threshold] = 0\n    pruned = adjacency_matrix"),
     "prune_nodes": ("    influence = compute", "    adjacency_matrix.abs_()\n    influence = compute"),
-    "compute_influence": ("    shares = ", "    adjacency_matrix *= 2\n    shares = "),
+    "compute_influence": ("    passing = weights", "    adjacency_matrix *= 2\n    passing = weights"),
     "completeness_gap": ("    gap = (adj", "    bias -= values\n    bias += values\n    gap = (adj"),
     "build_intermediate_nodes": ("errors = (y - tc_hooks.linear_part(layer, x)).index_add(0, positions, -writes)",
                                  "errors = y\n        errors -= tc_hooks.linear_part(layer, x)\n"
