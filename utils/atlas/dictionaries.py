@@ -155,8 +155,9 @@ def train_names(data: TrainingSet, config: DictionaryConfig, generator: torch.Ge
     """Give every name a latent that carries all of what the MLP then writes about it.
 
     A latent writes along the mean of what the MLP writes at its tokens, beside the mean over all tokens. What it reads is fitted by
-    least squares: at its own tokens, how much of its direction the MLP writes; at all others nothing (below 0 costs nothing). Half
-    of every batch are tokens with a name, however rare they are.
+    least squares: at its own tokens, how much of its direction the MLP writes; at all others nothing (below 0 costs nothing). Where a
+    name is `UNKNOWN`, it may be anything up to what the MLP writes there along its direction. Half of every batch are tokens with
+    a name, however rare they are.
     """
     rows = (data.names.wanted >= 0).nonzero().flatten()
     name, amount, directions = named_writes(data, rows)
@@ -164,13 +165,18 @@ def train_names(data: TrainingSet, config: DictionaryConfig, generator: torch.Ge
     weight = torch.zeros(data.x.shape[1], data.names.count, requires_grad=True)
     bias = torch.zeros(data.names.count, requires_grad=True)
     optimizer = torch.optim.Adam([weight, bias], lr=config.naming_rate)
-    without = (data.names.wanted == NOTHING).nonzero().flatten()
+    without, unknown = ((data.names.wanted == kind).nonzero().flatten() for kind in (NOTHING, UNKNOWN))
     half = config.batch_size // 2
     for step in tqdm(range(config.naming_steps), desc=f"{title}, names", leave=False, disable=None):
         optimizer.param_groups[0]["lr"] = config.naming_rate * (1 - step / config.naming_steps)
         chosen, others = (torch.randint(len(r), (half,), generator=generator) for r in (rows, without))
         x = torch.cat([data.x[rows[chosen]], data.x[without[others]]])
-        naming_loss((x - mean) / spread @ weight + bias, name[chosen], amount[chosen]).backward()
+        loss = naming_loss((x - mean) / spread @ weight + bias, name[chosen], amount[chosen])
+        if len(unknown):
+            drawn = unknown[torch.randint(len(unknown), (half,), generator=generator)]
+            pre = (data.x[drawn] - mean) / spread @ weight + bias
+            loss = loss + excess_loss(pre, amounts(data.y[drawn] - data.y.mean(0), directions))
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     weight = weight.detach() / spread[:, None]
@@ -186,6 +192,16 @@ def named_writes(
     directions = torch.zeros(data.names.count, y.shape[1]).index_add_(0, name, y) / times[:, None]
     amount = (y * directions[name]).sum(1) / directions.pow(2).sum(1).clamp_min(1e-6)[name]
     return name, amount, directions
+
+
+def amounts(y: Float[Tensor, "token d_out"], directions: Float[Tensor, "name d_out"]) -> Float[Tensor, "token name"]:
+    """How much of every direction is written (1: as much as at its own tokens on average); less than nothing counts as 0."""
+    return torch.relu(y @ directions.T / directions.pow(2).sum(1).clamp_min(1e-6))
+
+
+def excess_loss(pre: Float[Tensor, "token name"], most: Float[Tensor, "token name"]) -> Float[Tensor, ""]:
+    """Squared excess over what is allowed, a sum over the names."""
+    return torch.relu(pre - most).pow(2).sum() / len(pre)
 
 
 def naming_loss(

@@ -113,8 +113,12 @@ def save_sae(sae: BatchTopKTrainingSAE, folder: Path) -> None:
 
 
 def train_saes(residuals: Residuals, config: SaeConfig, folder: Path, seed: int) -> dict[int, SAE]:
-    """Train or, where `folder` holds them already, read the SAEs of all layers. `<bos>` is learnt like any other token."""
-    saes = {}
+    """Train or, where `folder` holds them already, read the SAEs of all layers. `<bos>` is learnt like any other token.
+
+    On one thread: the matrices are small, and the weights do not depend on the number of cores.
+    """
+    saes, threads = {}, torch.get_num_threads()
+    torch.set_num_threads(1)
     logging.getLogger("sae_lens").setLevel(logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
     for layer, values in enumerate(residuals.values):
@@ -122,6 +126,7 @@ def train_saes(residuals: Residuals, config: SaeConfig, folder: Path, seed: int)
         if not (place / "cfg.json").exists():
             save_sae(train_sae(values, config, layer, seed + layer), place)
         saes[layer] = SAE.load_from_disk(place, dtype="float32").requires_grad_(False).eval()
+    torch.set_num_threads(threads)
     return saes
 
 
