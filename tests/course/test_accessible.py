@@ -55,7 +55,7 @@ def pages(tmp_path_factory):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["one", "two"])
 def test_the_dashboard_has_no_serious_findings(browser, pages, name, scheme):
-    page = browser.new_page(color_scheme=scheme, viewport={"width": 1280, "height": 720})
+    page = browser.new_page(color_scheme=scheme, reduced_motion="reduce", viewport={"width": 1280, "height": 720})
     page.goto(pages[name].as_uri())
     assert findings(page) == []
     latent = page.evaluate(
@@ -95,7 +95,7 @@ def test_controls_are_large_enough_to_touch(browser, pages):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_faded_names_can_be_read(browser, pages, scheme):
     """Names that step back behind what is selected keep a contrast of 4.5 to 1: their colour is changed, not their opacity."""
-    page = browser.new_page(color_scheme=scheme, viewport={"width": 1280, "height": 720})
+    page = browser.new_page(color_scheme=scheme, reduced_motion="reduce", viewport={"width": 1280, "height": 720})
     page.goto(pages["one"].as_uri())
     page.evaluate("() => select(0, graphs[0].answers[0].id)")
     faded = page.locator(".focused .name:not(.near)").first
@@ -145,7 +145,7 @@ def cohort(tmp_path_factory):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_cohorts_page_has_no_serious_findings(browser, cohort, scheme):
-    page = browser.new_page(color_scheme=scheme, viewport={"width": 1280, "height": 720})
+    page = browser.new_page(color_scheme=scheme, reduced_motion="reduce", viewport={"width": 1280, "height": 720})
     page.goto(cohort.as_uri())
     page.evaluate("() => document.querySelectorAll('details').forEach((one) => (one.open = true))")
     assert findings(page) == []

@@ -137,7 +137,9 @@ def test_of_two_forms_of_a_target_the_likelier_is_taken_and_named(trace, tmp_pat
         *("--target", "Texas", "--out", tmp_path / "o", "--examples", "none"),
         model="atlas",
     )
-    assert "Traced: ' Texas'" in out and "' Texas' (99.1 %) was taken; 'Texas' (<0.1 %) is another token." in out
+    assert "Traced: ' Texas'" in out and re.search(
+        r"' Texas' \(\d+\.\d %\) was taken; 'Texas' \(<0.1 %\) is another token\.", out
+    )
 
 
 def test_a_target_that_lost_all_its_edges_is_named(bundle):
