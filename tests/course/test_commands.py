@@ -76,9 +76,9 @@ INSTEAD = {
         "python -m utils.dashboard --help",
         "serves until it is stopped; test_dashboard_command.py runs a server",
     ),
-    "chromium --headless --hide-scrollbars --window-size=1280,800 --screenshot=instructions/images/graph.png "
+    "chromium --headless --hide-scrollbars --window-size=1200,720 --screenshot=instructions/images/graph.png "
     "out/picture/index.html": (
-        "chromium --no-sandbox --headless --hide-scrollbars --window-size=1280,800 "
+        "chromium --no-sandbox --headless --hide-scrollbars --window-size=1200,720 "
         "--screenshot=instructions/images/graph.png out/picture/index.html",
         "Chromium's own sandbox cannot be used as root, as in a container",
     ),
