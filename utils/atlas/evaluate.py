@@ -18,6 +18,7 @@ from utils.atlas.tokenizer import BOS_ID
 from utils.latents.labelling import NamedLatent
 
 POSITIONS = ("subject", "last")
+SAME_F1 = 0.01
 
 
 @dataclass
@@ -106,12 +107,17 @@ def name_latents(
     test: dict[tuple[int, str], Tensor],
     test_values: list[str | None],
 ) -> dict[tuple[int, str], list[tuple[float, NamedLatent]]]:
-    """At every place, for every value, the latent of best F1 on the first prompts: that F1, and the latent with its F1 on the second."""
+    """At every place, for every value, the latent of best F1 on the first prompts: that F1, and the latent with its F1 on the second.
+
+    Of latents that tell a value equally well, up to `SAME_F1`, the first is taken: latents that were named in training come first.
+    """
     values = sorted({v for v in choose_values if v} & {v for v in test_values if v})
     choose_labels, test_labels = one_hot(choose_values, values), one_hot(test_values, values)
     named = {}
     for place in choose:
-        best, latents = f1_scores(choose[place], choose_labels).max(1)
+        scores = f1_scores(choose[place], choose_labels)
+        best = scores.amax(1)
+        latents = (scores >= best[:, None] - SAME_F1).float().argmax(1)
         tested = f1_scores(test[place], test_labels).gather(1, latents[:, None])[:, 0]
         rows = zip(best.tolist(), values, latents.tolist(), tested.tolist(), strict=True)
         named[place] = [(score, NamedLatent(kind, value, *place, latent, f1)) for score, value, latent, f1 in rows]
