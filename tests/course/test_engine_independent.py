@@ -67,7 +67,7 @@ def test_every_edge_is_that_of_an_independent_computation(atlas64, atlas, prompt
     result = attribute(*atlas64, prompt)
     expected = adjacency_forward(*atlas64, result)
     largest = expected.abs().amax(1, keepdim=True).clamp(min=1e-30)
-    assert ((result.adjacency_matrix - expected).abs() / largest).max() <= 1e-6
+    assert ((result.adjacency_matrix - expected).abs() / largest).max() <= 2e-6
     assert (largest > 1e-3).sum() >= 60, "there must be something to compare"
 
     single = attribute(*atlas, prompt)
