@@ -866,7 +866,7 @@ NO_RESULTS = {
     1: (),
     2: (
         *2 * ("with an F1 between 0.5 and 0.8",),
-        "0.6 passes",
+        "An F1 of 0.6",
         *3 * ("",),  # questions to answer in one's own words make up their numbers
     ),
     5: 5 * ("",),
