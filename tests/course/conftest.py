@@ -1,11 +1,12 @@
 """The toy course is material for the tests of the machinery; its own tests are not part of the main run."""
 
 import shutil
+from itertools import count
 from pathlib import Path
 
 import pytest
 
-from tests.course.dashboard_samples import SIZES, TWO_FRAMES, chromium
+from tests.course.dashboard_samples import SIZES, chromium, new_pages
 from utils.dashboard import write_page
 from utils.grading.chapters import Chapter, chapters
 from utils.grading.run.session import TestSession
@@ -37,21 +38,11 @@ def page_browser():
 @pytest.fixture
 def show(page_browser, tmp_path):
     """`show(graph, size)`: its page in a new window; an error on the page fails the test."""
-    contexts, errors = [], []
+    numbers = count()
+    with new_pages(page_browser) as visit:
 
-    def go(graph, size=SIZES[0], address="", **options):
-        path = write_page(graph, tmp_path / f"page-{len(contexts)}.html")
-        context = page_browser.new_context(viewport=dict(zip(("width", "height"), size)), **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(30_000)  # a machine may be busy
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda message: message.type == "error" and errors.append(message.text))
-        page.goto(path.as_uri() + address)
-        page.evaluate(TWO_FRAMES)
-        return page
+        def go(graph, size=SIZES[0], address="", **options):
+            path = write_page(graph, tmp_path / f"page-{next(numbers)}.html")
+            return visit(path.as_uri() + address, viewport=dict(zip(("width", "height"), size)), **options)
 
-    yield go
-    for context in contexts:
-        context.close()
-    assert not errors, errors
+        yield go

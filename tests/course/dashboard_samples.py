@@ -39,6 +39,27 @@ def chromium() -> Iterator:
         browser.close()
 
 
+@contextlib.contextmanager
+def new_pages(browser) -> Iterator:
+    """A function that opens an address in a window of its own; an error on one of the pages fails the test."""
+    contexts, errors = [], []
+
+    def open_page(url: str, **options):
+        contexts.append(browser.new_context(**options))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(30_000)  # a machine may be busy
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: message.type == "error" and errors.append(message.text))
+        page.goto(url)
+        page.evaluate(TWO_FRAMES)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not errors, errors
+
+
 def sample_graph(n_nodes: int = 70, edges_per_row: int = 9, seed: int = 0, paths: bool = False, **options) -> dict:
     """A pruned random graph with a few labels, and one path if asked for."""
     result = prune_sample(sample_result(seed=seed, **options), n_nodes, edges_per_row)

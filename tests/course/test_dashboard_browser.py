@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from tests.course.dashboard_samples import LABELS, chromium, fuzzed, sample_graph, sample_latents
+from tests.course.dashboard_samples import LABELS, TWO_FRAMES, chromium, fuzzed, sample_graph, sample_latents
 from tests.course.samples import HOSTILE, prune_sample, sample_result
 from utils.dashboard import Dashboard, GraphFormatError, build_graph, write_page
 from utils.dashboard.render import page_view
@@ -24,7 +24,6 @@ SIDEWAYS = {"width": 844, "height": 390}
 NODE = ".graph .node:not(.hidden)"
 SEEN = ".place:not([hidden]) .picture"
 BESIDE = "#v=1&merged=false"  # two graphs side by side
-TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,12 @@ import pytest
 import torch
 
 from solutions.chapter3_attribution_graphs.influence import compute_graph_scores
-from tests.course.dashboard_samples import chromium, sample_graph
+from tests.course.dashboard_samples import TWO_FRAMES, new_pages, sample_graph
 from tests.course.samples import FOREIGN, foreign_graph
 from utils.dashboard import write_page
 from utils.engine.graph import GraphNodes, NodeInfo, NodeType
 
 DESKTOP = {"width": 1280, "height": 720}
-TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
 @pytest.fixture(scope="module")
@@ -31,28 +30,12 @@ def files(graph, tmp_path_factory):
     }
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as found:
-        yield found
-
-
 @pytest.fixture
-def visit(browser, files):
-    contexts, errors = [], []
-
-    def go(name="large", address="", viewport=DESKTOP):
-        contexts.append(browser.new_context(viewport=viewport))
-        page = contexts[-1].new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(files[name].as_uri() + address)
-        page.evaluate(TWO_FRAMES)
-        return page
-
-    yield go
-    for context in contexts:
-        context.close()
-    assert not errors, errors
+def visit(page_browser, files):
+    with new_pages(page_browser) as open_page:
+        yield lambda name="large", address="", viewport=DESKTOP: open_page(
+            files[name].as_uri() + address, viewport=viewport
+        )
 
 
 def inputs(graph, name):

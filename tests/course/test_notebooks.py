@@ -867,9 +867,12 @@ NO_RESULTS = {
     2: (
         *2 * ("with an F1 between 0.5 and 0.8",),
         "An F1 of 0.6",
-        *3 * ("",),  # questions to answer in one's own words make up their numbers
+        "with an F1 of at least 0.8",
+        # questions to answer in one's own words make up their numbers
+        "recover 99 percent",
+        "A latent has an F1 of 1.0",
     ),
-    5: 5 * ("",),
+    5: (*4 * ("Dictionary A has 20 active latents",), "until 8 are left a token"),
 }
 
 

@@ -147,8 +147,7 @@ def test_kinds_of_nodes_have_the_dashboards_colours():
     css = (Path(utils.dashboard.__file__).parent / "web" / "page.css").read_text(encoding="utf-8")
     light = dict(re.findall(r"--(\w+): (#\w+);", css.split("}")[0]))
     of_kinds = {kind: light[name] for kind, name in zip(NodeType, ("embedding", "latent", "mlp_error", "logit"))}
-    for kind in (NodeType.EMBEDDING, NodeType.LOGIT):  # the page draws latents in slate, and errors a little darker
-        assert style.NODE_COLOURS[kind] == of_kinds[kind]
+    assert style.NODE_COLOURS == of_kinds
     assert (style.RAISES, style.LOWERS) == (light["plus"], light["minus"])
 
 

@@ -14,8 +14,8 @@ NEUTRAL = "#8b93a1"  # errors of MLPs, controls, whatever does not count
 CONTRAST, CONTRAST_PALE = "#e08a1e", "#fdf1e0"  # what is set beside latents; what is frozen
 NODE_COLOURS = {
     NodeType.EMBEDDING: EMBEDDING,
-    NodeType.LATENT: LATENT,
-    NodeType.MLP_ERROR: NEUTRAL,
+    NodeType.LATENT: "#4c5666",  # not the charts' blue: next to edges, blue says "raises"
+    NodeType.MLP_ERROR: "#8d95a3",
     NodeType.LOGIT: LOGIT,
 }
 NODE_SYMBOLS = {

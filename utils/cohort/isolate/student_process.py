@@ -74,7 +74,7 @@ def main() -> None:
     for name in chapter.points:
         for item in session.items(name):
             session.grader.run(item, Answer(name, chapter.reference(name)))  # what tests share is made now
-    NotebookAnswers(chapter, [], "page")._imports  # noqa: B018 - their modules are read now: an answer's process may not
+    _ = NotebookAnswers(chapter, [], "page").imports  # their modules are read now: an answer's process may not
     linecache.clearcache()
     gc.collect()
     gc.freeze()

@@ -115,12 +115,12 @@ class NotebookAnswers:
         """A module with what the chapter's page imports. It is registered, since dataclasses look their module up."""
         module = ModuleType(f"answer_{self.chapter.path.stem}_{name}")
         sys.modules[module.__name__] = module
-        vars(module).update(self._imports)
+        vars(module).update(self.imports)
         vars(module)["display"] = lambda *values, **options: None  # notebooks have it
         return module
 
     @cached_property
-    def _imports(self) -> dict[str, object]:
+    def imports(self) -> dict[str, object]:
         """The names that the page's cells of imports bind."""
         namespace: dict[str, object] = {}
         for cell in self.chapter.page.imports:
