@@ -541,7 +541,7 @@ def program_state() -> dict:
     return {
         "streams": (sys.stdin, sys.stdout, sys.stderr),
         "dtype": torch.get_default_dtype(),
-        "device": torch.get_default_device(),
+        "device": (torch.get_default_device(), len(torch.overrides._get_current_function_mode_stack())),
         "grad": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),

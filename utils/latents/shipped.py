@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 
 from utils.latents.files import LEVELS
 from utils.latents.firings import PADDING, CorpusFirings, Pair, number_of
-from utils.latents.summary import GROUPS, N_BARS, N_CUTS, Example, Summary, summarize
+from utils.latents.summary import GROUPS, N_BARS, N_CUTS, Example, Summary, is_one_value, summarize
 from utils.models import registry
 from utils.models.errors import first_line, restore_advice
 
@@ -223,7 +223,7 @@ class ShippedExamples:
         if not count:
             return Summary(0, 0.0, 0.0, [], [], groups)
         bars = self._columns["bars"][number].astype(float) ** 2
-        bars = [float(count)] if low == high else np.ceil(bars * count / bars.sum()).tolist()
+        bars = [float(count)] if is_one_value(low, high) else np.ceil(bars * count / bars.sum()).tolist()
         cuts = np.clip(self._columns["cuts"][number] * (high / LEVELS), low, high)
         return Summary(count, low, high, bars, cuts.tolist(), groups)
 

@@ -9,6 +9,7 @@ import numpy as np
 from utils.latents.firings import Firings
 
 N_BARS, N_CUTS = 30, 20
+ONE_VALUE = 2**-11  # activations this near to each other, as a part of the strongest, differ by rounding: no histogram of them
 N_TOP, N_PER_QUARTER = 8, 4
 GROUPS = ("Strongest", "Upper quarter", "Second quarter", "Third quarter", "Lowest quarter")
 FAR_ENOUGH = 5000  # firings of one beginning follow each other; this far down the list nothing is "strongest"
@@ -37,7 +38,7 @@ class Summary:
     Attributes:
         count: how many firings there are.
         low, high: the weakest and the strongest.
-        bars: how many firings lie in each of `N_BARS` equal parts from `low` to `high`; one bar where these are equal.
+        bars: how many firings lie in each of `N_BARS` equal parts from `low` to `high`; one bar where these are one value.
         cuts: `N_CUTS` firings at equal distances in the order of their strength, the weakest first and the strongest last.
         groups: the examples of each of `GROUPS`.
     """
@@ -91,8 +92,13 @@ def summarize(firings: Firings, beginning: Callable[[int, int], Hashable]) -> Su
     return Summary(len(acts), low, high, _bars(acts, low, high), cuts.tolist(), groups)
 
 
+def is_one_value(low: float, high: float) -> bool:
+    """Whether a latent's activations differ by no more than rounding."""
+    return high - low <= ONE_VALUE * high
+
+
 def _bars(acts: np.ndarray, low: float, high: float) -> list[float]:
-    if low == high:
+    if is_one_value(low, high):
         return [float(len(acts))]
     places = ((acts.astype(float) - low) / (high - low) * N_BARS).astype(int)
     return np.bincount(np.minimum(places, N_BARS - 1), minlength=N_BARS).astype(float).tolist()

@@ -44,7 +44,10 @@ def restored() -> Iterator[None]:
         sys.path[:] = path
         torch.set_default_dtype(dtype)
         if torch.get_default_device() != device:
-            torch.set_default_device(device)
+            # None, where it suffices, leaves no mode behind; a named device puts one around every later call of torch
+            torch.set_default_device(None)
+            if torch.get_default_device() != device:
+                torch.set_default_device(device)
         if torch.get_num_threads() != n_threads:
             torch.set_num_threads(n_threads)
         torch.use_deterministic_algorithms(is_deterministic)
