@@ -88,6 +88,32 @@ def ablate_boxes(
         return Ablations(value([]), measured)
 
 
+def ablate_graph(
+    model: TransformerBridge, dictionary: object, result: AttributionResult, graph: dict[str, Any]
+) -> dict[str, Any]:
+    """Measure the boxes with which the graph's page opens, and write the outcome into the graph.
+
+    Returns:
+        What was written, with the boxes' ``names``.
+    """
+    place = {node["node_id"]: i for i, node in zip(result.kept_indices.tolist(), graph["nodes"])}
+    groups = [members for _, *members in graph["qParams"]["supernodes"]]
+    grouped = {name for members in groups for name in members}
+    boxes = groups + [[name] for name in graph["qParams"]["pinnedIds"] if name not in grouped]
+    # the result's prompt ends where the target is read
+    ablations = ablate_boxes(model, dictionary, result, [[place[name] for name in box] for box in boxes])
+    graph["metadata"]["ablations"] = as_metadata(ablations, result, {i: name for name, i in place.items()})
+    return graph["metadata"]["ablations"] | {"names": _box_names(graph)}
+
+
+def _box_names(graph: dict[str, Any]) -> list[str]:
+    """The names of the measured boxes, in their order."""
+    named = {frozenset(members): name for name, *members in graph["qParams"]["supernodes"]}
+    single = {node["node_id"]: node["clerp"] or node["node_id"] for node in graph["nodes"]}
+    boxes = graph["metadata"]["ablations"]["boxes"]
+    return [named.get(frozenset(box["nodes"])) or single[box["nodes"][0]] for box in boxes]
+
+
 def as_metadata(ablations: Ablations, result: AttributionResult, ids: Mapping[int, str]) -> dict[str, Any]:
     """The ablations as a part of a graph file's metadata; other tools leave it alone.
 

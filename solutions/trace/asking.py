@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from solutions.trace.summary import percent, quoted
 from utils.engine.arguments import evaluating, tokenize_prompt
-from utils.engine.targets import Target, contrast, likelier_form, token_target
+from utils.engine.targets import Target, contrast, likelier_form, token_id, token_target
+from utils.engine.token_text import token_text
 
 N_TOP_TOKENS = 5
 
@@ -33,18 +35,19 @@ class Question:
 
 
 @torch.no_grad()
-def ask(model: TransformerBridge, arguments: Namespace) -> Question:
-    """The question that ``--target``, ``--contrast``, ``--weights`` and ``--position`` ask.
+def ask(model: TransformerBridge, arguments: Namespace, prompt: str) -> Question:
+    """The question that ``--target``, ``--contrast``, ``--weights`` and ``--position`` ask of a prompt.
 
     Raises:
         ValueError: a text is not one token, or the prompt or the position is wrong.
     """
     with evaluating(model):
-        logits = model(tokenize_prompt(model, arguments.prompt, arguments.position))[:, -1:].float()
+        tokens = tokenize_prompt(model, prompt, arguments.position)
+        logits = model(tokens)[:, -1:].float()
     probs = logits[0, -1].softmax(-1)
     top = probs.topk(min(N_TOP_TOKENS, probs.numel()))
-    tokens = [(model.tokenizer.decode([i]), p) for i, p in zip(top.indices.tolist(), top.values.tolist())]
-    question = Question(None, tokens)
+    likeliest = [(token_text(model.tokenizer, i), p) for i, p in zip(top.indices.tolist(), top.values.tolist())]
+    question = Question(None, likeliest, _notes_about(model, tokens, prompt))
     if not arguments.target and not arguments.contrast:
         return question
 
@@ -57,22 +60,41 @@ def ask(model: TransformerBridge, arguments: Namespace) -> Question:
     else:
         question.targets = [token_target(model, i, weight) for i, weight in zip(chosen, weights)]
     traced = ", ".join(quoted(target.name) for target in question.targets)
-    question.notes.insert(0, f"Traced: {traced}" + _chances(model, [*chosen, *others], probs))
+    question.notes.append(f"Traced: {traced}" + _chances(model, [*chosen, *others], probs))
     return question
+
+
+def _notes_about(model: TransformerBridge, tokens: Int[Tensor, "1 seq"], prompt: str) -> list[str]:
+    """What may surprise about the prompt's tokens."""
+    bos, notes = model.tokenizer.bos_token, []
+    if bos is None or tokens[0, 0].item() != model.tokenizer.bos_token_id:
+        first = quoted(token_text(model.tokenizer, int(tokens[0, 0])))
+        notes.append(f"No beginning-of-sequence token stands in front: position 0 is a token of the prompt, {first}.")
+    elif prompt.startswith(bos) and tokens[0, 1:].tolist() == model.tokenizer.encode(prompt, add_special_tokens=False):
+        notes.append(
+            f"This model reads the {bos} at the beginning as plain text: leave it out, it is put in front anyway."
+        )
+    if prompt[-1:] == " ":
+        notes.append("The prompt ends with a space. Most tokens begin with one: leave it out.")
+    return notes
 
 
 def _chosen(
     model: TransformerBridge, text: str, logits: Float[Tensor, "1 1 d_vocab"], probs: Tensor, notes: list[str]
 ) -> int:
-    """The token that a text on the command line stands for. Where two forms are tokens, a note says which was taken."""
+    """The token that a text on the command line, or `#` and its id, stands for. Where two forms are tokens, a note says which was taken."""
+    if re.fullmatch(r"#\d+", text):
+        return token_id(model, int(text[1:]))
     taken, left = likelier_form(model, text, logits)
     if left is not None:
-        first, second = (f"{quoted(model.tokenizer.decode([i]))} ({percent(float(probs[i]))})" for i in (taken, left))
+        first, second = (
+            f"{quoted(token_text(model.tokenizer, i))} ({percent(float(probs[i]))})" for i in (taken, left)
+        )
         notes.append(f"{first} was taken; {second} is another token.")
     return taken
 
 
 def _chances(model: TransformerBridge, ids: list[int], probs: Float[Tensor, " d_vocab"]) -> str:
     """`` (' Austin' 99.9 %, ' Raleigh' <0.1 %)``."""
-    told = [f"{quoted(model.tokenizer.decode([i]))} {percent(float(probs[i]))}" for i in ids]
+    told = [f"{quoted(token_text(model.tokenizer, i))} {percent(float(probs[i]))}" for i in ids]
     return f" ({', '.join(told[:8])}{', …' if len(told) > 8 else ''})"

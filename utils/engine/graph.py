@@ -7,10 +7,13 @@ from earlier to later layers, the matrix is strictly lower triangular.
 
 import hashlib
 import json
+import os
+import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from pathlib import Path
@@ -194,7 +197,8 @@ class AttributionResult:
         try:
             new, old = temporary / "new", temporary / "old"
             new.mkdir()
-            save_file(self._tensors(), new / TENSORS_FILE)
+            with _as_os_error(folder):
+                save_file(self._tensors(), new / TENSORS_FILE)
             content = self._content()
             header = {
                 "format": FORMAT,
@@ -283,6 +287,18 @@ def warn_of_gap(gap: float) -> None:
             "the model in float32.",
             stacklevel=3,
         )
+
+
+@contextmanager
+def _as_os_error(folder: Path) -> Iterator[None]:
+    """safetensors says in an error of its own that a disk is full."""
+    try:
+        yield
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(folder)) from None
 
 
 def _refuse_foreign_folder(folder: Path) -> None:

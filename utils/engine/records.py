@@ -16,6 +16,7 @@ from utils.engine.arguments import check_output_choice
 from utils.engine.graph import GraphNodes, NodeInfo, NodeType, at_least_float32
 from utils.engine.hooks import EMBEDDING_HOOK
 from utils.engine.targets import OutputToken, Target, stack_targets
+from utils.engine.token_text import token_text
 
 
 def compute_salient_logits(
@@ -66,7 +67,7 @@ def compute_salient_logits(
         ids = top.indices[: n_below + 1]
     reading_vecs = W_U[:, ids].T - W_U.mean(dim=-1)
     chosen = zip(ids.tolist(), probs[ids].tolist(), strict=True)
-    return reading_vecs, [OutputToken(model.tokenizer.decode([i]), prob, i) for i, prob in chosen]
+    return reading_vecs, [OutputToken(token_text(model.tokenizer, i), prob, i) for i, prob in chosen]
 
 
 def build_embedding_nodes(
@@ -78,13 +79,15 @@ def build_embedding_nodes(
 
     Returns:
         The nodes in the order of the positions: type `NodeType.EMBEDDING`, layer "E", `ctx_idx` the position, `feature` the
-        token's id, `str_token` its text (`model.tokenizer.decode([token_id])`).
+        token's id, `str_token` its text (`token_text(model.tokenizer, token_id)`).
         Their writing vectors, at least float32.
         Their reading vectors, zeros of the same shape and dtype.
     """
     writing_vecs = at_least_float32(cache[EMBEDDING_HOOK][0])
     nodes = [
-        NodeInfo(NodeType.EMBEDDING, layer="E", ctx_idx=pos, feature=token, str_token=model.tokenizer.decode([token]))
+        NodeInfo(
+            NodeType.EMBEDDING, layer="E", ctx_idx=pos, feature=token, str_token=token_text(model.tokenizer, token)
+        )
         for pos, token in enumerate(tokens[0].tolist())
     ]
     return nodes, writing_vecs, torch.zeros_like(writing_vecs)

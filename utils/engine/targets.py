@@ -15,6 +15,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from utils.engine.graph import at_least_float32
+from utils.engine.token_text import token_text
 
 
 class OutputToken(NamedTuple):
@@ -96,7 +97,7 @@ def token_id(model: TransformerBridge, token: Token) -> int:
         return ids[0]
     if len(ids) < 2:
         raise ValueError(f"The model does not know the token {token!r}; give one that is in its vocabulary.")
-    pieces = " | ".join(model.tokenizer.decode([i]) for i in ids)
+    pieces = " | ".join(token_text(model.tokenizer, i) for i in ids)
     raise ValueError(
         f"{token!r} is not one token but {len(ids)} ({pieces}); give a single token, such as the first one."
     )
@@ -105,7 +106,7 @@ def token_id(model: TransformerBridge, token: Token) -> int:
 def token_target(model: TransformerBridge, token: Token, weight: float = 1.0) -> Target:
     """The demeaned logit of one token: its column of `W_U` less the mean column."""
     W_U, i = at_least_float32(model.W_U.detach()), token_id(model, token)
-    return Target(model.tokenizer.decode([i]), W_U[:, i] - W_U.mean(dim=-1), weight, i, is_token=True)
+    return Target(token_text(model.tokenizer, i), W_U[:, i] - W_U.mean(dim=-1), weight, i, is_token=True)
 
 
 def contrast(
@@ -125,7 +126,7 @@ def contrast(
     i = token_id(model, token)
     others = [others] if isinstance(others, str | Integral) else list(others)
     ids = list(dict.fromkeys(token_id(model, other) for other in others))
-    text = model.tokenizer.decode([i])
+    text = token_text(model.tokenizer, i)
     if not ids:
         raise ValueError(f"A contrast needs at least one other token than {text!r}.")
     if i in ids:

@@ -6,6 +6,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from utils.engine.mlp import is_centred, norm_weight
+from utils.engine.token_text import token_text
 
 N_LOGITS = 10
 
@@ -30,9 +31,9 @@ def logit_effects(model: TransformerBridge, vectors: Float[Tensor, "latent d_mod
         top, bottom = row.topk(k), row.topk(k, largest=False)
         described.append(
             {
-                "top_logits": [model.tokenizer.decode([i]) for i in top.indices.tolist()],
+                "top_logits": [token_text(model.tokenizer, i) for i in top.indices.tolist()],
                 "top_logit_values": top.values.tolist(),
-                "bottom_logits": [model.tokenizer.decode([i]) for i in bottom.indices.tolist()],
+                "bottom_logits": [token_text(model.tokenizer, i) for i in bottom.indices.tolist()],
                 "bottom_logit_values": bottom.values.tolist(),
             }
         )
