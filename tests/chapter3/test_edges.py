@@ -223,7 +223,9 @@ def test_one_call_a_block(walk_back, traced, monkeypatch):
 
     def counted(*arguments, **named):
         calls.append(1)
-        with monkeypatch.context() as inside:  # under a default device, torch calls `torch.autograd.grad` again by its name
+        with (
+            monkeypatch.context() as inside
+        ):  # under a default device, torch calls `torch.autograd.grad` again by its name
             inside.setattr(torch.autograd, "grad", grad)
             return grad(*arguments, **named)
 

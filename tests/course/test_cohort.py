@@ -754,7 +754,9 @@ TRIES = """
 import json, os, resource, socket, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
+from utils import cache_folder
 from utils.cohort.isolate import sandbox
+from utils.cohort.isolate.student_process import readable_places
 
 home, secret, inside = Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[1]
 
@@ -772,7 +774,8 @@ def limit(kind):
         raise OSError from error
 
 out = os.dup(1)
-sandbox.enter(home, [Path(sys.prefix), Path(sys.base_prefix), Path(inside, "utils")], 5, 500)
+sandbox.enter(home, readable_places(), 5, 500)
+cached = cache_folder() / "model" / "config.json"
 found = {
     "fork": refused(os.fork),
     "exec": refused(lambda: os.execv("/bin/true", ["true"])),
@@ -787,10 +790,12 @@ found = {
     "delete": refused(secret.unlink),
     "rename": refused(lambda: secret.rename(home / "mine")),
     "mode": refused(lambda: secret.chmod(0)),
+    "write into the cache": refused(lambda: cached.write_text("mine")),
     "parent": refused(lambda: Path(f"/proc/{os.getppid()}/mem").open("r+b")),
     "more time": refused(lambda: limit(resource.RLIMIT_CPU)),
 }
-kept = {"write at home": not refused(lambda: (home / "notes").write_text("mine")), "read utils": bool(list(Path(inside, "utils").iterdir()))}
+kept = {"write at home": not refused(lambda: (home / "notes").write_text("mine")), "read utils": bool(list(Path(inside, "utils").iterdir())),
+        "read the cache": cached.read_text() == "{}"}
 import threading
 thread = threading.Thread(target=lambda: kept.update(threads=True))
 thread.start()
@@ -806,11 +811,15 @@ def test_the_system_itself_refuses(tmp_path):
     home.mkdir()
     secret.parent.mkdir()
     secret.write_text("secret")
+    cached = tmp_path / "cache" / "attribution-graphs" / "model" / "config.json"
+    cached.parent.mkdir(parents=True)
+    cached.write_text("{}")
     arguments = [sys.executable, "-c", TRIES, ROOT, home, secret]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=600)
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=600)
     found, kept = json.loads(done.stdout)
     assert all(found.values()), [name for name, is_refused in found.items() if not is_refused]
-    assert kept == {"write at home": True, "read utils": True, "threads": True}
+    assert kept == {"write at home": True, "read utils": True, "read the cache": True, "threads": True}
     assert secret.read_text() == "secret" and secret.stat().st_mode & 0o400
 
 

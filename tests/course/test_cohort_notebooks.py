@@ -14,7 +14,7 @@ import pytest
 
 from tests.course.damaged.cases import HEALTHY, MEAN, READABLE, REFUSED, STATUSES, WRONG_MEAN, notebook, saved
 from tests.course.hostile.cases import CASES, with_huge_output
-from utils.grading.chapters import Chapter, chapters
+from utils.grading.chapters import chapters
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMITS = ["--timeout", "2", "--memory", "500"]
@@ -57,15 +57,7 @@ def write_all(folder: Path, files: dict[str, bytes]) -> Path:
     return folder
 
 
-def with_known_failures(chapter: Chapter):
-    """Chapter 6's tests load a real model from the user's cache, which the sandbox closes: see instructions/grades.md."""
-    reason = "the sandbox closes the folder in which SmolLM2 lies"
-    return pytest.param(chapter, marks=pytest.mark.xfail(reason=reason)) if chapter.number == 6 else chapter
-
-
-@pytest.mark.parametrize(
-    "chapter", map(with_known_failures, chapters(ROOT)), ids=lambda chapter: f"chapter {chapter.number}"
-)
+@pytest.mark.parametrize("chapter", chapters(ROOT), ids=lambda chapter: f"chapter {chapter.number}")
 def test_the_courses_own_answers_get_all_points(chapter, tmp_path):
     """The answer notebook of each chapter: full marks, and nothing noticed but that it is like the reference."""
     folder, out = tmp_path / "handed_in", tmp_path / "graded"

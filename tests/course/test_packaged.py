@@ -8,9 +8,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
+from utils import cache_folder
 from utils.models import ModelSpec, load, load_model, packaged
 from utils.models.packaged import convert_once, gguf_file, packaged_folder
-from utils.models.registry import MODELS, Package, cache_folder
+from utils.models.registry import MODELS, Package
 
 gguf = pytest.importorskip("gguf")
 
@@ -138,9 +139,11 @@ def installed(packed, tmp_path, monkeypatch):
     site, model = packed
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    cache_folder.cache_clear()
     spec = ModelSpec(**{**vars(SPEC), "bos_token": "<|endoftext|>"})
     monkeypatch.setitem(MODELS, spec.name, spec)
-    return spec, model
+    yield spec, model
+    cache_folder.cache_clear()
 
 
 def test_the_model_is_the_one_that_was_packed(installed):
@@ -262,6 +265,7 @@ def test_a_cache_that_may_not_be_written(installed, monkeypatch):
 def test_no_folder_where_the_cache_should_be(installed, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    cache_folder.cache_clear()
     assert "could not be unpacked into" in sentence(OSError)
 
 

@@ -9,7 +9,9 @@ import numpy as np
 from utils.latents.firings import Firings
 
 N_BARS, N_CUTS = 30, 20
-ONE_VALUE = 2**-11  # activations this near to each other, as a part of the strongest, differ by rounding: no histogram of them
+ONE_VALUE = (
+    2**-11
+)  # activations this near to each other, as a part of the strongest, differ by rounding: no histogram of them
 N_TOP, N_PER_QUARTER = 8, 4
 GROUPS = ("Strongest", "Upper quarter", "Second quarter", "Third quarter", "Lowest quarter")
 FAR_ENOUGH = 5000  # firings of one beginning follow each other; this far down the list nothing is "strongest"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from utils import cache_folder
 from utils.engine.memory import is_out_of_memory
 from utils.models import registry
 from utils.models.placement import dtype_name
@@ -23,7 +24,7 @@ TIMEOUTS = ("Timeout", "TimeoutError", "TimeoutException")
 def restore_advice(folder: Path) -> str:
     if folder.is_relative_to(registry.ATLAS_FOLDER):
         return "restore the bundled model with `git checkout -- utils/atlas/weights`, or clone the repository again"
-    if folder.is_relative_to(registry.cache_folder()):
+    if folder.is_relative_to(cache_folder()):
         return "delete this folder and load again"
     return "write the model with save_pretrained and every transcoder with save_model into it again"
 

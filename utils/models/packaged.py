@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tqdm import tqdm
 
+from utils import cache_folder
 from utils.models.errors import INSTALL, first_line
-from utils.models.registry import ModelSpec, Package, cache_folder
+from utils.models.registry import ModelSpec, Package
 
 if TYPE_CHECKING:
     from gguf import GGUFReader, ReaderTensor

@@ -125,11 +125,6 @@ MODELS: dict[str, ModelSpec] = {
 }
 
 
-def cache_folder() -> Path:
-    """Where the course keeps what it made once and can make again: `attribution-graphs` in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attribution-graphs"
-
-
 def resolve(name: str | os.PathLike[str]) -> ModelSpec | Path:
     """The registered model called `name` (or known by this hub id), else the folder `name`."""
     text = os.fspath(name)

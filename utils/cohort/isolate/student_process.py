@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 import torch
 
-from utils import ROOT
+from utils import ROOT, cache_folder
 from utils.cohort.isolate import sandbox, tripwires, values
 from utils.cohort.isolate.values import LENGTHS, pack
 from utils.cohort.judge import records
@@ -295,11 +295,11 @@ class AnswerProcess:
 
 
 def readable_places() -> list[Path]:
-    """Python, its packages, what the system needs to run them, and the course's `utils`."""
+    """Python, its packages, what the system needs to run them, the course's `utils`, and its models in the user's cache."""
     places = [sys.prefix, sys.base_prefix, sys.exec_prefix, "/usr", "/lib", "/lib64", "/bin", "/etc", "/opt/cuda"]
     places += ["/dev/null", "/dev/urandom", "/dev/zero", "/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system"]
     packages = Path(torch.__file__).parents[1], Path(np.__file__).parents[1], Path(pytest.__file__).parents[1]
-    return sorted({Path(place).resolve() for place in [*places, *packages, ROOT / "utils"]})
+    return sorted({Path(place).resolve() for place in [*places, *packages, ROOT / "utils", cache_folder()]})
 
 
 def take_out_reference(chapter: Chapter, name: str) -> None:
