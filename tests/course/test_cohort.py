@@ -562,6 +562,10 @@ def test_a_hand_out_leads_to_the_fork(course, tmp_path):
     notebook_file, manifest = (json.loads(path.read_text()) for path in written)
     cells = {cell["id"]: "".join(cell["source"]) for cell in notebook_file["cells"]}
     assert "github/teacher/fork/blob/main/week one/chapter9_toy.ipynb" in cells["badge"]
+    assert (
+        "`git clone https://github.com/teacher/fork`" in cells["badge"]
+        and "`python -m pytest checks`" in cells["badge"]
+    )
     assert 'ADDRESS = "https://github.com/teacher/fork"' in cells["setup"] and "toy-owner" not in json.dumps(
         notebook_file
     )

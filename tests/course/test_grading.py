@@ -21,13 +21,17 @@ from tests.course.damaged.cases import HEALTHY, MEAN, RUNNING_MEAN, STUB, notebo
 from utils.grading import Alternate, Mistake, in_notebook, progress_file
 from utils.grading.chapters import chapters
 from utils.grading.diagnose.failures import sentence
+from utils.grading.diagnose.matching import pairs_of
 from utils.grading.diagnose.variants import VersionError, make_answer
 from utils.grading.find.answers import NotebookAnswers
 from utils.grading.find.cells import Cell
+from utils.grading.pairs import prove_pairs
 from utils.grading.proof import prove, prove_chapter
-from utils.grading.results import Answer, earned
+from utils.grading.results import Answer, CaseResult, ExerciseResult, earned
+from utils.grading.run import exercise
 from utils.grading.run.exercise import grade
 from utils.grading.run.process_state import restore_watched, restored, watch
+from utils.grading.show.tables import as_text
 
 ROOT = Path(__file__).resolve().parents[2]
 FORGETS = "The value becomes the latest one: what came before it is forgotten."
@@ -736,10 +740,37 @@ def test_of_two_explanations_the_one_that_also_passes_the_same_tests_counts(toy_
     assert result.mistake == "Wrong in one."
 
 
-def test_an_explanation_of_some_failures_is_none(graded):
-    """It sums, as a planted mistake does, but is wrong about no values as well."""
+def test_an_explanation_of_some_failures_is_a_first_cause(graded):
+    """It sums, as a planted mistake does, but it is wrong about no values in a way that nobody has planted."""
     result = graded("def mean(values):\n    return sum(values) if values else 5.0\n")
-    assert result.mistake == "" and not any(case.mistake for case in result.cases)
+    first = "Perhaps: You add the values but do not divide by how many there are."
+    assert result.mistake == first
+    assert [case.mistake for case in result.cases] == [first, "", ""]
+
+
+def test_two_mistakes_in_one_answer_are_both_told(toy_session):
+    session, chapter = toy_session
+    pairs = pairs_of(chapter.mistakes("RunningMean"), chapter.reference("RunningMean"))
+    (both,) = [both for first, second, both in pairs if (first.name, second.name) == ("sums", "empties_the_other")]
+    answer = Answer("RunningMean", make_answer(both, chapter.reference("RunningMean")))
+    assert grade(session.grader, session.items("RunningMean"), answer, 10).mistake == (
+        "You add the values up but do not divide by how many there are. Also: Merging resets the running mean that is merged in."
+    )
+
+
+def test_mistakes_that_touch_the_same_text_make_no_pair(toy_session):
+    _, chapter = toy_session
+    names = {both.name for _, _, both in pairs_of(chapter.mistakes("mean"), chapter.reference("mean"))}
+    assert "divides_by_zero and one_less" in names and "only_sums and whole_numbers" not in names
+
+
+def test_the_proof_of_pairs(toy_session, monkeypatch):
+    session, chapter = toy_session
+    for name in chapter.points:
+        tried, problems = prove_pairs(session, chapter, name)
+        assert tried == 3 and problems == []
+    monkeypatch.setattr(exercise, "explain", lambda *_: None)
+    assert len(prove_pairs(session, chapter, "smooth")[1]) == 3
 
 
 def test_an_explanation_that_fails_elsewhere_is_a_perhaps(toy_session, monkeypatch):
@@ -866,3 +897,19 @@ def test_tests_that_cannot_be_read_are_one_sentence(toy_course, tmp_path):
 )
 def test_points_are_rounded_down(passed, tests, points, share):
     assert earned(points, passed, tests) == share
+
+
+def test_failing_cases_are_told_in_words():
+    def shown(*cases):
+        results = [CaseResult("test_it", "It holds.", case, failure="wrong" * fails) for case, fails in cases]
+        return as_text(ExerciseResult("mean", 1, results), with_traceback=False).splitlines()[1].strip()
+
+    assert shown(("seed 3", True), ("seed 4", True)) == "✗ It holds. (fails in all 2 cases)"
+    assert shown(("seed 3", True), ("seed 4", False)) == "✗ It holds. (fails in 1 of 2 cases)"
+    assert (
+        shown(("skip-top_k 2", True), ("no skip-top_k 2", False))
+        == "✗ It holds. (fails in 1 of 2 cases: skip, top_k 2)"
+    )
+    three = [("times -2", True), ("times 1", True), ("times 3", False)]
+    assert shown(*three) == "✗ It holds. (fails in 2 of 3 cases, the first: times -2)"
+    assert shown(("", True)) == "✗ It holds."

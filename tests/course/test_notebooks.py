@@ -526,7 +526,7 @@ def test_the_answer_notebook_is_filled_in_and_executed(built):
     assert "NotImplementedError" not in "".join(cells(notebook).values())
     for name in ("mean", "RunningMean", "smooth"):
         assert outputs[f"check-{name}"][0].text == f"{name}: done\n"
-    assert outputs["setup"] == []
+    assert [output.data for output in outputs["setup"]] == [{"text/html": install.NARROW_TEXT}]
     assert "toy-course/blob/main/solutions/" in cells(notebook)["badge"]
     assert "Solution" not in cells(notebook)["help-mean"]
 
@@ -956,7 +956,7 @@ def test_a_course_without_pages_is_up_to_date(tmp_path, monkeypatch, capsys):
 
 
 @pytest.fixture
-def set_up(toy, tmp_path) -> Callable[[Path], str]:
+def set_up(toy, tmp_path) -> Callable[..., str]:
     """Run the setup cell twice in a folder; returns where it ended. The course's address leads to the toy course."""
     for command in (
         ["init", "-q"],
@@ -974,8 +974,10 @@ def set_up(toy, tmp_path) -> Callable[[Path], str]:
         "GIT_CONFIG_VALUE_0": "https://github.com/toy-owner/toy-course",
     }
 
-    def run(folder: Path) -> str:
-        return subprocess.check_output([sys.executable, script], cwd=folder, env=environment, text=True)
+    def run(folder: Path, **more: str) -> str:
+        return subprocess.check_output(
+            [sys.executable, script], cwd=folder, env=environment | more, text=True, stderr=subprocess.STDOUT
+        )
 
     return run
 
@@ -986,11 +988,21 @@ def test_the_setup_cell_finds_the_course(toy, set_up):
         assert set_up(folder) == f"{toy} 1 check\n"
 
 
-def test_the_setup_cell_fetches_the_course(tmp_path, set_up):
+def test_the_setup_cell_says_where_the_notebook_goes(tmp_path, set_up):
+    downloads = tmp_path / "downloads"
+    downloads.mkdir()
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        set_up(downloads)
+    last = failed.value.output.splitlines()[-1]
+    assert f"NotInTheCourse: This notebook works in the folder of its course, and {downloads} is not there." in last
+    assert "`git clone https://github.com/toy-owner/toy-course`" in last and not list(downloads.iterdir())
+
+
+def test_the_setup_cell_fetches_the_course_on_colab(tmp_path, set_up):
     content = tmp_path / "content"
     content.mkdir()
     for _ in range(2):
-        assert set_up(content) == f"{content / 'toy-course'} 1 check\n"
+        assert set_up(content, COLAB_RELEASE_TAG="release-colab") == f"{content / 'toy-course'} 1 check\n"
     assert [path.name for path in content.iterdir()] == ["toy-course"]
 
 

@@ -163,15 +163,20 @@ def prepare_grading(config: pytest.Config, chapter: Chapter) -> None:
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Cases in words, since students read them: `skip`, `no top_k`, `threshold 0.6`. None leaves a value to pytest."""
-    words = argname.strip("_").replace("_", " ") if val is None or isinstance(val, bool) else argname
+    """Cases in words, since students read them: `skip`, `no top_k`, `threshold 0.6`. None leaves a value to pytest.
+
+    What a case expects is not named, for it says nothing that the other words do not.
+    """
+    if argname == "expected":
+        return ""
     if val is None or isinstance(val, bool):
+        words = argname.strip("_").removeprefix("with_")
         return words if val else f"no {words}"
     if isinstance(val, int | float):
         return f"{argname} {val:g}" if isinstance(val, float) else f"{argname} {val}"
     if isinstance(val, str) and len(val) < 3 and val.isalnum():
         return f"{argname} {val}"
-    if isinstance(val, tuple) and val and all(isinstance(each, int | float) for each in val):
+    if isinstance(val, tuple | list) and val and all(isinstance(each, int | float) for each in val):
         return f"{argname} {' and '.join(map(str, val))}"
     if isinstance(val, dict) and val and all(isinstance(each, int | float | str | None) for each in val.values()):
         return ", ".join(f"{key} {each}" for key, each in val.items())[:80]

@@ -1,4 +1,5 @@
-"""What the first cell of a notebook does once the course is there: see that what the course needs is installed, on Colab install it.
+"""What the first cell of a notebook does once the course is there: see that what the course needs is installed, on Colab install it;
+and keep the lines of text short.
 
 It runs before anything is installed: of what does not come with Python it imports `packaging` only, which a kernel has.
 """
@@ -19,6 +20,8 @@ PREPARE = "python3 -m venv .venv && . .venv/bin/activate && pip install -r requi
 # Sizes of downloads: PyTorch 2.9 for Linux on PyPI, and the libraries for GPUs that it asks for.
 PYTORCH = "about 0.9 GB for PyTorch, on Linux with some gigabytes of CUDA libraries besides, and less for all the rest"
 OTHERS = "up to some hundred megabytes"
+# About 90 characters a line: JupyterLab and Notebook 7 take these styles from an output, other programs leave them out.
+NARROW_TEXT = "<style>.jp-RenderedMarkdown { max-width: 46em; }</style>"
 RAW_PROGRESS = Version("24.1")  # the pip from which on progress can be read
 
 
@@ -52,6 +55,14 @@ def install_missing(requirements: Path) -> None:
             f"Restart the runtime (menu Runtime, Restart session) and run this cell again: it still uses {', '.join(replaced)}, "
             "which has just been replaced by another version."
         )
+
+
+def limit_text_width() -> None:
+    """Keep the lines of a notebook's text to about 90 characters. Nothing happens outside a notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    if hasattr(shell, "kernel") and not is_colab():
+        ipython.display.display({"text/html": NARROW_TEXT}, raw=True)
 
 
 def is_colab() -> bool:

@@ -27,7 +27,7 @@ FOLDED = {"jupyter": {"source_hidden": True}, "cellView": "form"}  # a click sho
 SHOWS = "course_shows"  # the id of the cell whose output a cell shows, while it is built
 
 SETUP = """\
-# Setup. Finds the course or fetches it, and on Colab installs what is missing. Running it twice does no harm.
+# Setup. Finds the course. On Colab it fetches the course and installs what is missing. Running it twice does no harm.
 import os
 import subprocess
 import sys
@@ -36,6 +36,18 @@ from pathlib import Path
 ADDRESS = "{address}"
 places = [Path.cwd(), *Path.cwd().parents, Path.cwd() / "{folder}"]
 course = next((place for place in places if (place / "utils" / "grading").is_dir()), None)
+
+
+class NotInTheCourse(RuntimeError):
+    def _render_traceback_(self):
+        return [str(self)]  # a notebook shows the text alone
+
+
+if course is None and "google.colab" not in sys.modules and "COLAB_RELEASE_TAG" not in os.environ:
+    raise NotInTheCourse(
+        f"This notebook works in the folder of its course, and {{Path.cwd()}} is not there. Get the course with "
+        f"`git clone {{ADDRESS}}`, move the notebook into its folder `chapters`, and open it there. On Colab this cell fetches the course."
+    )
 if course is None:
     course = Path.cwd() / "{folder}"
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", ADDRESS, str(course)], check=True)
@@ -43,9 +55,10 @@ os.chdir(course)
 if sys.path[0] != str(course):
     sys.path.insert(0, str(course))
 
-from utils.notebooks.install import install_missing
+from utils.notebooks.install import install_missing, limit_text_width
 
 install_missing(course / "requirements.txt")
+limit_text_width()
 
 from utils.grading import check, progress"""
 

@@ -18,6 +18,10 @@ from utils.notebooks.make_cells import SETUP, build_notebook
 from utils.notebooks.page import Page
 
 RUN = 40  # so many characters in a row are no accident
+WHERE = """
+**On Colab:** press the badge, then *Copy to Drive*. **On your own computer:** get the course (`git clone {address}`), install it as its README
+says, and put this notebook into its folder `chapters`, in the place of the one with the same name. Then this command, in the course's
+folder, runs all tests of the chapter: `python -m pytest {tests}`."""
 
 
 class NoRelease(ValueError):
@@ -46,6 +50,7 @@ def release(
         name = f"{chapter.path.stem}.ipynb"
         notebook = build_notebook(chapter.page, hints=hints, solutions=solutions)
         point_at(notebook, address, f"{folder}/{name}")
+        say_where_it_goes(notebook, address, chapter.tests.relative_to(root).as_posix())
         refuse_secrets(name, notebook, secret)
         texts[name] = text = as_text(notebook)
         digest = hashlib.sha256(text.encode()).hexdigest()
@@ -64,6 +69,12 @@ def point_at(notebook: NotebookNode, address: str, place: str) -> None:
     cells = {cell.id: cell for cell in notebook.cells}
     cells["badge"].source = badge(address, place)
     cells["setup"].source = SETUP.format(address=address, folder=address.rsplit("/")[-1])
+
+
+def say_where_it_goes(notebook: NotebookNode, address: str, tests: str) -> None:
+    """Below the badge: where the notebook is opened, and how it is graded."""
+    cells = {cell.id: cell for cell in notebook.cells}
+    cells["badge"].source += "\n" + WHERE.format(address=address, tests=tests)
 
 
 def secrets(pages: Sequence[Page]) -> dict[str, str]:

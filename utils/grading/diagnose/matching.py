@@ -1,17 +1,66 @@
-"""Which planted mistake a wrong answer is: the one that gives the same values, or the same errors, in the same tests."""
+"""Which planted mistake a wrong answer is: the one that gives the same values, or the same errors, in the same tests.
 
+A first attempt often has two mistakes. So two planted ones are tried together, and if no two explain all, one that explains a part.
+"""
+
+import inspect
+import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import pytest
 
 from utils.grading.compare.fingerprints import Fingerprint
-from utils.grading.diagnose.variants import Mistake, make_answer
+from utils.grading.diagnose.variants import Mistake, combined, make_answer
 from utils.grading.results import Answer, CaseResult
 from utils.grading.run.grader import TASK, Grader
 
 Observe = Callable[[Mistake, int], Fingerprint | None]
+
+
+def explain(
+    cases: Sequence[CaseResult], mistakes: Sequence[Mistake], observe: Observe, reference: object
+) -> Mistake | None:
+    """The planted mistake that a wrong answer is recognised as, or two of them together, or the first cause of some failures.
+
+    Args:
+        cases, mistakes, observe: as in `diagnose`.
+        reference: the reference answer, whose source pairs are made from.
+    """
+    found = diagnose(cases, mistakes, observe)
+    if found or not any(case.failure for case in cases):
+        return found
+    explained = {mistake.name: _explained(mistake, cases, observe) for mistake in mistakes}
+    pairs = list(pairs_of(mistakes, reference))
+    likely = [pair for first, second, pair in pairs if explained[first.name] or explained[second.name]]
+    found = diagnose(cases, likely or [pair for _, _, pair in pairs], observe)
+    if found:
+        return found
+    cause = max(mistakes, key=lambda mistake: len(explained[mistake.name]), default=None)
+    if cause is None or not explained[cause.name]:
+        return None
+    cause = replace(cause, sentence=f"Perhaps: {cause.sentence}")
+    for index in explained[cause.name]:
+        cases[index].mistake = cause.sentence
+    return cause
+
+
+def pairs_of(mistakes: Sequence[Mistake], reference: object) -> Iterator[tuple[Mistake, Mistake, Mistake]]:
+    """All pairs of mistakes that can be made in one answer: the two, and both together."""
+    source = inspect.getsource(reference)
+    for first, second in itertools.combinations(mistakes, 2):
+        if both := combined(first, second, source):
+            yield first, second, both
+
+
+def _explained(mistake: Mistake, cases: Sequence[CaseResult], observe: Observe) -> list[int]:
+    """The failing cases in which a mistake gives what the answer gives: of each test, the quickest one is looked at."""
+    quickest: dict[str, int] = {}
+    for index in sorted(range(len(cases)), key=lambda index: cases[index].seconds):
+        if cases[index].failure:
+            quickest.setdefault(cases[index].function, index)
+    return [index for index in quickest.values() if _explains(observe(mistake, index), cases[index])]
 
 
 def diagnose(cases: Sequence[CaseResult], mistakes: Sequence[Mistake], observe: Observe) -> Mistake | None:
@@ -60,12 +109,16 @@ def observe_until(grader: Grader, items: Sequence[pytest.Item], seconds: float) 
     task, end = items[0].stash[TASK], time.process_time() + seconds
     reference = task.chapter.reference(task.name)
     answers: dict[str, Answer] = {}
+    known: dict[tuple[str, int], Fingerprint] = {}
 
     def observe(mistake: Mistake, index: int) -> Fingerprint | None:
-        if time.process_time() >= end:
-            return None
-        if mistake.name not in answers:
-            answers[mistake.name] = Answer(task.name, make_answer(mistake, reference))
-        return grader.run(items[index], answers[mistake.name]).fingerprint
+        key = mistake.name, index
+        if key not in known:
+            if time.process_time() >= end:
+                return None
+            if mistake.name not in answers:
+                answers[mistake.name] = Answer(task.name, make_answer(mistake, reference))
+            known[key] = grader.run(items[index], answers[mistake.name]).fingerprint
+        return known[key]
 
     return observe

@@ -62,6 +62,35 @@ def patched_source(version: Mistake | Alternate, source: str) -> str:
     return source
 
 
+def combined(first: Mistake, second: Mistake, source: str) -> Mistake | None:
+    """Two mistakes in one answer: the second's patches on the first's source. None where they do not fit together.
+
+    Args:
+        source: of the reference.
+    """
+    if second.source:
+        first, second = second, first
+    try:
+        text = patched_source(first, source)
+        both = patched_source(second, text) if second.patches else None
+    except VersionError:
+        return None
+    if both is None or _touch_the_same(first, second):
+        return None
+    return Mistake(f"{first.name} and {second.name}", f"{first.sentence} Also: {second.sentence}", source=both)
+
+
+def _touch_the_same(first: Mistake, second: Mistake) -> bool:
+    """Whether a patch of one rewrites what a patch of the other replaces or puts in."""
+    return any(
+        old in text or text in old
+        for old, _ in second.patches
+        for patch in first.patches
+        for text in patch
+        if text.strip()
+    )
+
+
 def make_answer(version: Mistake | Alternate, reference: object) -> object:
     """The function or class that a version defines, run in a copy of the globals of the module that defines the reference.
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from utils.grading.diagnose.matching import diagnose, observe_until
+from utils.grading.diagnose.matching import explain, observe_until
 from utils.grading.results import Answer, CaseResult, ExerciseResult
 from utils.grading.run.grader import TASK, Grader, case_result
 
@@ -29,6 +29,7 @@ def conclude_exercise(
         name, chapter.points[name], cases, answer.is_started, answer.problem, remarks=answer.remarks
     )
     if any(case.failure for case in cases) and not answer.problem:
-        found = diagnose(cases, chapter.mistakes(name), observe_until(grader, items, seconds))
+        observe = observe_until(grader, items, seconds)
+        found = explain(cases, chapter.mistakes(name), observe, chapter.reference(name))
         result.mistake = found.sentence if found else ""
     return result

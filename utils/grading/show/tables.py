@@ -134,11 +134,21 @@ def _first_failing(cases: Sequence[CaseResult]) -> CaseResult | None:
 
 
 def _which_cases(cases: Sequence[CaseResult]) -> str:
-    """Which of several cases fail, if not all do."""
-    failing = [case.case.replace("-", " with ") for case in cases if case.failure]
-    if len(failing) == len(cases) > 1:
-        return f" (fails on all {len(cases)} cases)"
-    return f" (fails on {'; '.join(failing)})" if failing and len(cases) > 1 else ""
+    """Of several cases, how many fail, and the first one in words."""
+    failing = [case for case in cases if case.failure]
+    if not failing or len(cases) == 1:
+        return ""
+    if len(failing) == len(cases):
+        return f" (fails in all {len(cases)} cases)"
+    first = case_in_words(failing[0].case)
+    which = f"{': ' if len(failing) == 1 else ', the first: '}{first}" if first else ""
+    return f" (fails in {len(failing)} of {len(cases)} cases{which})"
+
+
+def case_in_words(case: str) -> str:
+    """The name of a case as students read it: its parts, without the seed of random numbers, which tells nothing."""
+    parts = re.split(r"(?<! )-", case)  # "times -2" is one part
+    return ", ".join(part for part in parts if part and not part.startswith("seed "))
 
 
 def _indented(text: str) -> list[str]:
