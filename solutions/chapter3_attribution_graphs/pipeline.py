@@ -56,7 +56,9 @@ def pack_result(
         ValueError: a value is not finite.
     """
     if not bool(values.isfinite().all()):
-        raise ValueError("The model's activations on this prompt are not finite; load the model in float32.")
+        raise ValueError(
+            "The model's activations on this prompt are not finite: load it in float32 (dtype); if it is, its weights are damaged."
+        )
     influence = compute_influence(adjacency, logit_weights, graph.n_layers)
     scores = compute_graph_scores(adjacency, logit_weights, graph)
     scores["completeness_gap"] = float(completeness_gap(adjacency, bias, values).max())

