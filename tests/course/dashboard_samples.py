@@ -3,40 +3,28 @@
 import contextlib
 import json
 import random
-import shutil
 from collections.abc import Iterator
 
 import pytest
 
 from tests.course.samples import HOSTILE, prune_sample, sample_result
 from utils.dashboard import build_graph, latents_of
+from utils.notebooks import pictures
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 SIZES = [(1280, 720), (1920, 1080), (844, 390)]
-TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+TWO_FRAMES = pictures.TWO_FRAMES
 LABELS = {(0, 0): "The (word)", (2, 7): "Dallas (city)", (3, 7): "Texas", (1, 3): "<b>of</b>"}
 
 
 @contextlib.contextmanager
 def chromium() -> Iterator:
     """A headless Chromium; the test is skipped where there is none."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed (requirements-dev.txt)")
-    path = next(filter(None, map(shutil.which, NAMES)), None)
-    if path is None:
-        pytest.skip("there is no Chromium on this machine")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=FLAGS)
+    with contextlib.ExitStack() as stack:
+        try:
+            browser = stack.enter_context(pictures.chromium())
+        except pictures.NoChromium as error:
+            pytest.skip(str(error))
         yield browser
-        browser.close()
 
 
 @contextlib.contextmanager

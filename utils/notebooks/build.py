@@ -1,6 +1,7 @@
 """The whole course: what is built, which files are stale and why, and putting them in their places."""
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from utils.notebooks.materials import fingerprints, hash_of_outputs
 from utils.notebooks.numbers import Number, differences, put_in
 from utils.notebooks.outputs import difference, printed_in, shown_by
 from utils.notebooks.page import Page, read_page, read_pages
+from utils.notebooks.pictures import add_pictures
+
+LIST_OF_NUMBERS = re.compile(r'\[\n *(?:-?\d|null|true|false)(?:[^\[\]{}"]|"(?:[^"\\]|\\.)*")*\]')
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,12 @@ def answers_now(chapter: Page) -> NotebookNode:
     state = state_of_answers(chapter)
     if not state.reason:
         return answers_there(chapter)
-    return keep_outputs(chapter, answers_there(chapter)) if state.outputs_hold else build_answers(chapter)
+    if state.outputs_hold:
+        return keep_outputs(chapter, answers_there(chapter))
+    answers = build_answers(chapter)
+    add_pictures(answers, chapter.path)
+    answers.metadata.course["outputs"] = hash_of_outputs(answers)
+    return answers
 
 
 def build_answers(chapter: Page) -> NotebookNode:
@@ -244,8 +253,10 @@ def notebooks_without_page(root: Path, chapters: list[Page]) -> Iterator[Stale]:
 
 
 def as_text(notebook: NotebookNode) -> str:
-    """The file of a notebook."""
-    return nbformat.writes(notebook, version=4) + "\n"
+    """The file of a notebook. A list that begins with a number stands in one line: a figure may hold a matrix of them."""
+    text = nbformat.writes(notebook, version=4) + "\n"
+    # no string holds a line's end as it is, so that what begins like this list is no part of a text
+    return LIST_OF_NUMBERS.sub(lambda found: re.sub(r"\n *", "", found[0]), text)
 
 
 def read(path: Path) -> str:

@@ -21,7 +21,7 @@ from utils.notebooks.numbers import Number, as_written
 
 SECONDS_FOR_A_CELL = 300
 ENVIRONMENT = {
-    "PLOTLY_RENDERER": "plotly_mimetype+colab",  # the first works offline, the second on Colab and nbviewer
+    "PLOTLY_RENDERER": "plotly_mimetype",  # figures as JSON; `pictures` puts a picture beside it
     "TQDM_DISABLE": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "OMP_NUM_THREADS": "1",  # sums in another order have other last digits

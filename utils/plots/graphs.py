@@ -203,7 +203,8 @@ def plot_adjacency(matrix: Float[Tensor, "n_nodes n_nodes"], graph: GraphNodes) 
     largest = float(thinned.abs().max()) or 1.0
     figure = empty("Edges: blue raises the target, orange lowers it", 620, width=720)
     figure.add_heatmap(
-        z=[[float(f"{value:.3g}") for value in row] for row in thinned.tolist()],
+        # most cells are 0, which is shorter than 0.0 in a file
+        z=[[float(f"{value:.3g}") or 0 for value in row] for row in thinned.tolist()],
         x0=(step - 1) / 2,
         dx=step,
         y0=(step - 1) / 2,
