@@ -34,7 +34,7 @@ class DictionaryConfig:
     active: float = 10.0  # how many of the others a token has, on average over a batch
     steps: int = 2400
     batch_size: int = 2048
-    learning_rate: float = 1e-3
+    learning_rate: float = 2.5e-3
     threshold_share: float = 0.35  # share of the steps, at the end, with fixed thresholds in place of BatchTopK
     threshold_height: float = 0.3  # threshold of one of the first latents, as a share of its highest activation
     # In the end every latent's threshold is raised to a share of its highest activation, round by round, with further steps
