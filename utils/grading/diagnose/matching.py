@@ -33,16 +33,30 @@ def explain(
         return found
     explained = {mistake.name: _explained(mistake, cases, observe) for mistake in mistakes}
     pairs = list(pairs_of(mistakes, reference))
-    likely = [pair for first, second, pair in pairs if explained[first.name] or explained[second.name]]
-    found = diagnose(cases, likely or [pair for _, _, pair in pairs], observe)
-    if found:
-        return found
-    cause = max(mistakes, key=lambda mistake: len(explained[mistake.name]), default=None)
-    if cause is None or not explained[cause.name]:
+    likely = [pair for pair in pairs if explained[pair[0].name] or explained[pair[1].name]] or pairs
+    fitting = _explain_all(cases, [both for _, _, both in likely], observe)
+    if len(fitting) == 1:
+        return diagnose(cases, fitting, observe)
+    # several pairs give the same: what they have in common is sure
+    chosen = [{first.name, second.name} for first, second, both in likely if both in fitting]
+    common = set.intersection(*chosen) if chosen else set()
+    common = common or {name for name, indices in explained.items() if indices}
+    return _first_cause([mistake for mistake in mistakes if mistake.name in common], cases, observe)
+
+
+def _first_cause(mistakes: Sequence[Mistake], cases: Sequence[CaseResult], observe: Observe) -> Mistake | None:
+    """Of some mistakes, the one that gives what the answer gives in most cases. Failing cases that it explains are marked."""
+    everywhere = {
+        mistake.name: [index for index, case in enumerate(cases) if _explains(observe(mistake, index), case)]
+        for mistake in mistakes
+    }
+    cause = max(mistakes, key=lambda mistake: len(everywhere[mistake.name]), default=None)
+    if cause is None:
         return None
     cause = replace(cause, sentence=f"Perhaps: {cause.sentence}")
-    for index in explained[cause.name]:
-        cases[index].mistake = cause.sentence
+    for index in everywhere[cause.name]:
+        if cases[index].failure:
+            cases[index].mistake = cause.sentence
     return cause
 
 
@@ -75,11 +89,7 @@ def diagnose(cases: Sequence[CaseResult], mistakes: Sequence[Mistake], observe: 
         mistakes: the planted ones.
         observe: the fingerprint of a mistake in a case, given by its index; None if it is not known.
     """
-    failing = [index for index, case in enumerate(cases) if case.failure]
-    failing.sort(key=lambda index: cases[index].seconds)
-    candidates = list(mistakes) if failing else []
-    for index in failing:
-        candidates = [mistake for mistake in candidates if _explains(observe(mistake, index), cases[index])]
+    candidates = _explain_all(cases, mistakes, observe)
     if not candidates:
         return None
     passing = [index for index, case in enumerate(cases) if not case.failure and not case.is_skipped]
@@ -92,9 +102,20 @@ def diagnose(cases: Sequence[CaseResult], mistakes: Sequence[Mistake], observe: 
     found = max(candidates, key=agreement)
     if not agreement(found)[0]:
         found = replace(found, sentence=f"Perhaps: {found.sentence}")
-    for index in failing:
-        cases[index].mistake = found.sentence
+    for case in cases:
+        if case.failure:
+            case.mistake = found.sentence
     return found
+
+
+def _explain_all(cases: Sequence[CaseResult], mistakes: Sequence[Mistake], observe: Observe) -> list[Mistake]:
+    """The mistakes that explain all failing cases, of which there is one at least."""
+    failing = [index for index, case in enumerate(cases) if case.failure]
+    failing.sort(key=lambda index: cases[index].seconds)
+    candidates = list(mistakes) if failing else []
+    for index in failing:
+        candidates = [mistake for mistake in candidates if _explains(observe(mistake, index), cases[index])]
+    return candidates
 
 
 def _explains(fingerprint: Fingerprint | None, case: CaseResult) -> bool:
