@@ -48,7 +48,7 @@ from solutions.chapter3_attribution_graphs.pipeline import (
     prune_and_pack,
     trace_graph,
 )
-from solutions.chapter3_attribution_graphs.story import swap_latents, without_latents
+from solutions.chapter3_attribution_graphs.story import controls_for, swap_latents, without_latents
 from utils.engine.records import (
     build_embedding_nodes,
     build_logit_nodes,
@@ -82,6 +82,7 @@ __all__ = [
     "compute_salient_logits",
     "compute_values",
     "contrast_vector",
+    "controls_for",
     "edges_by_autograd",
     "edges_into",
     "effect_of_writing",

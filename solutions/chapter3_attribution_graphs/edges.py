@@ -183,6 +183,7 @@ def edges_into(run: FrozenRun, graph: GraphNodes, target: int) -> Float[Tensor, 
         The target's edge from every node, in the dtype of `graph.writing_vecs`; 0 where there is none.
     """
     node, edges = graph.nodes[target], torch.zeros_like(graph.writing_vecs[:, 0])
+    # `walk_back_one` gives the gradients. The target's vector is in `graph.reading_vecs`; a node knows its `layer` and `ctx_idx`.
     ### BEGIN SOLUTION
     gradients = walk_back_one(run, graph.reading_vecs[target], node.ctx_idx, node.layer)
     for place, gradient in gradients.items():
@@ -282,15 +283,15 @@ def compute_adjacency_matrix(
     adjacency = zero_edges(graph.writing_vecs, n_nodes + 1)
     # in this order `walk_back` needs each length of the run once
     for batch in sorted(batches, key=lambda batch: int(batch.positions.max())):
-        # Fill the rows of this batch's targets. `walk_back` yields the places and the gradients there, (batch, seq, d_model);
-        # `tables[place]` has the sources that write there.
-        ### BEGIN SOLUTION
-        rows = adjacency[batch.global_start_idx : batch.global_start_idx + len(batch.nodes)]
+        rows = adjacency[batch.global_start_idx : batch.global_start_idx + len(batch.nodes)]  # a row for each target
         for place, grad in walk_back(run, batch.reading_vecs, batch.positions, batch.layers[0]):
+            # Fill the columns of `rows` that belong to the sources at this place. `grad` is (batch, seq, d_model);
+            # `tables[place]` is (vectors, columns), (seq, width, d_model) and (seq, width).
+            ### BEGIN SOLUTION
             vectors, columns = tables[place]
             effects = grad.to(vectors).transpose(0, 1) @ vectors.mT  # (seq, batch, width)
             rows[:, columns.flatten()] = effects.transpose(0, 1).flatten(1)
-        ### END SOLUTION
+            ### END SOLUTION
         n_done += len(batch.nodes)
         if progress is not None:
             progress(n_done, n_targets)
@@ -309,6 +310,7 @@ def read_targets(
         (n_nodes,), in the dtype of `graph.reading_bias`, without gradients.
     """
     values = graph.reading_bias.clone()
+    # The vectors are in `graph.reading_vecs`, the nodes of a place in `graph.node_range_dict`; a node knows its `ctx_idx`.
     ### BEGIN SOLUTION
     for place in graph.node_range_dict:
         if place == "E":
@@ -372,9 +374,10 @@ def effect_of_writing(
         hooks: what is held in both runs, with the source's write and without: `linear_hooks`, or none for the real model.
     """
     node = graph.nodes[source]
-    ### BEGIN SOLUTION
-    place = EMBEDDING_HOOK if node.layer == "E" else writing_hook(node.layer)
+    place = EMBEDDING_HOOK if node.layer == "E" else writing_hook(node.layer)  # where it writes, at `node.ctx_idx`
 
+    # `readings_with(model, tokens, graph, hooks)` gives what every node reads.
+    ### BEGIN SOLUTION
     def add(stream, hook):
         stream = stream.clone()
         stream[0, node.ctx_idx] += times * graph.writing_vecs[source].to(stream)

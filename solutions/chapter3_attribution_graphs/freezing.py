@@ -49,6 +49,7 @@ def gradient_times_stream(
         (the gradient at the stream, times the stream; the reading).
     """
     last_stream = writing_hook(model.cfg.n_layers - 1)
+    # Run the model inside `with hooked(model, [...]), torch.enable_grad():`.
     ### BEGIN SOLUTION
     seen = {}
 
@@ -262,6 +263,7 @@ def linear_hooks(freeze: FreezeHooks, tc_hooks: TranscoderReplacementHooks) -> l
     its input. `tc_hooks.cache` has input and output on the prompt, at `reading_hook(layer)` and `mlp_out_hook(layer)`.
     """
 
+    # The hooks of `freeze` are `freeze.fwd_hooks`; those of an MLP come from `tc_hooks.layer_hooks`, for all of `tc_hooks.transcoders`.
     ### BEGIN SOLUTION
     def follow_skip(layer, x, mlp_out):
         change = x - tc_hooks.cache[reading_hook(layer)]
@@ -281,6 +283,7 @@ def silent_hooks(tc_hooks: TranscoderReplacementHooks) -> list[Hook]:
     Freezing is left to `FreezeHooks`.
     """
 
+    # The embedding passes `EMBEDDING_HOOK`; an MLP's hooks come from `tc_hooks.layer_hooks`, for all of `tc_hooks.transcoders`.
     ### BEGIN SOLUTION
     def no_embedding(embedding, hook):
         return torch.zeros_like(embedding)

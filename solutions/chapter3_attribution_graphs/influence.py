@@ -56,8 +56,8 @@ def compute_influence(
     Returns:
         (n_nodes,) influence, at least 0. Logits have none: they are no one's source.
     """
+    passing = weights_of_all_nodes(adjacency_matrix, logit_weights)  # w: what is on its way before the first step
     ### BEGIN SOLUTION
-    passing = weights_of_all_nodes(adjacency_matrix, logit_weights)
     influence = torch.zeros_like(passing)
     for _ in range(n_layers + 1):
         passing = pass_shares(adjacency_matrix, passing)
@@ -144,7 +144,7 @@ def prune_nodes(
     """
     check_threshold(threshold)
     always = always_kept(len(adjacency_matrix), logit_weights, keep)
-    # Set `kept`, (n_nodes,) of bools.
+    # Set `kept`, (n_nodes,) of bools. `largest_reaching(scores, threshold)` chooses.
     ### BEGIN SOLUTION
     influence = compute_influence(adjacency_matrix, logit_weights, n_layers)
     if hidden is not None:
@@ -185,10 +185,12 @@ def prune_edges(
     """
     check_threshold(threshold)
     always = always_kept(len(adjacency_matrix), logit_weights, keep)
-    # Set `pruned`, the whole matrix with the pruned edges 0, and `kept`, (n_nodes,) of bools.
-    ### BEGIN SOLUTION
     influence = compute_influence(adjacency_matrix, logit_weights, n_layers)
-    through = influence + weights_of_all_nodes(adjacency_matrix, logit_weights)
+    own_weights = weights_of_all_nodes(adjacency_matrix, logit_weights)  # w
+    # Set `pruned`, the whole matrix with the pruned edges 0, and `kept`, (n_nodes,) of bools. `normalize_matrix` gives the shares,
+    # and `largest_reaching(scores, threshold)` chooses.
+    ### BEGIN SOLUTION
+    through = influence + own_weights
     scores = normalize_matrix(adjacency_matrix).mul_(through[:, None])
     # for many edges quicker, and smaller, than `share_of_larger(scores) < threshold`
     pruned = torch.where(largest_reaching(scores, threshold), adjacency_matrix, 0)
@@ -257,13 +259,14 @@ def compute_graph_scores(
         a logit's own weight) as weight; a node without input counts as 1.
     """
     embeddings, errors = graph.indices(NodeType.EMBEDDING), graph.indices(NodeType.MLP_ERROR)
+    influence = compute_influence(adjacency_matrix, logit_weights, graph.n_layers)
+    own_weights = weights_of_all_nodes(adjacency_matrix, logit_weights)  # w
     # Set `replacement` and `completeness`. Both are 0 where they would be 0 / 0.
     ### BEGIN SOLUTION
-    influence = compute_influence(adjacency_matrix, logit_weights, graph.n_layers)
     from_embeddings, from_errors = influence[embeddings].sum(), influence[errors].sum()
     replacement = from_embeddings / (from_embeddings + from_errors) if from_embeddings + from_errors > 0 else 0
 
-    weight = influence + weights_of_all_nodes(adjacency_matrix, logit_weights)
+    weight = influence + own_weights
     inputs = torch.linalg.vector_norm(adjacency_matrix, ord=1, dim=1)
     not_from_errors = 1 - adjacency_matrix[:, errors].abs().sum(dim=1) / torch.where(inputs > 0, inputs, 1)
     completeness = (not_from_errors * weight).sum() / weight.sum() if weight.sum() > 0 else 0

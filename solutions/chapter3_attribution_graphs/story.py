@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from solutions.chapter3_attribution_graphs.freezing import TranscoderReplacementHooks
-from utils.engine.graph import NodeInfo
+from utils.engine.graph import GraphNodes, NodeInfo, NodeType
 from utils.engine.hooks import hooked, reading_hook
 
 
@@ -28,6 +28,7 @@ def without_latents(
     """
     model, transcoders = tc_hooks.model, tc_hooks.transcoders
 
+    # Run `model` inside `with torch.no_grad(), hooked(model, hooks):`, with hooks for every layer of `transcoders`.
     ### BEGIN SOLUTION
     def silence(layer, x, mlp_out):
         acts = transcoders[layer].encode(x)
@@ -42,6 +43,33 @@ def without_latents(
         hooks += tc_hooks.layer_hooks(layer, silence)
     with torch.no_grad(), hooked(model, hooks):
         return model(tokens)[0, -1]
+    ### END SOLUTION
+
+
+def controls_for(graph: GraphNodes, chosen: Sequence[int]) -> list[int]:
+    """Controls for an ablation: to each chosen latent another one of its layer that is nearest to it in what it writes.
+
+    How much a latent writes is the length of its writing vector. The chosen latents are matched in their order. A control is
+    a latent that is not hidden, that is not chosen, and that is not a control already. A chosen latent for which
+    nothing is left in its layer gets none.
+
+    Args:
+        graph: all nodes of the prompt, pruned or not.
+        chosen: indices of latents in `graph.nodes`.
+
+    Returns:
+        Indices into `graph.nodes`, at most one for each chosen latent.
+    """
+    length = graph.writing_vecs.norm(dim=1).tolist()
+    candidates = [i for i in graph.indices(NodeType.LATENT) if not graph.hidden[i]]
+    ### BEGIN SOLUTION
+    controls: list[int] = []
+    for latent in chosen:
+        layer = graph.nodes[latent].layer
+        left = [i for i in candidates if graph.nodes[i].layer == layer and i not in chosen and i not in controls]
+        if left:
+            controls.append(min(left, key=lambda i: abs(length[i] - length[latent])))
+    return controls
     ### END SOLUTION
 
 
@@ -61,6 +89,8 @@ def swap_latents(
     """
     model, transcoder = tc_hooks.model, tc_hooks.transcoders[layer]
     latents = sorted(set(latents))
+    # Two runs, each inside `with torch.no_grad(), hooked(model, hooks):`. The first only looks, at `reading_hook(layer)`; the
+    # second has the hooks of `tc_hooks.layer_hooks(layer, replace)`.
     ### BEGIN SOLUTION
     donor = {}
 

@@ -576,6 +576,22 @@ def without_latents(tc_hooks, tokens, chosen):
 """,
         ),
     ],
+    "controls_for": [
+        Alternate(
+            "sorted_by_distance",
+            source="""
+def controls_for(graph, chosen):
+    lengths, found = graph.writing_vecs.norm(dim=1), []
+    free = {i for i in graph.indices(NodeType.LATENT) if not graph.hidden[i]} - set(chosen)
+    for latent in chosen:
+        same = sorted(i for i in free if graph.nodes[i].layer == graph.nodes[latent].layer)
+        same.sort(key=lambda i: float((lengths[i] - lengths[latent]).abs()))
+        free -= set(same[:1])
+        found += same[:1]
+    return found
+""",
+        ),
+    ],
     "swap_latents": [
         Alternate(
             "cached_donor",

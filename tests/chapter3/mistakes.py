@@ -356,7 +356,6 @@ SETUP_ATTRIBUTION = [
     ),
 ]
 
-ROWS = "rows = adjacency[batch.global_start_idx : batch.global_start_idx + len(batch.nodes)]"
 EFFECTS = "effects = grad.to(vectors).transpose(0, 1) @ vectors.mT  # (seq, batch, width)"
 FILL = "rows[:, columns.flatten()] = effects.transpose(0, 1).flatten(1)"
 TABLE = "vectors, columns = tables[place]"
@@ -425,23 +424,6 @@ COMPUTE_ADJACENCY_MATRIX = [
                 "            rows[:, start:end] = effects.transpose(0, 1)[:, columns < len(graph)]",
             )
         ],
-    ),
-    Mistake(
-        "first_rows",
-        "You fill the first rows for every batch: a batch begins at row `batch.global_start_idx`.",
-        [(ROWS, "rows = adjacency[: len(batch.nodes)]")],
-    ),
-    Mistake(
-        "written_into_a_copy",
-        "You write into a copy, so the matrix stays 0: what indexing with a list or a tensor gives is a copy. Take the rows by a "
-        "slice, or index rows and columns at once.",
-        [(ROWS, ROWS.replace("[", "[range(", 1).replace(" : ", ", ").replace("]", ")]"))],
-    ),
-    Mistake(
-        "rows_in_order_of_batches",
-        "You fill the rows one after the other. The row of a target is its index in the graph: a batch begins at "
-        "`batch.global_start_idx`.",
-        [(ROWS, "rows = adjacency[n_done : n_done + len(batch.nodes)]")],
     ),
     Mistake(
         "no_embeddings",
@@ -661,31 +643,6 @@ COMPUTE_INFLUENCE = [
         "You take absolute values but not shares: divide each row by its sum (`normalize_matrix`).",
         [(STEP, "passing = passing @ adjacency_matrix.abs()")],
     ),
-    Mistake(
-        "no_weights",
-        "You give all logits the same weight: use their probabilities.",
-        [
-            (
-                "weights_of_all_nodes(adjacency_matrix, logit_weights)",
-                "weights_of_all_nodes(adjacency_matrix, torch.ones_like(logit_weights))",
-            )
-        ],
-    ),
-    Mistake(
-        "weights_rescaled",
-        "You rescale the logits' weights so that they add up to 1: use them as they are given.",
-        [
-            (
-                "weights_of_all_nodes(adjacency_matrix, logit_weights)",
-                "weights_of_all_nodes(adjacency_matrix, logit_weights / logit_weights.sum())",
-            )
-        ],
-    ),
-    Mistake(
-        "ones",
-        "You begin with 1 for every node: the walk begins at the logits, the last nodes, with their probabilities.",
-        [("weights_of_all_nodes(adjacency_matrix, logit_weights)", "torch.ones_like(adjacency_matrix[0])")],
-    ),
 ]
 
 CHOICE = "kept = largest_reaching(influence, threshold) | always"
@@ -790,7 +747,7 @@ PRUNE_NODES = [
     ),
 ]
 
-THROUGH = "through = influence + weights_of_all_nodes(adjacency_matrix, logit_weights)"
+THROUGH = "through = influence + own_weights"
 SCORES = "scores = normalize_matrix(adjacency_matrix).mul_(through[:, None])"
 KEPT_EDGES = "largest_reaching(scores, threshold)"
 WITH_EDGES = "kept = (pruned != 0).any(dim=0) | (pruned != 0).any(dim=1) | always"
@@ -1437,7 +1394,6 @@ WALK_BACK = [
     ),
 ]
 
-PLACE_OF = 'place = EMBEDDING_HOOK if node.layer == "E" else writing_hook(node.layer)'
 ADDED = "stream[0, node.ctx_idx] += times * graph.writing_vecs[source].to(stream)"
 
 EFFECT_OF_WRITING = [
@@ -1465,11 +1421,6 @@ EFFECT_OF_WRITING = [
         "hooks_forgotten",
         "You leave `hooks` out, so that the real model answers: they hold in both runs.",
         [("[*hooks, (place, add)]", "[(place, add)]"), ("graph, hooks)", "graph, [])")],
-    ),
-    Mistake(
-        "at_the_embedding",
-        "You add everything at the embedding: latents and errors write into the stream after their block, `writing_hook(layer)`.",
-        [(PLACE_OF, "place = EMBEDDING_HOOK")],
     ),
     Mistake(
         "sign",
@@ -1576,7 +1527,7 @@ SMALLEST_SET = [
 ]
 
 FROM = "from_embeddings, from_errors = influence[embeddings].sum(), influence[errors].sum()"
-OWN_WEIGHT = "weight = influence + weights_of_all_nodes(adjacency_matrix, logit_weights)"
+OWN_WEIGHT = "weight = influence + own_weights"
 OF_ALL = " / torch.where(inputs > 0, inputs, 1)"
 FROM_ERRORS = "adjacency_matrix[:, errors].abs().sum(dim=1)"
 
@@ -1742,6 +1693,64 @@ WITHOUT_LATENTS = [
 EXCHANGED = 'change = donor["acts"] - transcoder.encode(x[0, position])'
 WRITTEN = "mlp_out[0, position] += (change[latents] @ transcoder.W_dec[latents]).to(mlp_out)"
 
+CONTROLS_FOR = [
+    Mistake(
+        "of_any_layer",
+        "You look in all layers: a control is a latent of the same layer.",
+        [("graph.nodes[i].layer == layer and ", "")],
+    ),
+    Mistake(
+        "at_the_same_position",
+        "You look at the same position only: a control may stand anywhere in the prompt that is not hidden.",
+        [
+            (
+                "graph.nodes[i].layer == layer and ",
+                "graph.nodes[i].layer == layer and graph.nodes[i].ctx_idx == graph.nodes[latent].ctx_idx and ",
+            )
+        ],
+    ),
+    Mistake(
+        "chosen_as_controls",
+        "You take latents as controls that are silenced themselves: leave out all that are chosen, not only the one that is matched.",
+        [("i not in chosen and", "i != latent and")],
+    ),
+    Mistake(
+        "twice",
+        "You take the same latent as a control twice: then fewer latents are silenced than without the story's latents.",
+        [(" and i not in controls]", "]")],
+    ),
+    Mistake(
+        "hidden_too",
+        "You take hidden latents as controls: use the `candidates` that the stub gives.",
+        [("for i in candidates if", "for i in graph.indices(NodeType.LATENT) if")],
+    ),
+    Mistake(
+        "the_strongest",
+        "You take the latent that writes most: take the one whose length is nearest to that of the chosen latent.",
+        [("min(left, key=lambda i: abs(length[i] - length[latent]))", "max(left, key=lambda i: length[i])")],
+    ),
+    Mistake(
+        "by_activation",
+        "You compare activations: one unit of a latent writes more than one unit of another, so compare lengths of writing vectors.",
+        [("abs(length[i] - length[latent])", "abs(graph.nodes[i].activation - graph.nodes[latent].activation)")],
+    ),
+    Mistake(
+        "nearest_from_below",
+        "You look for controls that write less only: a latent that writes a little more is as good.",
+        [
+            (
+                "min(left, key=lambda i: abs(length[i] - length[latent]))",
+                "min(left, key=lambda i: (length[i] > length[latent], abs(length[i] - length[latent])))",
+            )
+        ],
+    ),
+    Mistake(
+        "none_left",
+        "Your function fails where nothing is left in a layer: such a latent gets no control.",
+        [("        if left:\n            controls", "        controls")],
+    ),
+]
+
 SWAP_LATENTS = [
     Mistake(
         "added_on_top",
@@ -1812,5 +1821,6 @@ MISTAKES = {
     "compute_graph_scores": COMPUTE_GRAPH_SCORES,
     "trace_graph": TRACE_GRAPH,
     "without_latents": WITHOUT_LATENTS,
+    "controls_for": CONTROLS_FOR,
     "swap_latents": SWAP_LATENTS,
 }

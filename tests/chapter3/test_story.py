@@ -6,9 +6,9 @@ from torch import Tensor
 
 from tests.tiny import ARCHITECTURES
 from tests.tracing import Traced, state_of
-from utils.engine.graph import NodeInfo, NodeType
+from utils.engine.graph import GraphNodes, NodeInfo, NodeType
 from utils.engine.hooks import hooked
-from utils.grading import expect, expect_close
+from utils.grading import expect, expect_close, expect_equal
 
 OTHER = "the opposite of small is big and France"
 
@@ -98,6 +98,42 @@ def swapped(
         return (torch.arange(mlp_in.shape[1]) == position)[None, :, None] * total
 
     return logits_with(x, {layer: change})
+
+
+def graph_of(*latents: tuple[int, int, float, float]) -> GraphNodes:
+    """A graph of latents, each given by layer, position, length of its writing vector, and activation; position 0 is hidden."""
+    nodes = [NodeInfo(NodeType.LATENT, layer, at, i, activation=act) for i, (layer, at, _, act) in enumerate(latents)]
+    nodes.append(NodeInfo(NodeType.MLP_ERROR, 1, 2, 0))
+    directions = torch.nn.functional.normalize(torch.randn(len(nodes), 5, dtype=torch.float64), dim=1)
+    lengths = torch.tensor([length for _, _, length, _ in latents] + [4.0])
+    return GraphNodes(nodes, directions * lengths[:, None], seq_len=4, n_layers=3, start_posn=1)
+
+
+def test_a_control_writes_about_as_much(controls_for):
+    """A control is the latent of the same layer, at any visible position, that comes nearest in the length of its writing vector."""
+    graph = graph_of(
+        (1, 1, 4.0, 9.0), (1, 2, 4.5, 1.0), (1, 1, 2.0, 8.9), (2, 1, 4.1, 9.1), (1, 3, 7.0, 9.0), (1, 0, 4.2, 9.0)
+    )
+    expect_equal(controls_for(graph, [0]), [1], "The control of a latent of length 4, among 4.5, 2 and 7 in its layer")
+    expect_equal(controls_for(graph, [2]), [0], "The control of a latent of length 2, among 4, 4.5 and 7 in its layer")
+
+
+def test_no_latent_is_silenced_twice(controls_for):
+    """No chosen latent is a control, and no control comes twice: two chosen latents get two controls."""
+    graph = graph_of(
+        (1, 1, 4.0, 1.0), (1, 2, 4.1, 1.0), (1, 1, 5.0, 1.0), (1, 3, 9.0, 1.0), (0, 1, 4.0, 1.0), (0, 2, 1.0, 1.0)
+    )
+    expect_equal(
+        controls_for(graph, [0, 1]), [2, 3], "The controls of latents of length 4 and 4.1, when 5 and 9 are left"
+    )
+    expect_equal(controls_for(graph, [1, 4]), [0, 5], "The controls of one latent in each of two layers")
+
+
+def test_a_layer_may_have_too_few_controls(controls_for):
+    """Where nothing is left in a layer, a chosen latent gets no control."""
+    graph = graph_of((1, 1, 4.0, 1.0), (1, 2, 4.1, 1.0), (2, 1, 5.0, 1.0), (1, 3, 9.0, 1.0))
+    expect_equal(controls_for(graph, [2]), [], "The controls of the only latent of its layer")
+    expect_equal(controls_for(graph, [0, 1]), [3], "The controls of two latents, when one more is in their layer")
 
 
 @pytest.mark.parametrize(("layer", "position", "donor_position"), [(0, 5, 3), (1, 4, 6), (2, 7, 2)])

@@ -16,6 +16,7 @@ from utils.grading.diagnose.variants import Mistake, combined, make_answer
 from utils.grading.results import Answer, CaseResult
 from utils.grading.run.grader import TASK, Grader
 
+LOOKED_AT = 4  # failing tests by which it is decided which mistakes may be a part of an answer
 Observe = Callable[[Mistake, int], Fingerprint | None]
 
 
@@ -34,30 +35,45 @@ def explain(
     explained = {mistake.name: _explained(mistake, cases, observe) for mistake in mistakes}
     pairs = list(pairs_of(mistakes, reference))
     likely = [pair for pair in pairs if explained[pair[0].name] or explained[pair[1].name]] or pairs
-    fitting = _explain_all(cases, [both for _, _, both in likely], observe)
+    fitting = _as_far_as_known([both for _, _, both in likely], cases, observe)
     if len(fitting) == 1:
-        return diagnose(cases, fitting, observe)
+        return _told(fitting[0], cases, observe)
     # several pairs give the same: what they have in common is sure
     chosen = [{first.name, second.name} for first, second, both in likely if both in fitting]
     common = set.intersection(*chosen) if chosen else set()
     common = common or {name for name, indices in explained.items() if indices}
-    return _first_cause([mistake for mistake in mistakes if mistake.name in common], cases, observe)
+    causes = [mistake for mistake in mistakes if mistake.name in common]
+    cause = max(causes, key=lambda mistake: len(explained[mistake.name]), default=None)
+    return _told(cause, cases, observe) if cause else None
 
 
-def _first_cause(mistakes: Sequence[Mistake], cases: Sequence[CaseResult], observe: Observe) -> Mistake | None:
-    """Of some mistakes, the one that gives what the answer gives in most cases. Failing cases that it explains are marked."""
-    everywhere = {
-        mistake.name: [index for index, case in enumerate(cases) if _explains(observe(mistake, index), case)]
-        for mistake in mistakes
-    }
-    cause = max(mistakes, key=lambda mistake: len(everywhere[mistake.name]), default=None)
-    if cause is None:
-        return None
-    cause = replace(cause, sentence=f"Perhaps: {cause.sentence}")
-    for index in everywhere[cause.name]:
-        if cases[index].failure:
-            cases[index].mistake = cause.sentence
-    return cause
+def _as_far_as_known(pairs: Sequence[Mistake], cases: Sequence[CaseResult], observe: Observe) -> list[Mistake]:
+    """The pairs that explain the failing cases, the quickest first, until the time is up; none if it is up at once."""
+    found: list[Mistake] = []
+    for index in _quickest_first(cases):
+        seen = {pair.name: observe(pair, index) for pair in found or pairs}
+        if all(fingerprint is None for fingerprint in seen.values()):
+            break
+        found = [pair for pair in found or pairs if _explains(seen[pair.name], cases[index])]
+        if not found:
+            break
+    return found
+
+
+def _told(mistake: Mistake, cases: Sequence[CaseResult], observe: Observe) -> Mistake:
+    """Mark the failing cases that a mistake explains. Where it does not give what the answer gives, or is not known to, it is a perhaps."""
+    same = [_explains(observe(mistake, index), case) or case.is_skipped for index, case in enumerate(cases)]
+    told = mistake if all(same) else replace(mistake, sentence=f"Perhaps: {mistake.sentence}")
+    for case, is_same in zip(cases, same):
+        if case.failure and is_same:
+            case.mistake = told.sentence
+    return told
+
+
+def _quickest_first(cases: Sequence[CaseResult]) -> list[int]:
+    """The failing cases."""
+    failing = [index for index, case in enumerate(cases) if case.failure]
+    return sorted(failing, key=lambda index: cases[index].seconds)
 
 
 def pairs_of(mistakes: Sequence[Mistake], reference: object) -> Iterator[tuple[Mistake, Mistake, Mistake]]:
@@ -69,12 +85,12 @@ def pairs_of(mistakes: Sequence[Mistake], reference: object) -> Iterator[tuple[M
 
 
 def _explained(mistake: Mistake, cases: Sequence[CaseResult], observe: Observe) -> list[int]:
-    """The failing cases in which a mistake gives what the answer gives: of each test, the quickest one is looked at."""
+    """The failing cases in which a mistake gives what the answer gives, of the quickest ones of `LOOKED_AT` tests."""
     quickest: dict[str, int] = {}
-    for index in sorted(range(len(cases)), key=lambda index: cases[index].seconds):
-        if cases[index].failure:
-            quickest.setdefault(cases[index].function, index)
-    return [index for index in quickest.values() if _explains(observe(mistake, index), cases[index])]
+    for index in _quickest_first(cases):
+        quickest.setdefault(cases[index].function, index)
+    looked_at = list(quickest.values())[:LOOKED_AT]
+    return [index for index in looked_at if _explains(observe(mistake, index), cases[index])]
 
 
 def diagnose(cases: Sequence[CaseResult], mistakes: Sequence[Mistake], observe: Observe) -> Mistake | None:
@@ -110,8 +126,7 @@ def diagnose(cases: Sequence[CaseResult], mistakes: Sequence[Mistake], observe: 
 
 def _explain_all(cases: Sequence[CaseResult], mistakes: Sequence[Mistake], observe: Observe) -> list[Mistake]:
     """The mistakes that explain all failing cases, of which there is one at least."""
-    failing = [index for index, case in enumerate(cases) if case.failure]
-    failing.sort(key=lambda index: cases[index].seconds)
+    failing = _quickest_first(cases)
     candidates = list(mistakes) if failing else []
     for index in failing:
         candidates = [mistake for mistake in candidates if _explains(observe(mistake, index), cases[index])]
