@@ -376,7 +376,7 @@ def effect_of_writing(
     node = graph.nodes[source]
     place = EMBEDDING_HOOK if node.layer == "E" else writing_hook(node.layer)  # where it writes, at `node.ctx_idx`
 
-    # `readings_with(model, tokens, graph, hooks)` gives what every node reads.
+    # `readings_with` gives what every node reads in a run.
     ### BEGIN SOLUTION
     def add(stream, hook):
         stream = stream.clone()

@@ -49,7 +49,7 @@ def gradient_times_stream(
         (the gradient at the stream, times the stream; the reading).
     """
     last_stream = writing_hook(model.cfg.n_layers - 1)
-    # Run the model inside `with hooked(model, [...]), torch.enable_grad():`.
+    # `hooked` puts hooks on the model; `torch.enable_grad` switches gradients on.
     ### BEGIN SOLUTION
     seen = {}
 

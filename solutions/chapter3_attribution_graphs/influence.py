@@ -144,7 +144,7 @@ def prune_nodes(
     """
     check_threshold(threshold)
     always = always_kept(len(adjacency_matrix), logit_weights, keep)
-    # Set `kept`, (n_nodes,) of bools. `largest_reaching(scores, threshold)` chooses.
+    # Set `kept`, (n_nodes,) of bools. `largest_reaching` chooses.
     ### BEGIN SOLUTION
     influence = compute_influence(adjacency_matrix, logit_weights, n_layers)
     if hidden is not None:
@@ -188,7 +188,7 @@ def prune_edges(
     influence = compute_influence(adjacency_matrix, logit_weights, n_layers)
     own_weights = weights_of_all_nodes(adjacency_matrix, logit_weights)  # w
     # Set `pruned`, the whole matrix with the pruned edges 0, and `kept`, (n_nodes,) of bools. `normalize_matrix` gives the shares,
-    # and `largest_reaching(scores, threshold)` chooses.
+    # and `largest_reaching` chooses.
     ### BEGIN SOLUTION
     through = influence + own_weights
     scores = normalize_matrix(adjacency_matrix).mul_(through[:, None])

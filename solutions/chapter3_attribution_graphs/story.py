@@ -28,7 +28,7 @@ def without_latents(
     """
     model, transcoders = tc_hooks.model, tc_hooks.transcoders
 
-    # Run `model` inside `with torch.no_grad(), hooked(model, hooks):`, with hooks for every layer of `transcoders`.
+    # Run `model` without gradients, with hooks (`hooked`) for every layer of `transcoders`.
     ### BEGIN SOLUTION
     def silence(layer, x, mlp_out):
         acts = transcoders[layer].encode(x)
@@ -89,8 +89,8 @@ def swap_latents(
     """
     model, transcoder = tc_hooks.model, tc_hooks.transcoders[layer]
     latents = sorted(set(latents))
-    # Two runs, each inside `with torch.no_grad(), hooked(model, hooks):`. The first only looks, at `reading_hook(layer)`; the
-    # second has the hooks of `tc_hooks.layer_hooks(layer, replace)`.
+    # Two runs without gradients, each with hooks (`hooked`). The first only looks, at `reading_hook(layer)`; the second has the
+    # hooks of `tc_hooks.layer_hooks`.
     ### BEGIN SOLUTION
     donor = {}
 
