@@ -7,6 +7,9 @@ import os
 from functools import cache
 from pathlib import Path
 
+# The course's version, in this one place: `--version` of all commands and the site say it.
+__version__ = "1.0.0"
+
 # The checkout that this package is part of. (The course that is built or graded may be another: `notebooks.place`.)
 ROOT = Path(__file__).resolve().parent.parent
 

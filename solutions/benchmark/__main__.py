@@ -20,6 +20,7 @@ import torch
 from solutions.benchmark.random_models import SHAPES, write_random_model
 from solutions.benchmark.side_by_side import compare, make_case, peer_problem
 from solutions.benchmark.sizes import compare_sizes, compare_with_loop
+from utils import __version__
 from utils.models import load
 
 
@@ -27,6 +28,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m solutions.benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("--peer", metavar="PYTHON", help="a Python that has circuit-tracer: measure both, in turn")
     parser.add_argument(
         "--cases",

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from solutions.case_studies.cases import CASES, Case
 from solutions.trace.__main__ import parse_arguments, run
+from utils import __version__
 
 HEAD = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Five cases</title>
 <style>body{font:16px/1.5 Arial,sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color:#1c2330;background:#fff}
@@ -50,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m solutions.case_studies", description="Trace five prompts of a real model."
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("--model", default="smollm2-135m", help="a model's name, or a folder")
     parser.add_argument("--out", type=Path, default=Path("out/case-studies"), help="folder to write to")
     arguments = parser.parse_args(argv)

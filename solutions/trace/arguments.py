@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from utils import __version__
+
 EXAMPLE = "The capital of the state containing Dallas is"
 SHARES = ("node_threshold", "edge_threshold")
 COUNTS = ("top_k", "max_latent_nodes", "n_output_nodes", "max_output_nodes", "batch_size")
@@ -47,6 +49,7 @@ def _make_parser() -> _Parser:
         epilog=f'example: python -m solutions.trace "{EXAMPLE}"',
     )
     parser.add_argument("prompt", nargs="?", help="the text to trace; - reads it from standard input")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     _add_model(parser)
     _add_target(parser)
     _add_size(parser)

@@ -12,6 +12,7 @@ import random
 from functools import cache
 from pathlib import Path
 
+from utils import __version__
 from utils.atlas.corpus import all_sentences
 from utils.atlas.world import load_world
 from utils.latents.firings import record_firings
@@ -62,6 +63,7 @@ def make_examples(folder: Path) -> list[Path]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m utils.atlas.examples", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument(
         "--folder", type=Path, default=registry.ATLAS_FOLDER, metavar="DIR", help="default: the bundled model"
     )

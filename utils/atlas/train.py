@@ -19,6 +19,7 @@ import torch
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedTokenizerFast
 
+from utils import __version__
 from utils.atlas.card import measure, write_card
 from utils.atlas.clt import CltConfig, label_clt, measure_clt, train_clt
 from utils.atlas.corpus import FAMILIES, Sentence, all_sentences, tokenizer_texts
@@ -253,6 +254,7 @@ def fresh_folder(name: str) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m utils.atlas.train", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("--work", type=Path, help=f"checkpoints and finished stages (default: {WORK})")
     parser.add_argument("--out", type=Path, help="where weights/ and MODEL_CARD.md are put (default: utils/atlas)")
     parser.add_argument("--force", action="store_true", help="replace a model in --out even if it is better")

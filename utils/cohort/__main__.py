@@ -7,6 +7,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from utils import __version__
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 0: done, 2: it could not be done, and one sentence says why, 1: it was stopped."""
@@ -19,6 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     top = argparse.ArgumentParser(prog="python -m utils.cohort", description="Hand out, grade, pack an autograder.")
+    top.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = top.add_subparsers(required=True)
 
     command = commands.add_parser("release", help="write the notebooks that students get")

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from utils import __version__
 from utils.dashboard.read_graph import read_graph
 from utils.dashboard.render import render_page
 from utils.engine.json_input import GraphFormatError, need
@@ -41,6 +42,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         prog="python -m utils.dashboard",
         description="Turn graph files (of this course, circuit-tracer or Neuronpedia) into a page, or serve a folder of them.",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("graphs", nargs="*", type=Path, metavar="graph.json", help="one graph, or two to compare")
     parser.add_argument("-o", "--out", type=Path, metavar="page.html", help="the page to write")
     parser.add_argument(

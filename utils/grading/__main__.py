@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 
+from utils import __version__
 from utils.grading.chapters import chapters
 from utils.notebooks.errors import CourseError
 from utils.notebooks.place import course_folder
@@ -11,6 +12,7 @@ from utils.notebooks.place import course_folder
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m utils.grading", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("prove", help="right answers pass, planted mistakes fail with their own sentences")
     command.add_argument(

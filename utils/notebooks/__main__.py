@@ -8,6 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from utils import __version__
 from utils.notebooks.build import build, find_stale
 from utils.notebooks.errors import CourseError, shown
 from utils.notebooks.page import read_pages
@@ -16,6 +17,7 @@ from utils.notebooks.place import course_folder
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m utils.notebooks", description="Build the notebooks of the course.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument(
         "--check", action="store_true", help="write nothing; say what is stale, exit code 1 if anything is"
     )
