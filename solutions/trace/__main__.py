@@ -69,13 +69,20 @@ def _trace_into(temporary: Path, folder: Path, arguments: argparse.Namespace) ->
 
         tracer = Tracer(arguments)
         result, question = tracer.trace(arguments.prompt, progress)
-        bar.set_description_str("ablating the boxes" if arguments.ablate else "writing the files")
+        bar.set_description_str(_last_step(arguments))
         written = write_files(result, arguments, tracer, temporary, folder)
         files = [folder / name for name in written.files]
         summary = summarize(
             result, question.top_tokens, written.paths, written.names, files, question.notes, written.ablations
         )
         return "\n".join(filter(None, [summary, left_out(arguments)]))
+
+
+def _last_step(arguments: argparse.Namespace) -> str:
+    """What the progress bar says after the trace."""
+    if arguments.ablate:
+        return "ablating the boxes"
+    return "looking into heads" if arguments.attention else "writing the files"
 
 
 def _say_what_it_takes() -> None:

@@ -142,6 +142,11 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="run the model without the latents of each box of the page, and without others of the same written length",
     )
+    add(
+        "--attention",
+        action="store_true",
+        help="say which heads the strongest edges go through, where these heads look, and why",
+    )
     add("--circuit-tracer", action="store_true", help="also write a folder for circuit-tracer's local page")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from solutions.trace.ablating import ablate_graph
+from solutions.trace.attending import attend_graph
 from solutions.trace.output import CIRCUIT_TRACER, GRAPH, PAGE, RESULT, writing_errors
 from solutions.trace.paths import Path as GraphPath
 from solutions.trace.paths import strongest_paths
@@ -62,6 +63,8 @@ def write_files(
     ablations = None
     if arguments.ablate:
         ablations = ablate_graph(tracer.model, tracer.dictionary, result, graph)
+    if arguments.attention:
+        attend_graph(tracer.model, tracer.dictionary, result, graph, names)
     files = (PAGE, GRAPH, RESULT)
     with writing_errors(folder):
         write_graph(graph, temporary / GRAPH)

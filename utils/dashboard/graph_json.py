@@ -9,7 +9,7 @@ The form is Neuronpedia's (schema_version 1), written strictly, so that the know
 * ``influence`` is the running share of all influence (small = important), null for logits.
 * ``own_influence`` (the part of the answers' weight that flows through a node) and ``input_total`` (the sum of a node's
   inputs' absolute values before pruning) are additions of ours, which other readers ignore.
-* ``latent_word`` in the settings ("latent" or "neuron"), ``paths`` and ``ablations`` in the metadata are additions too.
+* ``latent_word`` in the settings ("latent" or "neuron"), ``paths``, ``ablations`` and ``attention`` in the metadata are additions too.
 * ``qParams`` has arrays, never comma-separated strings or nulls; weights are finite.
 
 ``scan`` names the model for whoever reads the file: Neuronpedia wants a model id without a slash, circuit-tracer a place

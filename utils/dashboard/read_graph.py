@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.dashboard.graph_json import FEATURE_TYPES
+from utils.dashboard.read_attention import is_drawable, read_attention
 from utils.engine.json_input import MAX_NUMBER, GraphFormatError, is_number, need, read_json, short, shown
 from utils.latents.files import uncantor
 from utils.latents.labels import names_only_tokens
@@ -93,6 +94,7 @@ def graph_view(graph: Any) -> dict[str, Any]:
         "links": links,
         "paths": _paths(meta.get("paths"), places, links),
         "ablations": _ablations(meta.get("ablations"), places),
+        "attention": read_attention(meta.get("attention"), places, links, len(tokens)),
         "facts": facts(meta, len(nodes), len(links), word),
         "view": _saved_view(graph.get("qParams"), nodes, places),
         "warnings": warnings,
@@ -443,22 +445,18 @@ def _paths(raw: Any, places: Mapping[str, list[int]], links: list[list[Any]]) ->
 
 def _ablations(raw: Any, places: Mapping[str, list[int]]) -> dict[str, Any] | None:
     """What was measured without some of the nodes, by index. What is not of our form is left out, as other tools do."""
-    if not isinstance(raw, Mapping) or not _drawable(raw.get("baseline")) or not isinstance(raw.get("boxes"), list):
+    if not isinstance(raw, Mapping) or not is_drawable(raw.get("baseline")) or not isinstance(raw.get("boxes"), list):
         return None
     boxes = []
     for box in raw["boxes"]:
         names = box.get("nodes") if isinstance(box, Mapping) else None
         known = isinstance(names, list) and names and all(isinstance(n, str) and n in places for n in names)
-        if known and _drawable(box.get("removed")):
-            control = short(box["control"]) if _drawable(box.get("control")) else None
+        if known and is_drawable(box.get("removed")):
+            control = short(box["control"]) if is_drawable(box.get("control")) else None
             members = sorted({places[name][0] for name in names})
             boxes.append({"members": members, "removed": short(box["removed"]), "control": control})
     target = raw.get("target")
     return {"target": target if isinstance(target, str) else "", "baseline": short(raw["baseline"]), "boxes": boxes}
-
-
-def _drawable(value: Any) -> bool:
-    return is_number(value) and abs(value) <= MAX_NUMBER
 
 
 # ---------------------------------------------------------------- numbers about the whole graph

@@ -34,6 +34,7 @@ SCRIPTS = (
     "subgraph.js",
     "panel.js",
     "card.js",
+    "heads.js",
     "latent.js",
     "table.js",
     "files.js",

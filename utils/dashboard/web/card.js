@@ -85,6 +85,7 @@ function trailBar(graph, node) {
 /** Keep the way of the selection, the node included at which it began. */
 function keepTrail(side, id) {
   const before = state.sides[side].clicked;
+  if (edgeOf(graphs[side], id)) return; // a step aside
   if (!id || isGroupId(id)) trail = [];
   else if (!trail.length && before && !isGroupId(before)) trail = [[side, before], [side, id]];
   else if (!trail.length || trail[trail.length - 1][1] !== id) trail.push([side, id]);

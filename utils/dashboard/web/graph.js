@@ -16,6 +16,7 @@ class Graph {
     this.paths = data.paths;
     this.boxes = data.boxes;
     this.ablations = data.ablations;
+    this.attention = data.attention;
     this.warnings = data.warnings;
     this.saved = data.view;
     this.nodes = data.nodes.map((node, i) => ({ ...node, side, i, match: -1, moved: false }));

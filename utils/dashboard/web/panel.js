@@ -62,7 +62,9 @@ const number = (text, kind = "") => make("span", { class: "number " + kind }, te
 
 function linkRow(graph, link, end) {
   const sign = link.weight < 0 ? "minus" : "plus";
-  return nodeRow(graph.nodes[link[end]], number(signed(link.weight), sign), number(percent(graph.share(link))));
+  const row = nodeRow(graph.nodes[link[end]], number(signed(link.weight), sign), number(percent(graph.share(link))));
+  if (headsOf(graph, link)) row.append(headsButton(graph, link));
+  return row;
 }
 
 /** A titled list; `heads` are the names of its columns of numbers. */
@@ -81,6 +83,7 @@ function drawPanel() {
   const scroll = panel.querySelector(".scroll")?.scrollTop || 0;
   const same = panel.dataset.shows === state.active + clicked;
   if (graph.place.has(clicked)) panel.replaceChildren(...nodePanel(graph, graph.nodes[graph.place.get(clicked)]));
+  else if (edgeOf(graph, clicked)) panel.replaceChildren(...edgePanel(graph, edgeOf(graph, clicked)));
   else if (clicked) panel.replaceChildren(...groupPanel(graph, state.sides[state.active].groups.find((group) => group.id === clicked)));
   else panel.replaceChildren(overview(graph));
   panel.dataset.shows = state.active + clicked;

@@ -3,6 +3,7 @@
 // `drawChosen` when other nodes are selected, pinned or found, `drawFocus` when something else is pointed at.
 
 const REACH = 10; // pixels from which a node is pointed at
+const LINE_REACH = 7; // pixels from which a line is clicked
 const MANY = 400; // links brought out at once
 const MAX_PIXELS = 16e6; // of the canvas; beyond it lines get coarser, not lost
 let pictures = []; // one of each graph
@@ -66,9 +67,23 @@ class Picture {
   click(i, event) {
     if (this.element.dataset.dragged) return;
     const [side, at] = i < 0 ? [this.graph.side, -1] : this.graph.homesOf(i)[0];
-    if (i < 0) select(side, "");
+    if (i < 0) select(side, this.edgeAt(event));
     else if (event.ctrlKey || event.metaKey) togglePin(side, graphs[side].nodes[at].id);
     else toggleSelect(side, graphs[side].nodes[at].id);
+  }
+
+  /** The id of the edge at the pointer, of those that are brought out; "" where there is none, and in a picture of two graphs. */
+  edgeAt(event) {
+    if (!this.bright || this.graph.sides.length > 1) return "";
+    const board = this.board.getBoundingClientRect();
+    let [nearest, id] = [LINE_REACH, ""];
+    for (const { link, line } of this.bright) {
+      for (const [x, y] of pointsOf([{ line }], board)) {
+        const far = Math.hypot(x - event.clientX, y - event.clientY);
+        if (far < nearest) [nearest, id] = [far, edgeId(this.graph, link)];
+      }
+    }
+    return id;
   }
 
   startNaming(i) {
@@ -316,6 +331,8 @@ class Picture {
       return at >= 0 ? this.around([at]) : { members: [], links: [] };
     }
     if (pointer.path >= 0) return this.along([graphs[pointer.side].paths[pointer.path]], pointer.side);
+    const edge = graph.sides.length === 1 ? edgeOf(graph, state.sides[graph.side].clicked) : null;
+    if (edge) return { members: [edge.source, edge.target], links: [edge] };
     const members = state.sides.flatMap((side, k) => membersOf(k, side.clicked).map((i) => [k, i])).filter(([k]) => graph.sides.includes(k));
     if (members.length) return this.around([...new Set(members.map(([k, i]) => graph.placeOf(k, i)))]);
     return state.sides.some((side) => side.clicked) ? { members: [], links: [] } : this.opening();
@@ -599,8 +616,9 @@ function showTip() {
 function pointsOf(bright, board) {
   const points = [];
   for (const { line: [x0, y0, x1, y1, x2, y2, x3, y3] } of bright) {
-    for (let k = 0; k <= 24; k++) {
-      const t = k / 24;
+    const steps = Math.max(24, Math.ceil(Math.hypot(x3 - x0, y3 - y0) / 12));
+    for (let k = 0; k <= steps; k++) {
+      const t = k / steps;
       const [a, b, c, d] = [(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t * t * (1 - t), t ** 3];
       points.push([board.left + a * x0 + b * x1 + c * x2 + d * x3, board.top + a * y0 + b * y1 + c * y2 + d * y3]);
     }

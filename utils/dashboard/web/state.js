@@ -155,7 +155,7 @@ function sideFrom(raw, graph) {
   for (const [id, at] of Object.entries(isObject(raw.places) ? raw.places : {})) {
     if (isItem(id) && Array.isArray(at) && at.length === 2 && at.every((x) => within(x, -1e5, 1e5))) side.places[id] = at;
   }
-  if (graph.place.has(raw.clicked) || side.groups.some((group) => group.id === raw.clicked)) side.clicked = raw.clicked;
+  if (graph.place.has(raw.clicked) || edgeOf(graph, raw.clicked) || side.groups.some((group) => group.id === raw.clicked)) side.clicked = raw.clicked;
   const zoom = raw.zoom;
   const isZoom = Array.isArray(zoom) && zoom.length === 3 && zoom.every((x) => within(x, -1e6, 1e6)) && within(zoom[0], 0.05, 20);
   if (isZoom) side.zoom = zoom;
