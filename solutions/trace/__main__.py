@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from solutions.trace.arguments import parse_arguments
+from solutions.trace.output import SomeFailed, staged
 
 BAR = "{desc:<24}|{bar:32}| {percentage:3.0f} %  {elapsed}"
 # For consoles that lack the summary's signs.
@@ -34,7 +35,6 @@ def run(arguments: argparse.Namespace) -> str:
         from solutions.trace.again import draw_again
 
         return draw_again(arguments)
-    from solutions.trace.output import staged
     from utils.models import default_dictionary
 
     arguments.dictionary = arguments.dictionary or default_dictionary(arguments.model)
@@ -48,6 +48,7 @@ def default_folder(arguments: argparse.Namespace) -> Path:
     from utils.dashboard import slugify
 
     which = "" if arguments.dictionary == "transcoders" else f"-{arguments.dictionary}"
+    which += "-chat" if arguments.chat else ""
     return Path("out") / f"{slugify(Path(arguments.model).name)}{which}-{slugify(arguments.prompt)}"
 
 
@@ -114,12 +115,16 @@ def for_console(text: str, encoding: str | None) -> str:
         return text
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM."""
+
+
 @contextmanager
 def ended_like_ctrl_c() -> Iterator[None]:
     """Let SIGTERM, which a batch system sends at the time limit, tidy up as Ctrl-C does."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(TERMINATED)
+        raise Terminated
 
     try:
         before = signal.signal(signal.SIGTERM, stop)
@@ -150,13 +155,12 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError, MemoryError, ImportError) as error:
         _complain(" ".join(str(error).split()) or type(error).__name__)
         return 2
-    except KeyboardInterrupt:
-        _complain("Stopped; nothing was written.")
-        return INTERRUPTED
-    except SystemExit as stop:
-        if stop.code == TERMINATED:
-            _complain("Stopped by the system; nothing was written.")
-        raise
+    except SomeFailed as failed:
+        print(for_console(str(failed), sys.stdout.encoding), flush=True)
+        return 1
+    except KeyboardInterrupt as stop:
+        _complain(str(stop) or "Stopped; nothing was written.")
+        return TERMINATED if isinstance(stop.__cause__ or stop, Terminated) else INTERRUPTED
     return 0
 
 

@@ -48,7 +48,7 @@ def _make_parser() -> _Parser:
         description="Trace how a language model gets from a prompt to its next token.",
         epilog=f'example: python -m solutions.trace "{EXAMPLE}"',
     )
-    parser.add_argument("prompt", nargs="?", help="the text to trace; - reads it from standard input")
+    _add_prompt(parser)
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     _add_model(parser)
     _add_target(parser)
@@ -73,6 +73,15 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     add("--offload", action="store_true", help="keep the transcoders' large matrices on disk: less memory, more time")
     add("--model-name", metavar="TEXT", help="what the files call the model (default: its own name)")
     add("--dictionary-name", metavar="TEXT", help="what the files call the dictionary (default: its own name)")
+
+
+def _add_prompt(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("prompt", nargs="?", help="the text to trace; - reads it from standard input")
+    parser.add_argument(
+        "--chat",
+        action="store_true",
+        help="the prompt is a user's message: put it into the model's chat template, and hide what the template writes before it",
+    )
 
 
 def _add_target(parser: argparse.ArgumentParser) -> None:

@@ -23,6 +23,14 @@ LOCK, NEW, TARGET, WHOLE = ".lock", "new", "target.txt", "whole.json"
 YOUNG = 60  # seconds: a folder without a lock may be one that another process is just making
 
 
+class Stopped(KeyboardInterrupt):
+    """The work was stopped; the sentence says what is kept."""
+
+
+class SomeFailed(Exception):
+    """Some prompts of many could not be traced; the sentences are for standard output."""
+
+
 @contextmanager
 def staged(folder: Path) -> Iterator[Path]:
     """Give an empty folder to write into; move its contents to ``folder`` when the block ends without an exception.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from solutions.trace.asking import Question, ask
+from utils.engine.chat import chat_prompt
 from utils.engine.graph import AttributionResult
 from utils.latents.examples import describe_latents, dictionary_key, kept_latents, why_left_out
 from utils.latents.labels import labels
@@ -65,8 +66,11 @@ class Tracer:
         Raises:
             ValueError, MemoryError: the prompt or an argument is wrong, or there is too little memory.
         """
-        question = ask(self.model, self.arguments, prompt)
         settings = {name: getattr(self.arguments, name) for name in SETTINGS}
+        if self.arguments.chat:
+            prompt, start_posn = chat_prompt(self.model, prompt)
+            settings["start_posn"] = start_posn if settings["start_posn"] is None else settings["start_posn"]
+        question = ask(self.model, self.arguments, prompt)
         settings = {name: value for name, value in settings.items() if value is not None}
         settings |= {"target_tokens": question.targets, "progress": progress}
         settings.setdefault("dictionary_name", dictionary_name(self.arguments.model, self.kind))
@@ -98,12 +102,12 @@ class Tracer:
 
 def names_of(arguments: Namespace) -> dict[tuple[int, int], str]:
     """Labels of latents, where there are any."""
-    return {} if arguments.dictionary == "neurons" else labels(arguments.model, arguments.dictionary)
+    return {} if arguments.dictionary in (None, "neurons") else labels(arguments.model, arguments.dictionary)
 
 
 def key_of(arguments: Namespace) -> str:
     """Which state of a dictionary that may change the latents are of."""
-    return "" if arguments.dictionary == "neurons" else dictionary_key(arguments.model, arguments.dictionary)
+    return "" if arguments.dictionary in (None, "neurons") else dictionary_key(arguments.model, arguments.dictionary)
 
 
 def left_out(arguments: Namespace) -> str:

@@ -29,6 +29,20 @@ def toy_session(toy_course) -> tuple[TestSession, Chapter]:
     session.close()
 
 
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory) -> Path:
+    """A folder with a tiny random model and its transcoders, in the bundled one's form."""
+    import torch
+
+    from tests.tiny import tiny_model, tiny_transcoders
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    model = tiny_model(folder / "model", dtype=torch.float32)
+    for layer, transcoder in tiny_transcoders(model).items():
+        transcoder.save_model(folder / "transcoders" / f"layer_{layer}")
+    return folder
+
+
 @pytest.fixture(scope="module")
 def page_browser():
     with chromium() as found:

@@ -10,11 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 
 from solutions.trace import __main__ as command
 from solutions.trace.output import BEGUN, PARTS, staged
-from tests.tiny import PROMPT, tiny_model, tiny_transcoders
+from tests.tiny import PROMPT, tiny_model
 from utils import ROOT
 from utils.dashboard.__main__ import main as dashboard
 from utils.engine.graph import AttributionResult
@@ -25,23 +24,13 @@ from utils.models.placement import device_name
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="signals and limits are Linux'")
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    """A tiny random model in the bundled one's form."""
-    folder = tmp_path_factory.mktemp("tiny")
-    model = tiny_model(folder / "model", dtype=torch.float32)
-    for layer, transcoder in tiny_transcoders(model).items():
-        transcoder.save_model(folder / "transcoders" / f"layer_{layer}")
-    return folder
-
-
 @pytest.fixture
-def trace(bundle, capsys):
+def trace(tiny_bundle, capsys):
     """Run the command in this process: (exit code, stdout, stderr)."""
 
     def call(*arguments):
         try:
-            code = command.main([*map(str, arguments), "--model", str(bundle)])
+            code = command.main([*map(str, arguments), "--model", str(tiny_bundle)])
         except SystemExit as stop:
             code = stop.code
         out, err = capsys.readouterr()
@@ -55,10 +44,10 @@ def trace(bundle, capsys):
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
-def test_a_console_without_the_signs_gets_others(bundle, tmp_path, monkeypatch, encoding):
+def test_a_console_without_the_signs_gets_others(tiny_bundle, tmp_path, monkeypatch, encoding):
     console = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     monkeypatch.setattr(sys, "stdout", console)
-    assert command.main([f"{PROMPT} 東", "--model", str(bundle), "--out", str(tmp_path / "o")]) == 0
+    assert command.main([f"{PROMPT} 東", "--model", str(tiny_bundle), "--out", str(tmp_path / "o")]) == 0
     said = console.buffer.getvalue().decode(encoding)
     assert "  -> '" in said and "Completeness" in said and "東" not in said
 
@@ -177,7 +166,7 @@ def test_the_end_of_a_batch_job_leaves_nothing(tmp_path):
     time.sleep(0.5)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=120)
-    assert process.returncode == 143 and said.splitlines()[-1] == "Stopped by the system; nothing was written."
+    assert process.returncode == 143 and said.splitlines()[-1] == "Stopped; nothing was written."
     assert list(tmp_path.iterdir()) == []
 
 

