@@ -131,9 +131,12 @@ def rank_latents(
     logits, is_latent = graph.indices(NodeType.LOGIT), graph.mask(NodeType.LATENT)
     weights = graph.logit_weights.to(graph.writing_vecs)
     n_targets = len(logits) + min(max_latent_nodes, int(is_latent.sum()))
-    targets, rows = list(logits), rows_of(_batch(graph, logits))
+    targets, first = list(logits), rows_of(_batch(graph, logits))
+    rows = first.new_zeros(n_targets, first.shape[1])
+    rows[: len(logits)] = first
     while len(targets) < n_targets:
-        influence = _influence(rows, torch.tensor(targets, device=rows.device), weights, graph.n_layers)
+        known = rows[: len(targets)]
+        influence = _influence(known, torch.tensor(targets, device=rows.device), weights, graph.n_layers)
         influence = influence.masked_fill(~is_latent, 0)
         influence[targets] = 0
         best = influence.topk(min(rerank_every, n_targets - len(targets)))
@@ -141,11 +144,11 @@ def rank_latents(
         if not batches:
             break
         for chosen in batches:
-            rows = torch.cat([rows, rows_of(_batch(graph, chosen))])
+            rows[len(targets) : len(targets) + len(chosen)] = rows_of(_batch(graph, chosen))
             targets += chosen
             if progress is not None:
                 progress(len(targets), n_targets)
-    return Ranking(targets, rows, _selection(graph, sorted(targets[len(logits) :])))
+    return Ranking(targets, rows[: len(targets)], _selection(graph, sorted(targets[len(logits) :])))
 
 
 def _batches(graph: GraphNodes, chosen: list[int]) -> list[list[int]]:

@@ -144,15 +144,60 @@ def compute_cross_layer_edges(
     return adjacency
 
 
-def cross_layer_rows(
-    run: FrozenRun, sources: dict[int | str, PlaceSources], n_nodes: int, targets: BackwardBatch
-) -> Float[Tensor, "batch n_nodes"]:
-    """The rows of the matrix that belong to one batch of targets."""
-    found = targets.reading_vecs.new_zeros(len(targets.nodes), n_nodes)
+def cross_layer_effects(
+    run: FrozenRun, sources: dict[int | str, PlaceSources], targets: BackwardBatch
+) -> dict[int | str, Float[Tensor, "target source"]]:
+    """What each source does to one batch of targets by what it writes at each place."""
+    effects = {}
     for place, grad in walk_back(run, targets.reading_vecs, targets.positions, targets.layers[0]):
-        source = sources[place]
-        found[:, source.nodes] += torch.einsum("tsd,sd->ts", grad[:, source.positions].to(found), source.vectors)
-    return found
+        _, positions, vectors = sources[place]
+        effects[place] = torch.einsum("tsd,sd->ts", grad[:, positions].to(vectors), vectors)
+    return effects
+
+
+def edges_of_strongest(
+    run: FrozenRun,
+    sources: dict[int | str, PlaceSources],
+    candidates: GraphNodes,
+    nodes: Callable[..., GraphNodes],
+    given: TracingArguments,
+) -> tuple[GraphNodes, Float[Tensor, "n_nodes n_nodes"]]:
+    """The graph of the `given.max_latent_nodes` strongest latents, and its edges.
+
+    Its rows are those that were computed to find the latents. What a latent that is left out writes into a layer goes into the
+    error there.
+
+    Args:
+        sources: of all candidates.
+        nodes: makes the smaller graph from the chosen latents.
+    """
+    found = []
+
+    def rows_of(targets: BackwardBatch) -> Float[Tensor, "target n_nodes"]:
+        found.append(cross_layer_effects(run, sources, targets))
+        rows = targets.reading_vecs.new_zeros(len(targets.nodes), len(candidates))
+        for place, effects in found[-1].items():
+            rows.index_add_(1, sources[place].nodes, effects.to(rows))
+        return rows
+
+    ranking = rank_latents(candidates, rows_of, given.max_latent_nodes, given.progress)
+    graph = nodes(ranking.selection)
+    index = {node.node_id: i for i, node in enumerate(graph.nodes)}
+    columns = {}
+    for place, (here, positions, _) in sources.items():
+        errors = [index.get(f"{place}_error_{position}") for position in positions.tolist()]
+        kept = [index.get(candidates.nodes[i].node_id) for i in here.tolist()]
+        column = [error if node is None else node for node, error in zip(kept, errors, strict=True)]
+        columns[place] = torch.tensor(column, device=here.device)
+
+    adjacency, targets = zero_edges(graph.writing_vecs, len(graph)), iter(ranking.targets)
+    for batch in found:
+        n_targets = len(batch["E"])
+        rows = adjacency.new_zeros(n_targets, len(graph))
+        for place, effects in batch.items():
+            rows.index_add_(1, columns[place], effects.to(rows))
+        adjacency[[index[candidates.nodes[next(targets)].node_id] for _ in range(n_targets)]] = rows
+    return graph, adjacency
 
 
 def attribute_cross_layer(
@@ -184,16 +229,16 @@ def attribute_cross_layer(
         nodes = partial(build_graph_nodes, model, parts, cache, tc_hooks, *outputs, tokens, start_posn)
         graph = nodes(given.top_k)
         sources = collect_sources(clt, graph, cache)
-        if given.max_latent_nodes is not None:
-            rows_of = partial(cross_layer_rows, run, sources, len(graph))
-            graph = nodes(rank_latents(graph, rows_of, given.max_latent_nodes).selection)
+        if given.max_latent_nodes is None:
+            batches = prepare_backward_batches(graph, given.batch_size)
+            adjacency = compute_cross_layer_edges(graph, sources, batches, run, given.progress)
+        else:
+            graph, adjacency = edges_of_strongest(run, sources, graph, nodes, given)
             sources = collect_sources(clt, graph, cache)
         for layer in parts:
             errors = sources[layer].nodes[-graph.seq_len :]
             graph.writing_vecs[errors] = sources[layer].vectors[-graph.seq_len :].to(graph.writing_vecs)
 
-        batches = prepare_backward_batches(graph, given.batch_size)
-        adjacency = compute_cross_layer_edges(graph, sources, batches, run, given.progress)
         bias, values = compute_bias(model, tokens, graph, freeze, tc_hooks), compute_values(graph, run)
         return prune_and_pack(model, prompt, graph, adjacency, bias, values, given)
 

@@ -4,8 +4,21 @@ import pytest
 import torch
 
 from solutions import ranking
-from solutions.chapter3_attribution_graphs import attribute, edges
-from solutions.chapter5_cross_layer_transcoders import CrossLayerTranscoder, attribute_cross_layer
+from solutions.chapter3_attribution_graphs import (
+    FreezeHooks,
+    TranscoderReplacementHooks,
+    attribute,
+    edges,
+    prepare_backward_batches,
+    setup_attribution,
+)
+from solutions.chapter5_cross_layer_transcoders import (
+    CrossLayerTranscoder,
+    attribute_cross_layer,
+    collect_sources,
+    compute_cross_layer_edges,
+    tracing,
+)
 from solutions.ranking import rank_latents
 from tests.tiny import ARCHITECTURES, D_MODEL, PROMPT
 from tests.tracing import Traced
@@ -106,13 +119,41 @@ def test_no_row_is_computed_twice(tiny, monkeypatch, batch_size):
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_cross_layer_graph_keeps_its_edges(tiny, architecture):
     """Edges among what is kept are those of the full graph, and the errors take up the rest."""
-    model, _ = tiny(architecture)
-    torch.manual_seed(0)
-    clt = CrossLayerTranscoder(3, D_MODEL, 31, threshold=0.5).double()
-    clt.load_state_dict({name: torch.randn_like(x) * 0.3 for name, x in clt.state_dict().items()})
+    model, clt = tiny(architecture)[0], random_clt()
     expect_restricted(
         attribute_cross_layer(model, clt, PROMPT), attribute_cross_layer(model, clt, PROMPT, max_latent_nodes=20), 1e-9
     )
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_cross_layer_graph_has_the_edges_of_its_own_nodes(tiny, monkeypatch, architecture):
+    """All edges, those of errors included, are what the smaller graph's sources do; no row is computed twice."""
+    model, walked = tiny(architecture)[0], []
+    walk_back = tracing.walk_back
+
+    def counted(run, vectors, positions, layer):
+        walked.extend(positions.tolist())
+        return walk_back(run, vectors, positions, layer)
+
+    monkeypatch.setattr(tracing, "walk_back", counted)
+    clt = random_clt()
+    result = attribute_cross_layer(model, clt, PROMPT, max_latent_nodes=20)
+    assert len(walked) == len(result.graph.indices(NodeType.LATENT, NodeType.LOGIT)) == 20 + 3
+    monkeypatch.undo()
+    with torch.inference_mode(False), torch.no_grad():
+        freeze, tokens = FreezeHooks(model), model.to_tokens(PROMPT)
+        cache = freeze.cache_frozen_values(tokens)
+        hooks = TranscoderReplacementHooks(model, clt.weights().transcoders(), cache)
+        run, sources = setup_attribution(model, tokens, freeze, hooks), collect_sources(clt, result.graph, cache)
+        expected = compute_cross_layer_edges(result.graph, sources, prepare_backward_batches(result.graph), run)
+    torch.testing.assert_close(result.adjacency_matrix, expected)
+
+
+def random_clt() -> CrossLayerTranscoder:
+    torch.manual_seed(0)
+    clt = CrossLayerTranscoder(3, D_MODEL, 31, threshold=0.5).double()
+    clt.load_state_dict({name: torch.randn_like(x) * 0.3 for name, x in clt.state_dict().items()})
+    return clt
 
 
 def test_a_cross_layer_graph_of_atlas_keeps_its_edges(atlas):
