@@ -27,6 +27,10 @@ def run(arguments: argparse.Namespace) -> str:
     Raises:
         ValueError, OSError, MemoryError, ImportError: with one sentence for the user.
     """
+    if arguments.release is not None:
+        from solutions.trace.tracing import register
+
+        register(arguments)
     if arguments.prompts is not None:
         from solutions.trace.many import trace_many
 

@@ -68,6 +68,12 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         help="per-layer transcoders (the default where there are any), a cross-layer transcoder (atlas has one), "
         "or the MLPs' own neurons (any model)",
     )
+    add(
+        "--release",
+        metavar="SET",
+        help="public dictionaries for --model OWNER/NAME: a release of SAELens, or a repository in circuit-tracer's form",
+    )
+    add("--sae-id", metavar="ID", help="one dictionary of SAELens' release, with {layer} in it; * stands for any text")
     add("--device", help="cpu, cuda or mps (default: the GPU if there is one)")
     add("--dtype", help="float32, bfloat16 or float64 (default: float32 for models below 10 GB)")
     add("--offload", action="store_true", help="keep the transcoders' large matrices on disk: less memory, more time")
@@ -218,6 +224,8 @@ def _check_combinations(arguments: argparse.Namespace) -> None:
         raise ValueError("Give --n-output-nodes or --probability-mass, not both.")
     if arguments.max_output_nodes is not None and arguments.probability_mass is None:
         raise ValueError("--max-output-nodes limits --probability-mass: give both, or --n-output-nodes alone.")
+    if arguments.sae_id is not None and arguments.release is None:
+        raise ValueError("--sae-id names a dictionary of --release: give both.")
     if arguments.scheduler is not None and arguments.prompts is None:
         raise ValueError("--scheduler traces many prompts: give --prompts FILE with it.")
     if arguments.prompts is not None and arguments.out is None:

@@ -11,7 +11,7 @@ from utils.engine.chat import chat_prompt
 from utils.engine.graph import AttributionResult
 from utils.latents.examples import describe_latents, dictionary_key, kept_latents, why_left_out
 from utils.latents.labels import labels
-from utils.models import dictionary_name, load, load_clt, load_model
+from utils.models import dictionary_name, load, load_clt, load_model, register_model
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -51,6 +51,7 @@ class Tracer:
             ValueError, OSError, MemoryError, ImportError: as `load` does, with one sentence.
         """
         self.arguments = arguments
+        register(arguments)  # again, on a worker
         self.model, self.dictionary, self.transcoders = _load(arguments)
 
     @property
@@ -115,6 +116,17 @@ def left_out(arguments: Namespace) -> str:
     if arguments.dictionary == "neurons" or arguments.examples == "none":
         return ""
     return why_left_out(arguments.model, arguments.dictionary)
+
+
+def register(arguments: Namespace) -> None:
+    """Make the model of ``--release`` known; its name stands in the place of the hub's from then on.
+
+    Raises:
+        ValueError: see `register_model`.
+    """
+    if arguments.release is not None:
+        arguments.hub_id = getattr(arguments, "hub_id", None) or arguments.model
+        arguments.model = register_model(arguments.hub_id, arguments.release, arguments.sae_id).name
 
 
 def _load(arguments: Namespace) -> tuple[TransformerBridge, Any, Mapping[int, Any]]:

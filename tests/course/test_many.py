@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -163,19 +162,19 @@ def cluster():
 def test_two_workers_give_the_same_bytes_and_the_death_of_one_loses_nothing(run, tmp_path, cluster):
     address, workers = cluster
     run("alone")
-    killed = []
+    killed, over = [], threading.Event()
 
     def kill_one_at_work():
-        for _ in range(3000):
+        while not over.wait(0.02):
             if list((tmp_path / "both").glob("*/row.json")):
                 os.kill(workers[0].pid, signal.SIGKILL)
                 killed.append(len(list((tmp_path / "both").glob("*/row.json"))))
                 return
-            time.sleep(0.02)
 
     killer = threading.Thread(target=kill_one_at_work)
     killer.start()
     code, out, _ = run("both", "--scheduler", address)
+    over.set()
     killer.join()
     assert killed and killed[0] < 7, "the worker was not killed in the middle"
     assert code == 1 and "7 traced, 0 were there, 3 failed" in out

@@ -6,6 +6,7 @@
     model, _ = load("smollm2-135m")  # a real language model; it has no dictionary, its own neurons are traced
     saes = load_saes("atlas")  # sparse autoencoders on the residual stream, for chapter 1
     clt = load_clt("atlas")  # a cross-layer transcoder, for chapter 5
+    register_model("Qwen/Qwen3-14B", "mwhanna-qwen3-14b-transcoders", "layer_{layer}")  # any other of SAELens' releases
     model = load_model("my-folder")  # a model alone, in Hugging Face form, for graphs of its neurons
 
 Whatever the model, what `load` gives has the same form and conventions (`d` = d_model, `F` = latents a layer; a model without a
@@ -23,7 +24,7 @@ dictionary comes with no transcoders):
 
 from utils.models.layers import LoadedModel
 from utils.models.loading import load, load_clt, load_model, load_saes
-from utils.models.registry import MODELS, ModelSpec, default_dictionary, dictionary_name
+from utils.models.registry import MODELS, ModelSpec, default_dictionary, dictionary_name, register_model
 
 __all__ = [
     "MODELS",
@@ -35,4 +36,5 @@ __all__ = [
     "load_clt",
     "load_model",
     "load_saes",
+    "register_model",
 ]

@@ -12,6 +12,15 @@ import torch
 from utils.models.errors import local_errors
 from utils.models.form import check_architecture, require_files
 from utils.models.layers import LoadedModel, boot, load_layers, load_stored
+from utils.models.layouts import (
+    files_of,
+    folder_files,
+    is_published_clt,
+    read_clt,
+    read_config,
+    read_transcoder,
+    reads_before_weight,
+)
 from utils.models.placement import dtype_name
 
 if TYPE_CHECKING:
@@ -29,6 +38,11 @@ def load_folder(folder: Path, name: str, device: str, dtype: torch.dtype, offloa
     """Load `folder/model` and `folder/transcoders/layer_{l}`, never touching the network."""
     model = load_folder_model(folder, name, device, dtype)
 
+    root = folder / "transcoders"
+    if root.is_dir() and not any(root.glob("layer_*/cfg.json")) and any(root.iterdir()):
+        load_layer = published_loader(root, model, device, dtype, offload)
+        return LoadedModel(model, load_layers(load_layer, model, f"{name}/transcoders/layer_{{layer}}"))
+
     def load_layer(layer: int) -> Transcoder:
         from sae_lens.saes.transcoder import Transcoder
 
@@ -45,6 +59,37 @@ def load_folder(folder: Path, name: str, device: str, dtype: torch.dtype, offloa
     for layer, transcoder in transcoders.items():
         _require_width(folder / "transcoders" / f"layer_{layer}", transcoder, model.cfg.d_model)
     return LoadedModel(model, transcoders)
+
+
+def published_loader(
+    root: Path, model: TransformerBridge, device: str, dtype: torch.dtype, offload: bool
+) -> Callable[[int], Transcoder]:
+    """The function that loads a layer's transcoder from a folder in the form of circuit-tracer, Gemma Scope or GemmaScope 2."""
+    if offload:
+        raise ValueError(
+            f"Only transcoders in SAELens' form can stay on disk, and {root} has another: leave offload out."
+        )
+    files = folder_files(root, model.cfg.n_layers)
+    config = read_config(files_of(root))
+    before_weight = reads_before_weight(config)
+
+    def load_layer(layer: int) -> Transcoder:
+        path = files[layer]
+        is_npz = path.suffix == ".npz" and "feature_input_hook" not in config
+        weight = ln2_weight(model, layer) if before_weight or is_npz else None
+        with local_errors(path):
+            transcoder = read_transcoder(path, device, dtype, weight)
+        _require_width(path, transcoder, model.cfg.d_model)
+        return transcoder
+
+    return load_layer
+
+
+def ln2_weight(model: TransformerBridge, layer: int) -> torch.Tensor:
+    """What the norm in front of the MLP multiplies by."""
+    from utils.engine.mlp import norm_weight
+
+    return norm_weight(model.blocks[layer].ln2, model.cfg.d_model)
 
 
 def stored_places(path: Path) -> dict[str, Place]:
@@ -127,7 +172,27 @@ def folder_clt(folder: Path, device: str, dtype: torch.dtype) -> CrossLayerWeigh
     """The cross-layer transcoder in `folder/clt`."""
     from utils.engine.cross_layer import CONFIG_FILE, WEIGHTS_FILE, CrossLayerWeights
 
-    folder = folder / "clt"
+    outer, folder = folder, folder / "clt"
+    if is_published_clt(files_of(folder)):
+        with clt_errors(folder):
+            return read_clt(files_of(folder), n_layers_of(outer / "model"), device, dtype)
     require_files(folder, (CONFIG_FILE, WEIGHTS_FILE))
     with local_errors(folder):
         return CrossLayerWeights.read(folder, device, dtype)
+
+
+def n_layers_of(path: str | Path) -> int:
+    """How many layers a model in Hugging Face form has, without its weights."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(path)
+    return config.get_text_config().num_hidden_layers
+
+
+@contextmanager
+def clt_errors(folder: Path) -> Iterator[None]:
+    """As `local_errors`, but what is said about the form of a cross-layer transcoder is passed on as it is."""
+    try:
+        yield
+    except (ValueError, FileNotFoundError) as error:
+        raise type(error)(f"{folder}: {error}") from None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+import fnmatch
 import re
 import socket
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,18 +16,28 @@ from urllib.parse import urlsplit
 import torch
 
 from utils import ROOT
-from utils.models.errors import hub_errors
-from utils.models.folder import load_folder_model
+from utils.models.errors import hub_errors, local_errors
+from utils.models.folder import ln2_weight, load_folder_model, n_layers_of
 from utils.models.layers import LoadedModel, boot, load_layers, load_stored
+from utils.models.layouts import (
+    BEFORE_WEIGHT,
+    Get,
+    layer_files,
+    read_clt,
+    read_config,
+    read_transcoder,
+    reads_before_weight,
+)
 from utils.models.packaged import packaged_folder
 from utils.models.placement import dtype_name
-from utils.models.registry import MODELS, ModelSpec, dictionary_name
+from utils.models.registry import FLOAT32_LIMIT_GB, MODELS, ModelSpec, clt_place, dictionary_name
 
 if TYPE_CHECKING:
     from sae_lens import SAE
     from sae_lens.saes.transcoder import Transcoder
     from transformer_lens.model_bridge import TransformerBridge
 
+    from utils.engine.cross_layer import CrossLayerWeights
     from utils.engine.stored import Place
 
 CONNECT_SECONDS = 4
@@ -46,24 +58,121 @@ def load_hub(spec: ModelSpec, device: str, dtype: torch.dtype, offload: bool = F
     if not spec.has_dictionary:
         return LoadedModel(model, {})
 
+    with no_retries_offline():
+        if spec.sae_id is None:
+            load_layer = _set_loader(spec, model, device, dtype, offload)
+        else:
+            load_layer = _release_loader(spec, model, device, dtype, offload)
+        return LoadedModel(model, load_layers(load_layer, model, dictionary_name(spec.name)))
+
+
+def _release_loader(
+    spec: ModelSpec, model: TransformerBridge, device: str, dtype: torch.dtype, offload: bool
+) -> Callable[[int], Transcoder]:
+    """The function that loads a layer's transcoder of a release of SAELens, by SAELens' own loaders."""
     from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
     from sae_lens.saes.transcoder import Transcoder
 
-    repo_id = get_pretrained_saes_directory()[spec.release].repo_id  # parsed and cached before the threads need it
+    directory = get_pretrained_saes_directory()  # parsed and cached before the threads need it
+    if spec.release not in directory:
+        close = difflib.get_close_matches(spec.release, directory, n=2)
+        hint = f": did you mean {' or '.join(close)}?" if close else "."
+        raise ValueError(f"SAELens has no release {spec.release!r}{hint}")
+    release = directory[spec.release]
 
     def load_layer(layer: int) -> Transcoder:
-        sae_id = spec.sae_id.format(layer=layer)
+        sae_id = one_of(release.saes_map, spec.sae_id.format(layer=layer), spec.release)
 
         def load_as(device: str, dtype: torch.dtype) -> Transcoder:
             return Transcoder.from_pretrained(spec.release, sae_id, device=device, dtype=dtype_name(dtype))
 
-        with hub_errors(spec, repo_id):
+        with hub_errors(spec, release.repo_id):
             if offload:
                 return load_stored(load_as, stored_places(spec.release, sae_id), device, dtype)
-            return load_as(device, dtype)
+            transcoder = load_as(device, dtype)
+        if transcoder.cfg.metadata.hook_name.endswith(BEFORE_WEIGHT):
+            with torch.no_grad():
+                transcoder.W_enc.div_(ln2_weight(model, layer).to(transcoder.W_enc)[:, None])
+        return transcoder
 
-    with no_retries_offline():
-        return LoadedModel(model, load_layers(load_layer, model, dictionary_name(spec.name)))
+    return load_layer
+
+
+def one_of(names: Iterable[str], pattern: str, release: str) -> str:
+    """The one name that fits a pattern, in which * stands for any text.
+
+    Raises:
+        ValueError: there is none, or there are several.
+    """
+    found = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise ValueError(f"SAELens' release {release} has no {pattern}: it has {next(iter(names))} and others.")
+    raise ValueError(f"SAELens' release {release} has {len(found)} that fit {pattern}: choose one, such as {found[0]}.")
+
+
+def _set_loader(
+    spec: ModelSpec, model: TransformerBridge, device: str, dtype: torch.dtype, offload: bool
+) -> Callable[[int], Transcoder]:
+    """The function that loads a layer's transcoder of a repository in circuit-tracer's form."""
+    if offload:
+        raise ValueError("Only transcoders of SAELens' releases can stay on disk: leave offload out.")
+    get = files_on_hub(spec.release)
+    with hub_errors(spec, repository(spec.release)[0]):
+        config = read_config(get)
+        if config.get("model_kind") == "cross_layer_transcoder":
+            raise ValueError(f"{spec.release} is a cross-layer transcoder: use load_clt (--dictionary clt).")
+        before_weight = reads_before_weight(config)
+        files = layer_files(get, config, model.cfg.n_layers)
+
+    def load_layer(layer: int) -> Transcoder:
+        with local_errors(files[layer]):
+            return read_transcoder(files[layer], device, dtype, ln2_weight(model, layer) if before_weight else None)
+
+    return load_layer
+
+
+def hub_clt(spec: ModelSpec, device: str, dtype: torch.dtype | None) -> CrossLayerWeights:
+    """A cross-layer transcoder from the hub, in circuit-tracer's or GemmaScope 2's form."""
+    place = clt_place(spec)
+    if place is None:
+        raise ValueError(
+            f"There is no cross-layer transcoder of {spec.name} here: use 'atlas', which is bundled, or train one (chapter 5)."
+        )
+    require_token(spec)
+    if dtype is None:
+        dtype = torch.float32 if spec.clt_params * 4 <= FLOAT32_LIMIT_GB else torch.bfloat16
+    with hub_errors(spec, repository(place)[0]), no_retries_offline():
+        return read_clt(files_on_hub(place), n_layers_of(spec.hub_id), device, dtype)
+
+
+def repository(place: str) -> tuple[str, str, str | None]:
+    """``owner/name/folder@revision`` as repository, folder and revision."""
+    path, _, revision = place.partition("@")
+    owner, name, *folders = path.split("/")
+    return f"{owner}/{name}", "/".join(folders), revision or None
+
+
+def files_on_hub(place: str) -> Get:
+    """The files of a folder of the hub, by name; `hf://owner/name/file` is a file elsewhere."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    def get(name: str) -> Path | None:
+        if name.startswith("hf://"):
+            repo_id, file, revision = repository(name.removeprefix("hf://").replace("?revision=", "@"))
+        else:
+            repo_id, folder, revision = repository(place)
+            file = f"{folder}/{name}".lstrip("/")
+        try:
+            return Path(hf_hub_download(repo_id, file, revision=revision))
+        except LocalEntryNotFoundError:
+            raise
+        except EntryNotFoundError:
+            return None
+
+    return get
 
 
 def stored_places(release: str, sae_id: str) -> dict[str, Place]:
@@ -75,7 +184,10 @@ def stored_places(release: str, sae_id: str) -> dict[str, Place]:
     from utils.engine.stored import Place
 
     repo_id, folder = get_repo_id_and_folder_name(release, sae_id)
-    file, names, is_transposed = STORED_BY[get_conversion_loader_name(release)]
+    loader = get_conversion_loader_name(release)
+    if loader not in STORED_BY:
+        raise ValueError(f"The dictionaries of {release} cannot stay on disk: leave offload out.")
+    file, names, is_transposed = STORED_BY[loader]
     path = Path(hf_hub_download(repo_id, file.format(folder=folder)))
     return {"W_enc": Place(path, names[0], is_transposed), "W_dec": Place(path, names[1])}
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from utils.models import registry
 from utils.models.folder import folder_clt, folder_saes, load_folder, load_folder_model
-from utils.models.hub import hub_saes, load_hub, load_hub_model
+from utils.models.hub import hub_clt, hub_saes, load_hub, load_hub_model
 from utils.models.layers import LoadedModel
 from utils.models.placement import device_name, dtype_name, parse_dtype
 from utils.models.registry import ModelSpec, resolve
@@ -133,17 +133,17 @@ def load_clt(
     """Load a cross-layer transcoder: `W_enc` (layer, d, F), for each layer l `W_dec[l]` (layers from l on, F, d), and so on.
 
     Args:
-        name: a name of `MODELS`, or a folder with `clt/` as `utils.engine.cross_layer` writes it.
-        device, dtype: as in `load`.
+        name: a name of `MODELS`, or a folder with `clt/`: as `utils.engine.cross_layer` writes it, or in the form of circuit-tracer or
+            GemmaScope 2, beside `model/`.
+        device, dtype: as in `load`. Decoders are large: GemmaScope 2's for Gemma 3 1B take 9 GB in bfloat16.
 
     Raises:
         ValueError: unknown name, device or dtype, a model without a cross-layer transcoder, or a damaged file.
         FileNotFoundError: the folder has none.
+        PermissionError, ConnectionError, MemoryError, OSError: as in `load`.
     """
     source = resolve(name)
     if isinstance(source, ModelSpec) and source.hub_id is not None:
-        raise ValueError(
-            f"There is no cross-layer transcoder of {source.name} here: use 'atlas', which is bundled, or train one (chapter 5)."
-        )
+        return hub_clt(source, device_name(device), parse_dtype(dtype))
     folder = source if isinstance(source, Path) else registry.ATLAS_FOLDER
     return folder_clt(folder, device_name(device), parse_dtype(dtype) or torch.float32)  # it is stored in float16

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,12 +45,14 @@ class ModelSpec:
     residual_id: str | None = None  # one of them, with {layer}
     package: Package | None = None  # used instead of the hub where it is installed
     source_set: str | None = None  # Neuronpedia's name for the set of dictionaries, where it shows them
+    clt: str | None = None  # a cross-layer transcoder on the hub: owner/repository/folder
+    clt_params: float = 0.0
     bos_token: str | None = None  # what stands in front of a prompt, where it is not what the hub's tokenizer says
 
     @property
     def has_dictionary(self) -> bool:
         """Whether there are transcoders of it; else its own neurons are its latents."""
-        return self.dictionary_params > 0
+        return self.dictionary_params > 0 or self.release is not None
 
     @property
     def params(self) -> float:
@@ -70,7 +73,9 @@ class ModelSpec:
         return self.params * (dtype or self.default_dtype).itemsize
 
 
-def _gemma(size: str, download_gb: float, model_params: float, dictionary_params: float) -> ModelSpec:
+def _gemma(
+    size: str, download_gb: float, model_params: float, dictionary_params: float, clt_params: float
+) -> ModelSpec:
     """A Gemma 3 instruction-tuned model with GemmaScope 2's narrow, sparse transcoders with a skip, on every layer."""
     return ModelSpec(
         name=f"gemma-3-{size}-it",
@@ -86,6 +91,8 @@ def _gemma(size: str, download_gb: float, model_params: float, dictionary_params
         residual_release=f"gemma-scope-2-{size}-it-res-all",
         residual_id="layer_{layer}_width_16k_l0_small",
         source_set="gemmascope-2-transcoder-16k",
+        clt=f"google/gemma-scope-2-{size}-it/clt/width_262k_l0_medium",
+        clt_params=clt_params,
     )
 
 
@@ -106,8 +113,8 @@ MODELS: dict[str, ModelSpec] = {
             licence="Apache 2.0 (transcoders: MIT)",
             source_set="transcoder-hp-lowl0",
         ),
-        _gemma("270m", download_gb=2.1, model_params=0.27, dictionary_params=0.386),
-        _gemma("1b", download_gb=6.1, model_params=1.0, dictionary_params=1.02),
+        _gemma("270m", download_gb=2.1, model_params=0.27, dictionary_params=0.386, clt_params=1.76),
+        _gemma("1b", download_gb=6.1, model_params=1.0, dictionary_params=1.02, clt_params=4.4),
         ModelSpec(
             name="smollm2-135m",
             hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
@@ -123,6 +130,52 @@ MODELS: dict[str, ModelSpec] = {
         ),
     )
 }
+
+
+UNKNOWN_LICENCE = "see the model's page on the hub"
+
+
+def register_model(hub_id: str, release: str, sae_id: str | None = None) -> ModelSpec:
+    """Make a model of the hub and its public dictionaries known, so that `load`, the command and the chapters take its name.
+
+        spec = register_model("google/gemma-2-2b", "gemma-scope-2b-pt-transcoders", "layer_{layer}/width_16k/*")
+        model, transcoders = load(spec.name)  # "gemma-2-2b"
+
+    Args:
+        hub_id: owner/name of the model.
+        release: SAELens' name for the set of dictionaries, or a repository of the hub (owner/name, perhaps with a folder and
+            @revision) in circuit-tracer's form: with `config.yaml`.
+        sae_id: one dictionary of SAELens' release, with {layer}; a * stands for any text where only one dictionary fits. None for a
+            repository.
+
+    Raises:
+        ValueError: the name is that of a model of the course, or a name does not have its form.
+    """
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", hub_id):
+        raise ValueError(f"{hub_id!r} is no model of the hub: give owner/name.")
+    if sae_id is None and "/" not in release:
+        raise ValueError(
+            f"{release!r} needs the name of one dictionary, with {{layer}} in it (sae_id); a repository has the form owner/name."
+        )
+    if sae_id is not None and "{layer}" not in sae_id:
+        raise ValueError(f"{sae_id!r} must contain {{layer}}: one dictionary a layer is needed.")
+    name = hub_id.split("/")[1].lower()
+    if name in MODELS and MODELS[name].licence != UNKNOWN_LICENCE:
+        raise ValueError(f"{name} is a model of the course, with dictionaries of its own: load it by this name.")
+    spec = ModelSpec(name, hub_id, release, sae_id, False, 0.0, _params_in(name), 0.0, UNKNOWN_LICENCE)
+    MODELS[name] = spec
+    return spec
+
+
+def _params_in(name: str) -> float:
+    """Billions of parameters, as the model's name says it: 14 in "qwen3-14b", 0.27 in "gemma-3-270m"; 0 where it does not."""
+    found = re.search(r"(?<![\d.])(\d+(?:\.\d+)?)(b|m)(?![a-z])", name)
+    return 0.0 if found is None else float(found[1]) * (1 if found[2] == "b" else 1e-3)
+
+
+def clt_place(spec: ModelSpec) -> str | None:
+    """Where on the hub a cross-layer transcoder of a model is: its own, or the registered repository."""
+    return spec.clt or (spec.release if spec.release and spec.sae_id is None else None)
 
 
 def resolve(name: str | os.PathLike[str]) -> ModelSpec | Path:
@@ -179,7 +232,8 @@ def dictionary_name(name: str | os.PathLike[str], kind: str = "transcoders") -> 
     if "neurons" in (kind, default_dictionary(name)):
         return "neurons"
     if kind == "clt":
-        return f"{source.name}/clt"
+        published = clt_place(source) if isinstance(source, ModelSpec) else None
+        return published or f"{source.name}/clt"
     if isinstance(source, ModelSpec) and source.release is not None:
-        return f"{source.release}/{source.sae_id}"
+        return f"{source.release}/{source.sae_id or 'layer_{layer}'}"
     return f"{source.name}/transcoders/layer_{{layer}}"
