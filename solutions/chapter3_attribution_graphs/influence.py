@@ -185,11 +185,11 @@ def prune_edges(
     """
     check_threshold(threshold)
     always = always_kept(len(adjacency_matrix), logit_weights, keep)
-    influence = compute_influence(adjacency_matrix, logit_weights, n_layers)
     own_weights = weights_of_all_nodes(adjacency_matrix, logit_weights)  # w
     # Set `pruned`, the whole matrix with the pruned edges 0, and `kept`, (n_nodes,) of bools. `normalize_matrix` gives the shares,
     # and `largest_reaching` chooses.
     ### BEGIN SOLUTION
+    influence = compute_influence(adjacency_matrix, logit_weights, n_layers)
     through = influence + own_weights
     scores = normalize_matrix(adjacency_matrix).mul_(through[:, None])
     # for many edges quicker, and smaller, than `share_of_larger(scores) < threshold`
@@ -259,10 +259,10 @@ def compute_graph_scores(
         a logit's own weight) as weight; a node without input counts as 1.
     """
     embeddings, errors = graph.indices(NodeType.EMBEDDING), graph.indices(NodeType.MLP_ERROR)
-    influence = compute_influence(adjacency_matrix, logit_weights, graph.n_layers)
     own_weights = weights_of_all_nodes(adjacency_matrix, logit_weights)  # w
     # Set `replacement` and `completeness`. Both are 0 where they would be 0 / 0.
     ### BEGIN SOLUTION
+    influence = compute_influence(adjacency_matrix, logit_weights, graph.n_layers)
     from_embeddings, from_errors = influence[embeddings].sum(), influence[errors].sum()
     replacement = from_embeddings / (from_embeddings + from_errors) if from_embeddings + from_errors > 0 else 0
 

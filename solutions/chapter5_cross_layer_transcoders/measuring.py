@@ -25,10 +25,10 @@ def path_lengths(
     Returns:
         (n_layers + 1,): the share of the whole paths' strength that has 1 edge, 2 edges, ...; they add up to 1.
     """
+    passing = weights_of_all_nodes(adjacency_matrix, logit_weights)  # the logits' weights, 0 elsewhere
     ### BEGIN SOLUTION
     shares = normalize_matrix(adjacency_matrix)
     begins = (adjacency_matrix == 0).all(dim=1)
-    passing = weights_of_all_nodes(adjacency_matrix, logit_weights)
     strengths = []
     for _ in range(n_layers + 1):
         passing = passing @ shares

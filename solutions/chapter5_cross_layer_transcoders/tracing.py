@@ -128,16 +128,15 @@ def compute_cross_layer_edges(
     adjacency = zero_edges(graph.writing_vecs, n_nodes)
     # in this order `walk_back` needs each length of the run once
     for batch in sorted(batches, key=lambda batch: int(batch.positions.max())):
-        # Fill the rows of this batch's targets, `batch.global_start_idx` and the following. Chapter 3's `walk_back`, called
-        # with `run`, the batch's `reading_vecs` and `positions`, and the layer where all of them read (`layers[0]`), yields
-        # the places before the targets and the gradients there, (target, seq, d_model).
-        ### BEGIN SOLUTION
-        rows = adjacency[batch.global_start_idx : batch.global_start_idx + len(batch.nodes)]
+        rows = adjacency[batch.global_start_idx : batch.global_start_idx + len(batch.nodes)]  # a row for each target
         for place, grad in walk_back(run, batch.reading_vecs, batch.positions, batch.layers[0]):
+            # Add to `rows` what the sources that write at this place do. `grad` is (target, seq, d_model); `sources[place]` has
+            # `nodes`, `positions` and `vectors`.
+            ### BEGIN SOLUTION
             nodes, positions, vectors = sources[place]
             effects = (grad[:, positions].to(vectors) * vectors).sum(-1)  # (target, source)
             rows[:, nodes] += effects
-        ### END SOLUTION
+            ### END SOLUTION
         n_done += len(batch.nodes)
         if progress is not None:
             progress(n_done, n_targets)
