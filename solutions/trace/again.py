@@ -158,6 +158,7 @@ def _node(graph: GraphNodes, i: int, rest: Sequence[int], number: int, weight: f
 def _tracer(arguments: Namespace, result: AttributionResult, notes: list[str]) -> Tracer | None:
     """The model of the result, for what latents say; None where it is not asked for or not known. Sets `model` and `dictionary`."""
     arguments.model = arguments.model or result.model_name
+    needs_model = arguments.ablate or arguments.attention
     try:
         resolve(arguments.model)
         fitting = [kind for kind in KINDS if dictionary_name(arguments.model, kind) == result.dictionary_name]
@@ -165,14 +166,14 @@ def _tracer(arguments: Namespace, result: AttributionResult, notes: list[str]) -
         fitting = []
     arguments.dictionary = arguments.dictionary or (fitting[-1] if fitting else None)
     if arguments.dictionary is None:
-        if arguments.ablate:
+        if needs_model:
             raise ValueError(
-                f"--ablate needs the model: give its folder with --model ({result.model_name} is not known)."
+                f"--ablate and --attention need the model: give its folder with --model ({result.model_name} is not known)."
             )
         notes.append(
             f"The model {result.model_name} is not known here: give --model, and the page says what latents are."
         )
         return None
-    if arguments.examples == "none" and not arguments.ablate:
+    if arguments.examples == "none" and not needs_model:
         return None
     return Tracer(arguments)

@@ -148,9 +148,10 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, metavar="DIR", help="folder to write to (default: out/<model>-<prompt>)")
     add(
         "--examples",
-        choices=("auto", "download", "none"),
+        choices=("auto", "download", "neuronpedia", "none"),
         default="auto",
-        help="what latents fire on: what can be had here (default), GemmaScope's files too, or nothing",
+        help="what latents fire on: what can be had here (default), GemmaScope's files too, what Neuronpedia says of each latent "
+        "(with its labels; kept for the next time), or nothing",
     )
     add(
         "--ablate",

@@ -57,6 +57,7 @@ def write_files(
     """
     latents = tracer.describe(result) if tracer is not None else {}
     names, paths = names_of(arguments), strongest_paths(result, N_PATHS)
+    names |= {pair: found["label"] for pair, found in latents.items() if "label" in found}
     graph = open_with_boxes(build_graph(result, names, paths=paths, dictionary_key=key_of(arguments)))
     if not dated:
         del graph["metadata"]["info"]["create_time_ms"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from solutions.trace.asking import Question, ask
 from utils.engine.chat import chat_prompt
 from utils.engine.graph import AttributionResult
-from utils.latents.examples import describe_latents, dictionary_key, kept_latents, why_left_out
+from utils.latents.examples import check_examples, describe_latents, dictionary_key, kept_latents, why_left_out
 from utils.latents.labels import labels
 from utils.models import dictionary_name, load, load_clt, load_model, register_model
 
@@ -52,6 +52,8 @@ class Tracer:
         """
         self.arguments = arguments
         register(arguments)  # again, on a worker
+        if self.kind != "neurons":
+            check_examples(arguments.model, self.kind, arguments.examples)
         self.model, self.dictionary, self.transcoders = _load(arguments)
 
     @property

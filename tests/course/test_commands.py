@@ -40,6 +40,19 @@ INSTEAD = {
     "pip install -q -r requirements.txt": (PIP, NO_NETWORK),
     "pip install --no-deps -r requirements-real.txt": (PIP, NO_NETWORK),
     "pip install --no-deps -r requirements-real.txt -c constraints.txt": (PIP, NO_NETWORK),
+    "pip install -r requirements-cluster.txt": (PIP, NO_NETWORK),
+    "python -m distributed.cli.dask_scheduler --port 8786": (
+        "python -m distributed.cli.dask_scheduler --help",
+        "serves until it is stopped; test_many.py runs a cluster",
+    ),
+    "python -m distributed.cli.dask_worker tcp://127.0.0.1:8786 --nthreads 1": (
+        "python -m distributed.cli.dask_worker --help",
+        "serves until it is stopped; test_many.py runs a cluster",
+    ),
+    "python -m solutions.trace --prompts prompts.txt --out out/cluster --scheduler tcp://127.0.0.1:8786": (
+        "python -m solutions.trace --help",
+        "needs the cluster; test_many.py traces over one",
+    ),
     "pip install pre-commit": (PIP, NO_NETWORK),
     "pre-commit install": (HOOKS, "pre-commit is not among the course's packages"),
     "pre-commit run --all-files": (HOOKS, "pre-commit is not among the course's packages"),

@@ -21,6 +21,7 @@ from utils.engine.hooks import Transcoder
 from utils.latents.files import cantor
 from utils.latents.firings import Pair
 from utils.latents.logits import logit_effects
+from utils.latents.neuronpedia import add_from_neuronpedia, is_on_neuronpedia
 from utils.latents.published import add_published, is_published
 from utils.latents.shipped import ShippedExamples, examples_file, problem_with, weights_key
 from utils.models import load, load_clt
@@ -49,18 +50,17 @@ def describe_latents(
         name: what `load` was given for `model` and `transcoders`.
         wanted: (layer, latent) of each.
         kind: "clt" if `transcoders` are the layers of a cross-layer transcoder (`CrossLayerWeights.transcoders`).
-        examples: "auto" takes what can be had without a download, "download" fetches GemmaScope's files as well, "none" leaves
-            out what latents fire on.
+        examples: "auto" takes what can be had without a download, "download" fetches GemmaScope's files as well, "neuronpedia" asks
+            that site about each latent, once (then each has a `label`, too), "none" leaves out what latents fire on.
 
     Returns:
         A description for each of `wanted` that `transcoders` have.
 
     Raises:
-        ValueError: another word for `examples`, or a damaged file of examples.
+        ValueError: another word for `examples`, a dictionary that Neuronpedia does not show, or a damaged file of examples.
         OSError: a download failed.
     """
-    if examples not in ("auto", "download", "none"):
-        raise ValueError(f"examples must be 'auto', 'download' or 'none', not {examples!r}.")
+    check_examples(name, kind, examples)
     there = {layer: transcoder.W_dec.shape[0] for layer, transcoder in transcoders.items()}
     wanted = sorted((layer, latent) for layer, latent in set(wanted) if 0 <= latent < there.get(layer, 0))
     found = {pair: {"index": cantor(*pair), "layer": pair[0], "latent": pair[1]} for pair in wanted}
@@ -73,11 +73,27 @@ def describe_latents(
             }
     if examples != "none" and wanted:
         folder = local_folder(name)
-        if folder is not None:
+        if examples == "neuronpedia":
+            add_from_neuronpedia(found, resolve(name))
+        elif folder is not None:
             _add_shipped(found, folder, kind, model)
-        elif is_published(resolve(name)):
+        elif kind == "transcoders" and is_published(resolve(name)):
             add_published(found, resolve(name), examples == "download", model.tokenizer.decode)
     return found
+
+
+def check_examples(name: str | os.PathLike[str], kind: str, examples: str) -> None:
+    """Refuse what `describe_latents` cannot do.
+
+    Raises:
+        ValueError: another word for `examples`, or a dictionary that Neuronpedia does not show.
+    """
+    if examples not in ("auto", "download", "neuronpedia", "none"):
+        raise ValueError(f"examples must be 'auto', 'download', 'neuronpedia' or 'none', not {examples!r}.")
+    if examples == "neuronpedia":
+        is_shown = local_folder(name) is None and kind == "transcoders" and is_on_neuronpedia(resolve(name))
+        if not is_shown:
+            raise ValueError(f"Neuronpedia shows no {kind} of {Path(name).name}: choose other --examples.")
 
 
 def _add_shipped(found: dict[Pair, dict[str, Any]], folder: Path, kind: str, model: TransformerBridge) -> None:

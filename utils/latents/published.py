@@ -9,6 +9,7 @@ from safetensors import safe_open
 from utils.latents.firings import Firings, Pair
 from utils.latents.summary import summarize
 from utils.models import ModelSpec
+from utils.models.hub import one_of
 
 WINDOW = 16  # tokens to either side of where a latent fires: the texts are long
 
@@ -36,7 +37,8 @@ def _published_file(spec: ModelSpec, layer: int, download: bool) -> str | None:
     from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 
     release = get_pretrained_saes_directory()[spec.release]
-    name = f"{release.saes_map[spec.sae_id.format(layer=layer)]}/examples.safetensors"
+    sae_id = one_of(release.saes_map, spec.sae_id.format(layer=layer), spec.release)
+    name = f"{release.saes_map[sae_id]}/examples.safetensors"
     if download:
         return hf_hub_download(release.repo_id, name)
     path = try_to_load_from_cache(release.repo_id, name)

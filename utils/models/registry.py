@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import os
 import re
 from dataclasses import dataclass
@@ -162,9 +163,24 @@ def register_model(hub_id: str, release: str, sae_id: str | None = None) -> Mode
     name = hub_id.split("/")[1].lower()
     if name in MODELS and MODELS[name].licence != UNKNOWN_LICENCE:
         raise ValueError(f"{name} is a model of the course, with dictionaries of its own: load it by this name.")
-    spec = ModelSpec(name, hub_id, release, sae_id, False, 0.0, _params_in(name), 0.0, UNKNOWN_LICENCE)
+    source_set = _source_set(name, release, sae_id)
+    spec = ModelSpec(
+        name, hub_id, release, sae_id, False, 0.0, _params_in(name), 0.0, UNKNOWN_LICENCE, source_set=source_set
+    )
     MODELS[name] = spec
     return spec
+
+
+def _source_set(name: str, release: str, sae_id: str | None) -> str | None:
+    """Neuronpedia's name for a release of SAELens, where SAELens knows it: of `qwen3-4b/0-transcoder-hp`, what follows the layer."""
+    from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
+
+    found = get_pretrained_saes_directory().get(release) if sae_id else None
+    if found is None:
+        return None
+    first = [id for id in found.saes_map if fnmatch.fnmatchcase(id, sae_id.format(layer=0))]
+    shown = re.fullmatch(r"(.+)/0-(.+)", str(found.neuronpedia_id.get(first[0]) if first else ""))
+    return shown[2] if shown and shown[1] == name else None
 
 
 def _params_in(name: str) -> float:
