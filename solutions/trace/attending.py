@@ -10,7 +10,7 @@ from solutions.trace.summary import Labels, node_in_words
 from utils.engine.graph import AttributionResult, NodeType
 from utils.latents.labels import latent_word
 
-N_EDGES = 64
+N_EDGES, N_HEADS = 40, 3
 DIGITS = 4  # of patterns: more cannot be seen
 CONSTANTS = "constants"  # biases, and what no node writes
 
@@ -29,7 +29,7 @@ def attend_graph(model: Any, dictionary: Any, result: AttributionResult, graph: 
     """
     from solutions.chapter7_attention import attention_report
 
-    report = attention_report(model, dictionary, result, strongest_edges(result, N_EDGES))
+    report = attention_report(model, dictionary, result, strongest_edges(result, N_EDGES), n_heads=N_HEADS)
     graph["metadata"]["attention"] = as_metadata(report, result, graph, names)
 
 

@@ -66,7 +66,7 @@ def test_what_is_stored_is_what_an_edge_loses_without_the_head(model, transcoder
     stored, ids = graph["metadata"]["attention"], [node["node_id"] for node in graph["nodes"]]
     kept = result.kept_indices.tolist()
     x = open_graph(model, transcoders, result)
-    for edge in stored["edges"][::16]:
+    for edge in stored["edges"][::10]:
         target, source = (kept[ids.index(edge[end])] for end in ("target", "source"))
         whole = float(result.adjacency_matrix[target, source])
         assert edge["value"] == pytest.approx(whole, rel=1e-5)
@@ -148,7 +148,8 @@ def test_what_is_of_another_form_is_left_out(graph, value):
 def test_a_damaged_part_is_left_out_and_the_rest_stays(graph, value):
     whole = graph_view(graph)["attention"]
     assert len(damaged(graph, ["edges", 0, "source"], value)["edges"]) == len(whole["edges"]) - 1
-    assert len(damaged(graph, ["edges", 0, "heads", 0, "query"], value)["edges"][0]["heads"]) == 4
+    n_heads = len(whole["edges"][0]["heads"])
+    assert len(damaged(graph, ["edges", 0, "heads", 0, "query"], value)["edges"][0]["heads"]) == n_heads - 1
     assert len(damaged(graph, ["heads", 0, "pattern"], value)["heads"]) == len(whole["heads"]) - 1
     pairs = damaged(graph, ["heads", 0, "looks", 0, "pairs", 0, "query"], value)["heads"][0]["looks"][0]["pairs"]
     assert len(pairs) == len(whole["heads"][0]["looks"][0]["pairs"]) - 1
