@@ -115,7 +115,7 @@ def _details(case: CaseResult, again: str | None) -> str:
     """Expected and got, folded if the mistake is known, and folded what lies deeper. Nothing if it has been told already."""
     if again is None:
         return ""
-    text = escape(case.failure + again)
+    text = _html(case.failure + again)
     failure = f'<div style="white-space: pre-wrap; margin-left: 1.2em">{text}</div>'
     deeper = _folded("Traceback", case.traceback) + (
         _folded("What your code printed", case.printed) if case.printed else ""
