@@ -20,7 +20,7 @@ from utils.notebooks import __main__, install
 from utils.notebooks.build import build, find_stale, numbers_of_cells, refuse_failing_answers, write, wrong_outputs
 from utils.notebooks.errors import CourseError
 from utils.notebooks.make_cells import build_notebook
-from utils.notebooks.numbers import unmarked
+from utils.notebooks.numbers import Number, said, unmarked
 from utils.notebooks.outputs import difference, read_printed, shown_by
 from utils.notebooks.page import read_page, read_pages
 
@@ -515,6 +515,22 @@ def test_titles_of_hints_are_shown_as_written(toy):
     change(page(toy), "{hint} Which slice is that?", "{hint} Is `a < b`, or <b>?")
     folded = cells(build_notebook(read_page(page(toy))))["help-smooth"]
     assert "<summary>Hint 2: Is <code>a &lt; b</code>, or &lt;b&gt;?</summary>" in folded
+
+
+@pytest.mark.parametrize(
+    ("before", "value", "found"),
+    [
+        ("it loses 2.3", "2.3", "2.3"),
+        ("it falls by −2.3", "2.3", "−2.3"),
+        ("it falls by -2.3", "2.3", "-2.3"),
+        ("it changes by −2.3", "−0.1", "−2.3"),
+        ("layers 1-2", "2", "2"),
+        ("head 3/840", "3/841", "3/840"),
+    ],
+    ids=["positive", "a minus before a positive value", "a hyphen as a minus", "negative", "a range", "a latent"],
+)
+def test_what_the_text_says_where_a_value_is_meant(before, value, found):
+    assert said(Number("x", before, 1, len(before)), value) == found
 
 
 # executing

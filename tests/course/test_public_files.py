@@ -244,7 +244,9 @@ def test_any_release_of_sae_lens_takes_its_own_loader(other_hub, registry, tmp_p
     code = command.main(["Dallas", "--model", "Qwen/Qwen3-4B", *release, "--top-k", "3", "--out", str(tmp_path / "o")])
     assert code == 0, capsys.readouterr().err
     result = AttributionResult.load(tmp_path / "o" / "result")
-    assert result.dictionary_name == "mwhanna-qwen3-4b-transcoders/layer_{layer}" and result.model_name == "Qwen/Qwen3-4B"
+    assert (
+        result.dictionary_name == "mwhanna-qwen3-4b-transcoders/layer_{layer}" and result.model_name == "Qwen/Qwen3-4B"
+    )
     spec = MODELS["qwen3-4b"]
     assert (spec.hub_id, spec.model_params, spec.default_dtype) == ("Qwen/Qwen3-4B", 4.0, torch.bfloat16)
     transcoders = load("qwen3-4b", dtype="float32").transcoders

@@ -48,9 +48,11 @@ def test_a_room_imports_only_rooms_below_it(room):
         for module in imports_of(path):
             top = ".".join(module.split(".")[:2])
             assert not module.startswith(("solutions", "tests")), f"{path} imports {module}"
-            assert not top.startswith("utils.") or top in allowed | {"utils.ROOT", "utils.cache_folder", "utils.__version__"}, (
-                f"{path} imports {module}"
-            )
+            assert not top.startswith("utils.") or top in allowed | {
+                "utils.ROOT",
+                "utils.cache_folder",
+                "utils.__version__",
+            }, f"{path} imports {module}"
 
 
 def test_no_files_import_each_other_in_a_circle():
