@@ -523,11 +523,20 @@ def test_titles_of_hints_are_shown_as_written(toy):
         ("it loses 2.3", "2.3", "2.3"),
         ("it falls by −2.3", "2.3", "−2.3"),
         ("it falls by -2.3", "2.3", "-2.3"),
+        ("it rises by +2.3", "2.3", "2.3"),
         ("it changes by −2.3", "−0.1", "−2.3"),
         ("layers 1-2", "2", "2"),
         ("head 3/840", "3/841", "3/840"),
     ],
-    ids=["positive", "a minus before a positive value", "a hyphen as a minus", "negative", "a range", "a latent"],
+    ids=[
+        "positive",
+        "a minus before a positive value",
+        "a hyphen as a minus",
+        "a plus",
+        "negative",
+        "a range",
+        "a latent",
+    ],
 )
 def test_what_the_text_says_where_a_value_is_meant(before, value, found):
     assert said(Number("x", before, 1, len(before)), value) == found

@@ -90,7 +90,7 @@ def said(number: Number, value: str) -> str:
     shape[::2] = [re.escape(part) for part in shape[::2]]
     shape[1::2] = [NUMBER if part[0] in "-−+" else NUMBER.removeprefix("[-−+]?") for part in shape[1::2]]
     # "−2.3" and " -2.3" do not say 2.3, but "1-2" may say 2
-    start = r"(?<![\d.,−])(?<!(?<!\w)[-+])" if value[:1].isdigit() else ""
+    start = r"(?<![\d.,−])(?<!(?<!\w)-)" if value[:1].isdigit() else ""
     match = re.search(rf"{start}(?:{''.join(shape)})\Z", number.before)
     return match[0] if match else " ".join(number.before.split()[-1:])
 
