@@ -1,6 +1,7 @@
 """Tiny random models of three architectures, with random transcoders, saved and loaded as real ones are.
 
-All dimensions differ from one another, so that a tensor used in a wrong direction cannot pass for a right one.
+All dimensions differ from one another, so that a tensor used in a wrong direction cannot pass for a right one. To make one draws no
+random numbers from a test's own sequence: a test sees the same numbers whether it is the first to ask for a model or not.
 """
 
 import io
@@ -121,6 +122,7 @@ def make_hf_model(architecture: str, n_layers: int, vocab_size: int) -> torch.nn
     return model
 
 
+@torch.random.fork_rng(devices=[])
 def tiny_model(
     folder: Path, architecture: str = "gemma3", n_layers: int = 3, dtype: torch.dtype = torch.float64, seed: int = 0
 ) -> TransformerBridge:
@@ -135,6 +137,7 @@ def tiny_model(
         return TransformerBridge.boot_transformers(str(folder), device="cpu", dtype=dtype)
 
 
+@torch.random.fork_rng(devices=[])
 def tiny_transcoders(
     model: TransformerBridge, skip: bool = True, dtype: torch.dtype | None = None, seed: int = 1
 ) -> dict[int, JumpReLUTranscoder]:

@@ -30,7 +30,7 @@ def transcoder_hooks(
     Each MLP then adds to the residual stream what its transcoder makes of its live input: an input that the transcoders of
     earlier layers have already changed. `reading_hook(layer)` names the place where the MLP's input can be seen,
     `mlp_out_hook(layer)` the place of its output. A hook function is called as `function(value, hook)`; what it returns takes
-    the value's place, and None leaves the value alone.
+    the value's place, and None leaves the value alone. Gradients pass through the transcoders.
 
     Args:
         transcoders: layer -> transcoder; other layers keep their MLP.

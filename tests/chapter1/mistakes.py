@@ -57,6 +57,16 @@ MISTAKES = {
             "Your shape is a list: give a tuple, `tuple(dense.shape)`.",
             [("tuple(dense.shape)", "list(dense.shape)")],
         ),
+        Mistake(
+            "detached",
+            "No gradient passes through your values: do not detach them or take them out with .data or .tolist().",
+            [("(dense[indices.unbind(-1)],", "(dense.detach()[indices.unbind(-1)],")],
+        ),
+        Mistake(
+            "float32",
+            "Your values are always in float32: leave them in the type of `dense`.",
+            [("(dense[indices.unbind(-1)],", "(dense[indices.unbind(-1)].float(),")],
+        ),
     ],
     "to_dense": [
         Mistake(
@@ -160,6 +170,21 @@ MISTAKES = {
             "relu",
             "You take a ReLU, where the SAE has a threshold of its own for each latent: use sae_to.encode.",
             [("sae_to.encode(later)", "torch.relu(later @ sae_to.W_enc + sae_to.b_enc)")],
+        ),
+        Mistake(
+            "active_ones_detached",
+            "Your first result is detached: both results must depend on `values` differentiably.",
+            [("return to_sparse(acts).values, acts", "return to_sparse(acts.detach()).values, acts")],
+        ),
+        Mistake(
+            "only_freezing_hooks",
+            "You hand on only the hooks that freeze something: hand on all of `fwd_hooks`, whatever they do.",
+            [
+                (
+                    "place_of(sae_to), fwd_hooks)",
+                    'place_of(sae_to), [h for h in fwd_hooks if h[0].endswith(("hook_pattern", "hook_scale"))])',
+                )
+            ],
         ),
     ],
     "latent_to_latent_gradients": [
@@ -358,6 +383,11 @@ MISTAKES = {
                 )
             ],
         ),
+        Mistake(
+            "three_tokens",
+            "You choose another number of tokens where `k` is not given: it is 5 then.",
+            [("k: int = 5", "k: int = 3")],
+        ),
     ],
     "ablation_effects": [
         Mistake(
@@ -449,6 +479,11 @@ MISTAKES = {
             "divided_by_step",
             "You divide by the step: give the change itself.",
             [("(demeaned[:-1] - demeaned[-1]).T", "(demeaned[:-1] - demeaned[-1]).T / step")],
+        ),
+        Mistake(
+            "size_of_the_step",
+            "You take the step without its sign: a negative step makes the latent stronger.",
+            [("-= step * values", "-= abs(step) * values")],
         ),
     ],
     "through_attention": [

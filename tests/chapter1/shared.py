@@ -67,6 +67,12 @@ def frozen_changes(case: Case, mlps: bool = True) -> dict[str, Callable[[Tensor]
     return {name: hold(value) for name, value in held.items()}
 
 
+def half_mlp(layer: int) -> tuple[list, dict[str, Callable[[Tensor], Tensor]]]:
+    """A hook that changes values: it halves what an MLP writes. And the same change for `read`."""
+    place = f"blocks.{layer}.hook_mlp_out"
+    return [(place, lambda value, hook: 0.5 * value)], {place: lambda value: 0.5 * value}
+
+
 def later_acts(case: Case, layer_from: int, layer_to: int, streams: Tensor, changes: dict | None = None) -> Tensor:
     """Later activations (batch, seq, latents) for replaced residual streams (batch, seq, d_model) after an earlier layer."""
     put = {f"blocks.{layer_from}.hook_out": lambda value: streams}
@@ -97,6 +103,7 @@ def error_of(case: Case, layer: int) -> Tensor:
     return residual - case.saes[layer].decode(case.saes[layer].encode(residual))
 
 
+@torch.random.fork_rng(devices=[])
 def random_sae(layer: int, seed: int) -> JumpReLUSAE:
     """A random SAE in float64; about a fifth of its latents are active at a position."""
     torch.manual_seed(seed)

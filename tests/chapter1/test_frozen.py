@@ -76,6 +76,7 @@ def test_direct_gradients_are_those_of_the_frozen_model(direct_gradients, case, 
     expect_close(found.jacobian, expected, f"The direct Jacobian across {blocks}", 1e-5, 1e-5)
     for acts, layer, what in ((found.acts_from, layers[0], "sources"), (found.acts_to, layers[1], "targets")):
         expect_equal(acts.indices, sparse(x, layer).indices, f"Positions and latents of the {what}")
+        expect_close(acts.values, sparse(x, layer).values, f"Activations of the {what}", rtol=1e-3)
 
 
 def test_direct_gradients_of_the_real_model(direct_gradients, real):

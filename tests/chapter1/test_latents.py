@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from solutions.chapter1_latent_gradients import SparseLatents, frozen_hooks
-from tests.chapter1.shared import decoded, error_of, frozen_changes, later_acts, read, slopes
+from tests.chapter1.shared import decoded, error_of, frozen_changes, half_mlp, later_acts, read, slopes
 from utils.grading import expect_close, expect_equal
 
 FROM, TO = 0, 2
@@ -62,6 +62,16 @@ def test_further_hooks_take_part(latents_to_later_latents, case):
     check_later(latents_to_later_latents(0.5 * values, indices, shape, *arguments), expected, "With frozen hooks")
 
 
+def test_hooks_that_change_values_take_part(latents_to_later_latents, case):
+    """`fwd_hooks` may do more than freeze: with a weaker MLP on the way, the later latents are those of that model."""
+    x = case("gpt2")
+    hooks, changes = half_mlp(1)
+    streams = decoded(x, FROM, sources(x)[0][None], *sources(x)[1].T, error=error_of(x, FROM))
+    expected = later_acts(x, FROM, TO, streams, changes)[0]
+    arguments = (x.saes[FROM], x.saes[TO], x.model, x.tokens, error_of(x, FROM), hooks)
+    check_later(latents_to_later_latents(*sources(x), *arguments), expected, "With a weaker MLP")
+
+
 def test_the_function_can_be_differentiated(latents_to_later_latents, case):
     """Along a direction, the derivative is what finite differences say."""
     x = case("gpt2")
@@ -73,11 +83,14 @@ def test_the_function_can_be_differentiated(latents_to_later_latents, case):
     )
     upper, lower = later_acts(x, FROM, TO, streams)
 
-    def total(step):
-        return latents_to_later_latents(values + step * direction, indices, shape, *arguments)[1].sum()
+    def totals(step):
+        active, dense = latents_to_later_latents(values + step * direction, indices, shape, *arguments)
+        return torch.stack([dense.sum(), active.sum()])
 
-    slope = torch.func.jacrev(total)(torch.tensor(0.0, dtype=values.dtype))
-    expect_close(slope, (upper - lower).sum() / 2e-5, "The slope of the sum of all later latents", rtol=1e-5)
+    of_all, of_active = torch.func.jacrev(totals)(torch.tensor(0.0, dtype=values.dtype))
+    expected = (upper - lower).sum() / 2e-5
+    expect_close(of_all, expected, "The slope of the sum of all later latents", rtol=1e-5)
+    expect_close(of_active, expected, "The slope of the sum of the active later latents", rtol=1e-5)
 
 
 def check_sparse(found, values, positions, latents, what):
@@ -142,6 +155,27 @@ def test_the_jacobian_of_a_frozen_model(latent_to_latent_gradients, case):
     expect_close(found.jacobian @ (changed - values), expected, "Frozen Jacobian times change", 1e-5, 1e-5)
 
 
+def test_the_jacobian_of_a_changed_model(latent_to_latent_gradients, case):
+    """With hooks that change values, the Jacobian and the active later latents are those of the changed model."""
+    x = case("gpt2")
+    hooks, changes = half_mlp(1)
+    values, positions, latents = x.active(FROM)
+
+    def all_later(values):
+        streams = decoded(x, FROM, values, positions, latents, error_of(x, FROM))
+        return later_acts(x, FROM, TO, streams, changes)
+
+    acts = all_later(values[None])[0]
+    later_positions, later_latents = torch.where(acts > 0)
+    found = latent_to_latent_gradients(x.tokens, x.saes[FROM], x.saes[TO], x.model, fwd_hooks=hooks)
+    targets = (acts[later_positions, later_latents], later_positions, later_latents)
+    check_sparse(found.acts_to, *targets, "The targets in the changed model")
+    expected = slopes(lambda values: all_later(values)[:, later_positions, later_latents], values, SIZE["gpt2"])
+    expect_close(
+        found.jacobian, expected, "The Jacobian of the changed model", RTOL["gpt2"], 1e-8 * expected.max().item()
+    )
+
+
 def test_a_small_intervention_on_the_real_model(latent_to_latent_gradients, real):
     """In the real model, taking away 1 % of a latent changes the later latents by 1 % of activation times slope."""
     layer_from, layer_to = sorted(real.saes)
@@ -190,6 +224,26 @@ def test_token_gradients_of_a_frozen_model(token_to_latent_gradients, case):
     before = x.clean(1) @ x.saes[1].W_enc
     expected = (before - without)[:, positions, latents].T
     expect_close(gradients, expected, "The gradients in the frozen model", 1e-5, 1e-5)
+
+
+def test_token_gradients_of_a_changed_model(token_to_latent_gradients, case):
+    """With hooks that change values, gradients and active latents are those of the changed model."""
+    x = case("gpt2")
+    hooks, changes = half_mlp(0)
+    embedding = read(x, "blocks.0.hook_in")
+
+    def acts(scales):
+        put = {**changes, "blocks.0.hook_in": lambda value: scales[:, :, None] * embedding}
+        later = read(x, "blocks.1.hook_out", put, batch=len(scales))
+        return x.saes[1].encode(later.reshape(len(scales), *later.shape[-2:]))
+
+    ones = torch.ones(len(embedding), dtype=embedding.dtype)
+    positions, latents = torch.where(acts(ones[None])[0] > 0)
+    gradients, found = token_to_latent_gradients(x.tokens, x.saes[1], x.model, hooks)
+    expect_equal(found.indices, torch.stack([positions, latents], 1), "Positions and latents of the rows")
+    expected = slopes(lambda scales: acts(scales)[:, positions, latents], ones, SIZE["gpt2"])
+    scale = expected.abs().max().item()
+    expect_close(gradients, expected, "The gradients of the changed model", RTOL["gpt2"], ATOL["gpt2"] * scale)
 
 
 def test_token_gradients_in_the_real_model(token_to_latent_gradients, real):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from solutions.chapter1_latent_gradients import frozen_hooks
-from tests.chapter1.shared import decoded, error_of, frozen_changes, read, slopes
+from tests.chapter1.shared import decoded, error_of, frozen_changes, half_mlp, read, slopes
 from utils.grading import expect_close, expect_equal
 
 LAYER = 1
@@ -49,6 +49,25 @@ def test_logit_gradients_with_hooks(latent_to_logit_gradients, case):
     expect_equal(found.acts_from.indices, torch.stack([positions, latents], 1), "Positions and latents of the columns")
 
 
+def test_logit_gradients_of_a_changed_model(latent_to_logit_gradients, case):
+    """With hooks that change values, the five top tokens, their logits and the gradients are those of the changed model."""
+    x = case("gpt2")
+    hooks, changes = half_mlp(LAYER + 1)
+    values, positions, latents = x.active(LAYER)
+
+    def logits(values):
+        return demeaned_logits(x, decoded(x, LAYER, values, positions, latents, error_of(x, LAYER)), changes)
+
+    found = latent_to_logit_gradients(x.tokens, x.saes[LAYER], x.model, fwd_hooks=hooks)
+    top = logits(values[None])[0].topk(5)
+    expect_equal(found.token_ids, top.indices, "The top tokens of the changed model, five without `k`")
+    expect_close(found.logits, top.values, "Their demeaned logits")
+    expected = slopes(lambda v: logits(v)[:, top.indices], values, 1e-5)
+    expect_close(
+        found.jacobian, expected, "The gradients of the changed model", 1e-6, 1e-8 * expected.abs().max().item()
+    )
+
+
 def test_logit_gradients_predict_a_small_ablation_of_the_real_model(latent_to_logit_gradients, real):
     """In the real model, taking away 1 % of a latent changes the logits by 1 % of activation times gradient."""
     layer = max(real.saes)
@@ -77,14 +96,13 @@ def effects_one_by_one(x, layer, token_ids, step, changes=None):
     return (logits[1:] - logits[0]).T
 
 
-@pytest.mark.parametrize("step", [1.0, 0.3])
+@pytest.mark.parametrize("step", [1.0, 0.3, -0.5])
 def test_ablations_one_by_one(ablation_effects, case, step):
-    """Each column is the change of the demeaned logits when one latent alone is taken away, wholly or in part."""
+    """Each column is the change of the demeaned logits when one latent alone is taken away, wholly or in part, or made stronger."""
     x, token_ids = case("gemma3"), torch.tensor([5, 3, 11])
     found = ablation_effects(x.tokens, x.saes[LAYER], x.model, token_ids, step)
     expected = effects_one_by_one(x, LAYER, token_ids, step)
-    what = "Effects of whole ablations" if step == 1 else "Effects of taking away 30 %"
-    expect_close(found, expected, what, 1e-4, 1e-5)
+    expect_close(found, expected, f"Effects of taking away {step:.0%}", 1e-4, 1e-5)
 
 
 def test_ablations_with_hooks(ablation_effects, case):

@@ -18,7 +18,7 @@ def check(found, values, indices, shape, what):
     expect(
         names == ("values", "indices", "shape"), f"{what}: give a SparseLatents(values, indices, shape).", type(found)
     )
-    expect_equal(found[1], torch.tensor(indices).reshape(-1, len(shape)), f"{what}: the indices")
+    expect_equal(found[1], torch.tensor(indices, dtype=torch.long).reshape(-1, len(shape)), f"{what}: the indices")
     expect_close(found[0], torch.tensor(values, dtype=torch.float64), f"{what}: the values")
     expect(isinstance(found[2], tuple), f"{what}: the shape is a tuple.", type(found[2]))
     expect_equal(found[2], shape, f"{what}: the shape")
@@ -43,10 +43,22 @@ def test_no_active_latent(to_sparse):
 
 def test_other_numbers_of_dimensions(to_sparse):
     """One dimension and three work like two, and a negative value is kept."""
-    check(to_sparse(torch.tensor([0.0, -1.5, 0.0, 2.0])), [-1.5, 2.0], [[1], [3]], (4,), "One dimension")
+    dense = torch.tensor([0.0, -1.5, 0.0, 2.0], dtype=torch.float64)
+    check(to_sparse(dense), [-1.5, 2.0], [[1], [3]], (4,), "One dimension")
     dense = torch.zeros(2, 3, 4, dtype=torch.float64)
     dense[1, 0, 3], dense[0, 2, 1] = 3.0, 1.0
     check(to_sparse(dense), [1.0, 3.0], [[0, 2, 1], [1, 0, 3]], (2, 3, 4), "Three dimensions")
+
+
+def test_gradients_pass_from_the_values_back(to_sparse):
+    """A gradient passes from the values back to the dense tensor: the next functions are differentiated through them."""
+    dense = example().requires_grad_()
+    values = to_sparse(dense)[0]
+    expect(values.requires_grad, "The values must still know how they were computed: do not detach them.")
+    (gradient,) = torch.autograd.grad((values * torch.tensor([1.5, 2.5, 3.5], dtype=torch.float64)).sum(), dense)
+    expected = torch.zeros(3, 5, dtype=torch.float64)
+    expected[0, 1], expected[0, 4], expected[2, 3] = 1.5, 2.5, 3.5
+    expect_close(gradient, expected, "The gradient in the dense tensor")
 
 
 @pytest.mark.parametrize("n_active", [0, 1, 3])

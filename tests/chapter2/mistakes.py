@@ -95,6 +95,16 @@ MISTAKES = {
             "You measure how well the MLP's input is rebuilt; both dictionaries have to explain its output.",
             [("unexplained_variance(y, reconstruction)", "unexplained_variance(x, reconstruction)")],
         ),
+        Mistake(
+            "skip_taken_for_granted",
+            "Your function fails on a transcoder without W_skip; call the transcoder, which knows whether it has one.",
+            [
+                (
+                    "score(transcoder(x), transcoder_acts)",
+                    "score(transcoder.decode(transcoder_acts) + x @ transcoder.W_skip.T, transcoder_acts)",
+                )
+            ],
+        ),
     ],
     "input_gradients": [
         Mistake(
@@ -131,6 +141,11 @@ MISTAKES = {
             "times_input",
             "You multiplied the gradients by the input; asked for is the slope alone.",
             [("return gradients", "return gradients * x")],
+        ),
+        Mistake(
+            "gradient_mode_left_on",
+            "You switch gradients on and leave them on; `with torch.enable_grad():` puts back what was before.",
+            [("    with torch.enable_grad():\n", "    torch.set_grad_enabled(True)\n    if True:\n")],
         ),
     ],
     "split_mlp_output": [
@@ -259,6 +274,16 @@ def transcoder_hooks(transcoders, errors=None, with_skip=True):
             "Your transcoder reads the MLP's output; it reads the MLP's input, which another hook has to keep.",
             [("x = inputs[layer]", "x = y")],
         ),
+        Mistake(
+            "errors_with_the_skip_only",
+            "You add the errors only where the skip is written; they are added whatever with_skip says.",
+            [("output if errors is None else", "output if errors is None or not with_skip else")],
+        ),
+        Mistake(
+            "detached",
+            "No gradient passes through your hooks; let the transcoder read the live input, not a detached copy.",
+            [("inputs[layer] = x", "inputs[layer] = x.detach()")],
+        ),
     ],
     "replacement_scores": [
         Mistake(
@@ -356,6 +381,11 @@ def fit_linear(x, y):
             "float64_returned",
             "You return float64; the results must have the dtype of the outputs.",
             [("return W.to(y), b.to(y)", "return W, b")],
+        ),
+        Mistake(
+            "coarse_tolerance",
+            "Your pseudo-inverse throws away input dimensions that vary little; leave its tolerance as it is.",
+            [("hermitian=True)", "hermitian=True, rtol=1e-6)")],
         ),
     ],
     "orient_skip": [
@@ -551,6 +581,11 @@ def fit_linear(x, y):
             "You ignore the scale that ln2 divides by.",
             [("scale, is_centred(ln2)", "1.0, is_centred(ln2)")],
         ),
+        Mistake(
+            "all_earlier_layers",
+            "You expect a transcoder in every earlier layer; go through those that there are.",
+            [("for source in sorted(transcoders) if source < layer", "for source in range(layer)")],
+        ),
     ],
     "head_pullback": [
         Mistake(
@@ -597,6 +632,11 @@ def fit_linear(x, y):
             "scale_ignored",
             "You ignore the scale that ln1 divides by.",
             [("scale, is_centred(block.ln1))", "1.0, is_centred(block.ln1))")],
+        ),
+        Mistake(
+            "scale_for_norm",
+            "You take a given post_scale for a sign that there is a norm after the attention; look whether the block has `ln1_post`.",
+            [('if hasattr(block, "ln1_post"):', "if post_scale is not None:")],
         ),
     ],
     "logit_lens": [
@@ -735,6 +775,11 @@ def top_examples(activations, k):
             "either",
             "You count the sentences that were predicted or fire; what is right is both at once.",
             [("predicted & fires", "predicted | fires")],
+        ),
+        Mistake(
+            "nothing_fires",
+            "Your recall fails where the latent never fires; it is 0 there.",
+            [("both / n_fires if n_fires else 0.0", "both / n_fires")],
         ),
     ],
     "case_study": [
@@ -876,6 +921,26 @@ def batch_topk(pre, active):
             "gradient_mode_left_off",
             "Your function fails where gradients are switched off; switch them on inside with torch.enable_grad().",
             [("torch.enable_grad()", "torch.set_grad_enabled(torch.is_grad_enabled())")],
+        ),
+        Mistake(
+            "adamw",
+            "Your optimizer also shrinks the weights (AdamW, or weight_decay); the recipe names torch.optim.Adam.",
+            [("torch.optim.Adam(", "torch.optim.AdamW(")],
+        ),
+        Mistake(
+            "other_betas",
+            "You leave Adam's betas as PyTorch sets them; the recipe says 0.9 and 0.99.",
+            [(", betas=(0.9, 0.99)", "")],
+        ),
+        Mistake(
+            "auxiliary_at_full_weight",
+            "Your auxiliary loss counts in full; it is multiplied by config.auxiliary.",
+            [("config.auxiliary * transcoder", "transcoder")],
+        ),
+        Mistake(
+            "auxiliary_of_the_target",
+            "You let dead latents explain the whole target; they explain what is left, the error.",
+            [("auxiliary_loss(error, pre)", "auxiliary_loss(target, pre)")],
         ),
     ],
 }

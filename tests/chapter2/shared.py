@@ -41,6 +41,7 @@ def random_tokens(model, rows: int, seed: int = 3, length: int = 7) -> Tensor:
     return torch.randint(3, model.W_U.shape[1], (rows, length), generator=torch.Generator().manual_seed(seed))
 
 
+@torch.random.fork_rng(devices=[])
 def random_sae() -> JumpReLUSAE:
     """A random SAE of a tiny MLP's output."""
     torch.manual_seed(5)

@@ -77,6 +77,16 @@ def rebuilt(transcoder, x):
     return torch.stack(rows).detach()
 
 
+def test_a_transcoder_without_a_skip_is_compared(compare_dictionaries, mlp, sae):
+    """A transcoder without `W_skip` is compared as well: it rebuilds the output from its latents alone."""
+    case = mlp("gemma3", skip=False)
+    acts = case.x @ case.transcoder.W_enc + case.transcoder.b_enc
+    acts = acts * (acts > case.transcoder.threshold)
+    expected = by_hand(case.y, acts @ case.transcoder.W_dec + case.transcoder.b_dec)
+    found = compare_dictionaries(case.x, case.y, sae, case.transcoder)["transcoder"][0]
+    expect_close(found, expected, "What a transcoder without a skip leaves unexplained")
+
+
 def test_active_latents_are_counted_by_token(compare_dictionaries, mlp, sae):
     """Active latents are counted, for each token, and averaged."""
     case = mlp("gemma3")

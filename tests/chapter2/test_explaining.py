@@ -50,10 +50,17 @@ def test_a_cautious_hypothesis(hypothesis_f1):
 
 
 def test_nothing_predicted(hypothesis_f1):
-    """A hypothesis that predicts nothing, or nothing right, has F1 of 0."""
+    """A hypothesis that predicts nothing, or nothing right, has a precision, a recall and an F1 of 0."""
     for predicted in ("0000", "0011"):
-        f1 = hypothesis_f1(flags(predicted), flags("1100"))[2]
-        expect_close(f1, 0.0, f"F1 of the prediction {predicted} where 1100 is true", atol=1e-12)
+        for name, share in zip(("Precision", "Recall", "F1"), hypothesis_f1(flags(predicted), flags("1100"))):
+            expect_close(share, 0.0, f"{name} of the prediction {predicted} where 1100 is true", atol=1e-12)
+
+
+def test_nothing_fires(hypothesis_f1):
+    """Where the latent never fires, precision, recall and F1 are 0, whatever is predicted."""
+    for predicted in ("0110", "0000"):
+        for name, share in zip(("Precision", "Recall", "F1"), hypothesis_f1(flags(predicted), flags("0000"))):
+            expect_close(share, 0.0, f"{name} of the prediction {predicted} where the latent never fires", atol=1e-12)
 
 
 def grade(hypothesis, observations):

@@ -12,9 +12,9 @@ from utils.grading import expect, expect_close
 
 
 @torch.no_grad()
-def slowly(model, transcoders, tokens, rebuild):
+def slowly(model, transcoders, tokens, rebuild, start=()):
     """The logits, one layer at a time: later layers never see a live hook, only outputs that were computed before."""
-    done = []
+    done = list(start)
     for layer in sorted(transcoders):
         with hooked(model, done):
             _, cache = model.run_with_cache(tokens, names_filter=reading_hook(layer))
@@ -68,6 +68,42 @@ def test_with_errors_the_model_is_itself_again(transcoder_hooks, tiny):
     expect_close(run(model, hooks, tokens), logits, "The logits with the errors", rtol=1e-5)
     for layer, error in errors.items():
         expect_close(error, given[layer], f"The errors of layer {layer} after the run, which must be left as they are")
+
+
+def test_errors_without_the_skip(transcoder_hooks, tiny):
+    """Errors are added to latents and bias, too, when the skip is left out."""
+    model, transcoders = tiny("qwen3")
+    tokens, generator = random_tokens(model, 2), torch.Generator().manual_seed(4)
+    shape = (*tokens.shape, model.cfg.d_model)
+    errors = {layer: torch.randn(shape, generator=generator, dtype=torch.float64) for layer in transcoders}
+
+    def rebuild(transcoder, x, layer):
+        return transcoder.decode(transcoder.encode(x)) + errors[layer]
+
+    expected = slowly(model, transcoders, tokens, rebuild)
+    hooks = transcoder_hooks(transcoders, errors, with_skip=False)
+    expect_close(run(model, hooks, tokens), expected, "The logits with errors, without the skip", rtol=1e-5)
+
+
+def test_gradients_pass_through_the_transcoders(transcoder_hooks, tiny):
+    """The replaced model can be differentiated: gradients pass through the transcoders."""
+    model, transcoders = tiny("gpt2")
+    tokens, generator = random_tokens(model, 1), torch.Generator().manual_seed(4)
+    direction = torch.randn(1, tokens.shape[1], model.cfg.d_model, generator=generator, dtype=torch.float64)
+    weights = torch.randn(model.W_U.shape[1], generator=generator, dtype=torch.float64)
+
+    def moved(step):
+        return [("blocks.0.hook_in", lambda value, hook: value + step * direction)]
+
+    step = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    with hooked(model, moved(step) + transcoder_hooks(transcoders)):
+        reading = model(tokens)[0, -1] @ weights
+    (slope,) = torch.autograd.grad(reading, step)
+    upper, lower = (
+        slowly(model, transcoders, tokens, lambda transcoder, x, layer: transcoder(x), moved(size))[0, -1] @ weights
+        for size in (1e-6, -1e-6)
+    )
+    expect_close(slope, (upper - lower) / 2e-6, "The slope of the logits along a change of the embeddings", rtol=1e-4)
 
 
 def test_outputs_are_not_written_over(transcoder_hooks, tiny):

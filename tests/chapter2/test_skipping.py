@@ -65,6 +65,16 @@ def test_squares_of_small_numbers_are_not_lost(fit_linear):
     expect(left < 1e-4, "On float32 inputs with one small dimension, next to nothing may be left.", got=left.item())
 
 
+def test_a_small_dimension_counts_in_float64(fit_linear):
+    """In float64, too, an input dimension that varies little, but matters, is used."""
+    x, _, W, b, _ = data(n=400)
+    small, large = x.clone(), W.clone()
+    small[:, 3], large[:, 3] = 1e-4 * (x[:, 3] - 2), 1e4 * W[:, 3]
+    y = torch.einsum("oi,ti->to", large, small) + b
+    found_W, found_b = fit_linear(small, y)
+    expect_close(small @ found_W.T + found_b, y, "What the map makes of the inputs", rtol=1e-4, atol=1e-3)
+
+
 def skip_data(turned: bool):
     """A square matrix as a file may hold it, inputs, and what the skip has to explain."""
     generator = torch.Generator().manual_seed(4)

@@ -89,6 +89,16 @@ FREEZE_HOOKS = [
         "You give every prompt of the batch the values of the first one: repeat all frozen prompts.",
         [(REPEATED, "frozen[:1].expand_as(value)")],
     ),
+    Mistake(
+        "all_hooks_removed",
+        "You take off every hook on the model, also those of others: `run_with_cache` takes off its own by itself.",
+        [
+            (
+                "self.frozen_values = dict(cache.items())",
+                "self.frozen_values = dict(cache.items())\n            self.model.reset_hooks()",
+            )
+        ],
+    ),
 ]
 
 SKIP = "return torch.zeros_like(x) if W_skip is None else x @ W_skip.T"
@@ -630,7 +640,8 @@ COMPUTE_INFLUENCE = [
     ),
     Mistake(
         "transposed",
-        "You follow the edges the wrong way: from the logits back to their sources it is `w @ A`, with rows as targets.",
+        "Nothing reaches the sources: put the weights at the logits, which are the last nodes, and go from each target to its "
+        "sources, `w @ A`, with rows as targets.",
         [(STEP, "passing = normalize_matrix(adjacency_matrix) @ passing")],
     ),
     Mistake(
@@ -1094,6 +1105,11 @@ GRADIENT_TIMES_STREAM = [
             )
         ],
     ),
+    Mistake(
+        "only_freezing_hooks",
+        "You hand on only the hooks that freeze something: hand on all of `hooks`, whatever they do.",
+        [(PASS, PASS.replace("*hooks", '*(h for h in hooks if h[0].endswith(("hook_pattern", "hook_scale")))'))],
+    ),
 ]
 
 CHANGE = "change = x - tc_hooks.cache[reading_hook(layer)]"
@@ -1426,6 +1442,11 @@ EFFECT_OF_WRITING = [
         "sign",
         "You have the change the wrong way round: after less before.",
         [("return after - before", "return before - after")],
+    ),
+    Mistake(
+        "hooks_in_one_run",
+        "Your run without the source's write has no hooks: hold `hooks` in both runs, else their own effect is counted.",
+        [("before = readings_with(model, tokens, graph, hooks)", "before = readings_with(model, tokens, graph, [])")],
     ),
 ]
 

@@ -114,7 +114,8 @@ def test_nothing_leaks_from_a_failure(setup_attribution, traced):
     def fail(value, hook):
         raise RuntimeError("midway")
 
-    x.model.add_hook("blocks.1.hook_out", fail)
+    point = x.model.get_hook_point("blocks.1.hook_out")
+    point.add_hook(fail, level=99)
     try:
         with torch.no_grad():
             before = state_of(x.model, x.transcoders)
@@ -122,7 +123,7 @@ def test_nothing_leaks_from_a_failure(setup_attribution, traced):
                 setup_attribution(x.model, x.tokens, x.freeze, x.tc_hooks)
             expect_unchanged(before, state_of(x.model, x.transcoders), "after a failure")
     finally:
-        x.model.hook_dict["blocks.1.hook_out"].remove_hooks()
+        point.remove_hooks(level=99)
 
 
 def test_the_recorded_run_of_the_model(setup_attribution, traced_chosen, tolerance):
@@ -372,6 +373,27 @@ def test_a_source_writes_once_more(effect_of_writing, traced, times):
         found = effect_of_writing(x.model, x.tokens, x.graph, source, linear_hooks(x), times)
         what = f"The changes when {x.graph.nodes[source].node_id} writes {times:g} times more"
         expect_close(found, times * changes_by(x, source), what, rtol=1e-6, atol=1e-9)
+
+
+def test_hooks_are_held_in_both_runs(effect_of_writing, traced):
+    """Hooks may change values, too: they are there before the source writes, and after."""
+    x = traced("gpt2")
+    source = x.graph.indices(NodeType.LATENT)[3]
+    node, write = x.graph.nodes[source], x.graph.writing_vecs[source]
+    weaker = [("blocks.2.hook_mlp_out", lambda value, hook: 0.5 * value)]
+
+    def push(stream, hook):
+        return stream + write.to(stream) * (torch.arange(stream.shape[1]) == node.ctx_idx)[None, :, None]
+
+    final = []
+    for more in ([], [(f"blocks.{node.layer}.hook_out", push)]):
+        look = ("ln_final.hook_out", lambda value, hook: final.append(value[0, -1]))
+        with torch.no_grad(), hooked(x.model, [*weaker, *more, look]):
+            x.model(x.tokens)
+    logits = x.graph.indices(NodeType.LOGIT)
+    found = effect_of_writing(x.model, x.tokens, x.graph, source, weaker)
+    expected = x.graph.reading_vecs[logits] @ (final[1] - final[0])
+    expect_close(found[logits], expected, "The changes of the logits in a model with a weaker MLP", 1e-5, 1e-7)
 
 
 def test_the_real_model_answers(effect_of_writing, traced):

@@ -37,6 +37,21 @@ def values_at(x: Traced, names: set[str], tokens: Tensor, hooks: list = ()) -> d
     return seen
 
 
+def test_hooks_of_others_stay(FreezeHooks, traced):
+    """Caching takes no hooks of others off the model."""
+    x = traced("qwen3")
+    calls, point = [], x.model.get_hook_point("blocks.1.hook_out")
+    point.add_hook(lambda value, hook: calls.append(1), level=99)
+    try:
+        frozen_on(FreezeHooks, x)
+        calls.clear()
+        with torch.no_grad():
+            x.model(x.tokens)
+    finally:
+        point.remove_hooks(level=99)
+    expect_equal(len(calls), 1, "How often another's hook is called in the next run")
+
+
 def frozen_on(FreezeHooks, x: Traced):
     freeze = FreezeHooks(x.model)
     freeze.cache_frozen_values(x.tokens)
@@ -250,6 +265,20 @@ def test_a_frozen_gradient_adds_up(gradient_times_stream, traced, architecture):
     )
     found, reading = gradient_times_stream(x.model, x.tokens, vector, x.freeze.fwd_hooks)
     expect_close(found, float(twice - once), "Gradient times stream of the frozen model", rtol=1e-5)
+    expect_close(reading, float(once), "The reading", rtol=1e-5)
+
+
+def test_the_gradient_of_a_changed_model(gradient_times_stream, traced):
+    """`hooks` may change values, too: then gradient, stream and reading are those of the changed model."""
+    x = traced("qwen3")
+    vector = torch.randn(D_MODEL, dtype=torch.float64)
+    weaker = [*x.freeze.fwd_hooks, ("blocks.1.hook_mlp_out", lambda value, hook: 0.5 * value)]
+    once, twice = (
+        values_at(x, {FINAL_HOOK}, x.tokens, [*weaker, *more])[FINAL_HOOK][0, -1] @ vector
+        for more in ([], [twice_the_stream(x)])
+    )
+    found, reading = gradient_times_stream(x.model, x.tokens, vector, weaker)
+    expect_close(found, float(twice - once), "Gradient times stream of a model with a weaker MLP", rtol=1e-5)
     expect_close(reading, float(once), "The reading", rtol=1e-5)
 
 

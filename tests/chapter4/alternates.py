@@ -115,6 +115,24 @@ def total_effects(result, source, factor):
 """,
         ),
         Alternate(
+            "by_values_of_latents",
+            source="""
+def total_effects(result, source, factor):
+    from utils.engine.graph import NodeType
+
+    A, latents = result.adjacency_matrix, result.graph.mask(NodeType.LATENT)
+    reach = torch.zeros_like(A)
+    reach[latents] = A[latents] / result.values[latents][:, None]
+    step = torch.zeros_like(A[0])
+    step[source] = factor - 1
+    change = A @ step
+    while step.any():
+        step = reach @ step
+        change = change + A @ step
+    return change
+""",
+        ),
+        Alternate(
             "node_by_node",
             source="""
 def total_effects(result, source, factor):

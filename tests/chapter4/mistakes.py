@@ -142,6 +142,11 @@ MISTAKES = {
                 )
             ],
         ),
+        Mistake(
+            "edits_or_frozen_errors",
+            "You leave out the edits where the error is frozen: edits count whatever else is held.",
+            [("if edits is not None:", "if edits is not None and not freeze_errors:")],
+        ),
     ],
     "intervene": [
         Mistake(
@@ -409,6 +414,16 @@ MISTAKES = {
             "You add the factor to the activation: the edit's kind is 'scale'.",
             [('"scale")', '"add")')],
         ),
+        Mistake(
+            "only_the_attention_switch",
+            "You hand on freeze_attention and nothing else: hand on all of `frozen`.",
+            [("(edit,), **frozen)", '(edit,), freeze_attention=frozen.get("freeze_attention", True))')],
+        ),
+        Mistake(
+            "size_of_the_factor",
+            "You take the factor without its sign: a negative one turns the latent round.",
+            [("node.feature, factor,", "node.feature, abs(factor),")],
+        ),
     ],
     "matched_controls": [
         Mistake(
@@ -511,6 +526,11 @@ MISTAKES = {
             "You compare with the first dose: compare with the unchanged prompt, `base.logits`.",
             [("- contrast_of(base.logits, question)", "- contrast_of(edited.logits, question)[0]")],
         ),
+        Mistake(
+            "only_the_attention_switch",
+            "You hand on freeze_attention and nothing else: hand on all of `frozen`.",
+            [("base, dosed, **frozen)", 'base, dosed, freeze_attention=frozen.get("freeze_attention", True))')],
+        ),
     ],
     "ablate_each": [
         Mistake(
@@ -577,6 +597,11 @@ MISTAKES = {
             "batch_size_ignored",
             "You run all latents together whatever `batch_size` says: a graph of hundreds of them would fill the memory.",
             [("range(0, len(nodes), batch_size)", "range(0, len(nodes), batch_size := len(nodes))")],
+        ),
+        Mistake(
+            "only_the_attention_switch",
+            "You hand on freeze_attention and nothing else: hand on all of `frozen`.",
+            [("base, silenced, **frozen)", 'base, silenced, freeze_attention=frozen.get("freeze_attention", True))')],
         ),
     ],
     "necessity_curve": [
@@ -857,6 +882,11 @@ MISTAKES = {
                     "for number, (first, second) in enumerate([pairs[0]] * len(pairs))",
                 )
             ],
+        ),
+        Mistake(
+            "only_the_attention_switch",
+            "You hand on freeze_attention and nothing else: hand on all of `frozen`.",
+            [("base, gone, **frozen)", 'base, gone, freeze_attention=frozen.get("freeze_attention", True))')],
         ),
     ],
     "rank_correlation": [
@@ -1221,6 +1251,22 @@ def rank_correlation(predicted, measured):
             "You take a strength of 0 for one that was not given: it must put in 0.",
             [("strength * value for place", "(strength or 1.0) * value for place")],
         ),
+        Mistake(
+            "compared_after_the_strength",
+            "You compare the members after the strength has been multiplied in: the larger value counts, whatever the strength.",
+            [
+                (
+                    "max(member.value, put_in.get(place, member.value))",
+                    "max(strength * member.value, put_in.get(place, strength * member.value))",
+                ),
+                ("place: strength * value for", "place: value for"),
+            ],
+        ),
+        Mistake(
+            "size_of_the_strength",
+            "You take the strength without its sign: a negative one turns the latents round.",
+            [("place: strength * value for", "place: abs(strength) * value for")],
+        ),
     ],
     "swap_rate": [
         Mistake(
@@ -1489,6 +1535,11 @@ def rank_correlation(predicted, measured):
             "global_generator",
             "You seed PyTorch's own generator, so that whatever is drawn after your function depends on it: make one of your own.",
             [("torch.Generator(tokens.device).manual_seed(seed)", "torch.manual_seed(seed)")],
+        ),
+        Mistake(
+            "one_token_for_all",
+            "You give all rows the first row's most probable token: each prompt goes on with its own.",
+            [("logits.argmax(dim=-1, keepdim=True)", "logits[:1].argmax(dim=-1, keepdim=True).expand(len(text), 1)")],
         ),
     ],
 }

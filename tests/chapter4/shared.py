@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from solutions.chapter3_attribution_graphs import attribute
+from solutions.chapter3_attribution_graphs import attribute, compute_influence
 from solutions.chapter4_interventions import BaseRun, Question, run_base
 from tests.tiny import PROMPT
 from utils.engine.graph import AttributionResult, GraphNodes, NodeInfo, NodeType
@@ -179,14 +179,8 @@ def chain() -> AttributionResult:
     matrix[2, 0], matrix[2, 1] = 0.5, -3.0
     matrix[4, :4] = torch.tensor([0.25, 1.5, 8.0, 0.125])
     ranges = {"E": (0, 1), 0: (1, 2), 1: (2, 4), "L": (4, 5)}
-    graph = GraphNodes(nodes=nodes, node_range_dict=ranges, seq_len=1, n_layers=2)
-    zeros = torch.zeros(5, dtype=torch.float64)
     return AttributionResult(
-        graph=graph,
-        adjacency_matrix=matrix,
-        bias=zeros,
-        values=zeros,
-        influence=zeros,
+        **whole_graph(nodes, ranges, matrix),
         # pruned: latent 1 is gone, so that its matrix is not the whole one
         kept_indices=torch.tensor([0, 2, 4]),
         pruned_matrix=matrix[[0, 2, 4]][:, [0, 2, 4]],
@@ -195,6 +189,20 @@ def chain() -> AttributionResult:
         node_threshold=0.8,
         edge_threshold=0.85,
     )
+
+
+def whole_graph(nodes: list[NodeInfo], ranges: dict, matrix: Tensor) -> dict:
+    """The parts of a traced prompt that belong together: a latent reads its activation, and edges and bias add up to what is read."""
+    n_layers, zeros = len(ranges) - 2, torch.zeros(len(nodes), 3, dtype=torch.float64)
+    values = matrix.new_tensor([node.activation for node in nodes])
+    values[-1] = matrix[-1].sum() - 1.25
+    return {
+        "graph": GraphNodes(nodes, zeros, zeros.clone(), ranges, 1, n_layers, reading_bias=zeros[:, 0].clone()),
+        "adjacency_matrix": matrix,
+        "bias": values - matrix.sum(1),
+        "values": values,
+        "influence": compute_influence(matrix, matrix.new_ones(1), n_layers),
+    }
 
 
 def tower(n_layers: int) -> AttributionResult:
@@ -207,12 +215,6 @@ def tower(n_layers: int) -> AttributionResult:
     nodes += [NodeInfo(NodeType.LOGIT, "L", 0, 3, token_prob=1.0, str_token="b")]
     n = len(nodes)
     ranges = {"E": (0, 1)} | {layer: (layer + 1, layer + 2) for layer in range(n_layers)} | {"L": (n - 1, n)}
-    zeros = torch.zeros(n, dtype=torch.float64)
     return replace(
-        chain(),
-        graph=GraphNodes(nodes=nodes, node_range_dict=ranges, seq_len=1, n_layers=n_layers),
-        adjacency_matrix=torch.diag(torch.full((n - 1,), 2.0, dtype=torch.float64), -1),
-        bias=zeros,
-        values=zeros,
-        influence=zeros,
+        chain(), **whole_graph(nodes, ranges, torch.diag(torch.full((n - 1,), 2.0, dtype=torch.float64), -1))
     )

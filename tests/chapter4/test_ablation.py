@@ -105,13 +105,21 @@ def test_doses_agree_with_plain_hooks(dose_response, traced4, freeze_attention):
     expect_close(found, torch.cat(expected), "The change of the contrast at doses -2, 0, 1 and 1.5", 1e-5, 3e-6)
 
 
+def edges_to_contrast(x) -> torch.Tensor:
+    """Every node's edge to the contrast."""
+
+    def work():
+        edges = attribute(x.model, x.transcoders, PROMPT, start_posn=0, target_tokens=[ANSWER, *OTHERS])
+        answer, *others = edges.adjacency_matrix[edges.graph.indices(NodeType.LOGIT)]
+        return answer - sum(others) / len(others)
+
+    return once("edges to the contrast", id(x), work=work)
+
+
 def test_held_doses_lie_on_a_line(dose_response, traced4):
     """With all frozen and held, the response is a straight line whose slope is the sum of the edges."""
     x = traced4("qwen3")
-    edges = attribute(x.model, x.transcoders, PROMPT, start_posn=0, target_tokens=[ANSWER, *OTHERS])
-    answer, *others = edges.adjacency_matrix[edges.graph.indices(NodeType.LOGIT)]
-    to_contrast = answer - sum(others) / len(others)
-    slope = sum(to_contrast[i] for i in (x.latent(0, 1), x.latent(0, 4), x.latent(1, 2)))
+    slope = sum(edges_to_contrast(x)[i] for i in (x.latent(0, 1), x.latent(0, 4), x.latent(1, 2)))
     frozen = freeze_arguments("nothing (the edge)", N_LAYERS)
     found = dose_response(x.model, x.transcoders, ask(x), group(x), DOSES, **frozen)
     expected = slope * (torch.tensor(DOSES, dtype=torch.float64) - 1)
@@ -125,6 +133,15 @@ def test_each_ablation_agrees_with_plain_hooks(ablate_each, traced4):
     expected = once("each", work=lambda: [changed_contrast(x, [(node, 0.0)], False) for node in nodes])
     found = ablate_each(x.model, x.transcoders, ask(x), nodes, freeze_attention=False)
     expect_close(found, torch.cat(expected), "The effects of six ablations", rtol=1e-5)
+
+
+def test_held_ablations_are_the_edges(ablate_each, traced4):
+    """With all frozen and held, to silence a latent takes away its edge to the contrast."""
+    x = traced4("qwen3")
+    chosen = [x.latent(layer, k) for layer in (0, 1) for k in (1, 4)]
+    nodes, frozen = [x.result.graph.nodes[i] for i in chosen], freeze_arguments("nothing (the edge)", N_LAYERS)
+    found = ablate_each(x.model, x.transcoders, ask(x), nodes, **frozen)
+    expect_close(found, -edges_to_contrast(x)[chosen], "The effects of four ablations with all held", 1e-4, 1e-6)
 
 
 def test_the_size_of_batches_does_not_matter(ablate_each, traced4):

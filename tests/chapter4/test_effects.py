@@ -70,7 +70,7 @@ def test_paths_are_those_of_the_model_whose_latents_answer(total_effects, traced
         expect_close(total_effects(x.result, source, factor) * 1e4, change * 1e4, "The total effects", 1e-5, 1e-6)
 
 
-@pytest.mark.parametrize("factor", [0.0, 2.5])
+@pytest.mark.parametrize("factor", [0.0, 2.5, -1.5])
 def test_measured_effects_agree_with_plain_hooks(measured_effects, traced4, factor):
     """Measured effects agree with hooks written plainly when nothing is frozen."""
     x = traced4("gemma3")

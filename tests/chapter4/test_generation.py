@@ -40,19 +40,20 @@ def strong_edits(x, row: int = 0) -> list[Edit]:
 _done: dict = {}
 
 
-def plain_generation(x, edits: list[Edit], rows: int, n_new: int, temperature: float = 0.0, seed: int = 0) -> list:
+def plain_generation(x, tokens, edits: list[Edit], n_new: int, temperature: float = 0.0, seed: int = 0) -> list:
     """Token by token with hooks written plainly; worked out once."""
-    key = (id(x), tuple(edits), rows, n_new, temperature, seed)
+    key = (id(x), str(tokens.tolist()), tuple(edits), n_new, temperature, seed)
     if key in _done:
         return _done[key]
-    end = x.tokens.shape[1] - 1
-    old = {layer: encode(tc, x.base.x[layer]) for layer, tc in x.transcoders.items()}
+    end = tokens.shape[1] - 1
+    _, reads = plain_run(x.model, x.transcoders, tokens)
+    old = {layer: encode(tc, reads[layer]) for layer, tc in x.transcoders.items()}
     now = {"set": lambda v, a: v, "scale": lambda v, a: v * a, "add": lambda v, a: v + a}
     fixed = [
-        (e.row, e.layer, e.position, e.latent, now[e.kind](e.value, float(old[e.layer][0, e.position, e.latent])))
+        (e.row, e.layer, e.position, e.latent, now[e.kind](e.value, float(old[e.layer][e.row, e.position, e.latent])))
         for e in edits
     ]
-    tokens, draws = x.tokens.repeat(rows, 1), torch.Generator().manual_seed(seed)
+    draws = torch.Generator().manual_seed(seed)
     for _ in range(n_new):
         changes = list(fixed)
         for position in range(end + 1, tokens.shape[1]):
@@ -74,7 +75,16 @@ def test_greedy_generation(generate, traced4, architecture):
     x = traced4(architecture)
     edits = strong_edits(x)
     found = generate(x.model, x.transcoders, x.tokens, edits, 3)
-    expect_equal(found.tolist(), plain_generation(x, edits, 1, 3), "The tokens")
+    expect_equal(found.tolist(), plain_generation(x, x.tokens, edits, 3), "The tokens")
+
+
+def test_two_prompts_at_once(generate, traced4):
+    """Each prompt of a batch goes on by itself, with its own edits: here only the second has any."""
+    x = traced4("gemma3")
+    other = torch.cat([x.tokens[:, :1], x.tokens[:, 1:].flip(1)], 1)
+    tokens, edits = torch.cat([other, x.tokens]), strong_edits(x, 1)
+    found = generate(x.model, x.transcoders, tokens, edits, 3)
+    expect_equal(found.tolist(), plain_generation(x, tokens, edits, 3), "The tokens of two prompts")
 
 
 @pytest.mark.parametrize("temperature", [2.0, 0.5])
@@ -83,8 +93,9 @@ def test_sampled_generation(generate, traced4, temperature):
     x = traced4("gemma3")
     edits = strong_edits(x, 0) + strong_edits(x, 2)
     state = torch.get_rng_state()
-    found = generate(x.model, x.transcoders, x.tokens.repeat(6, 1), edits, 3, temperature, 5)
-    expect_equal(found.tolist(), plain_generation(x, edits, 6, 3, temperature, 5), "The tokens of six rows")
+    tokens = x.tokens.repeat(6, 1)
+    found = generate(x.model, x.transcoders, tokens, edits, 3, temperature, 5)
+    expect_equal(found.tolist(), plain_generation(x, tokens, edits, 3, temperature, 5), "The tokens of six rows")
     same = torch.equal(torch.get_rng_state(), state)
     expect(same, "PyTorch's own generator must be left alone: draw from one of your own.")
 

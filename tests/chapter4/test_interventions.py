@@ -152,6 +152,17 @@ def test_frozen_errors_stay_while_latents_answer(rewrite_mlp, tiny):
     expect_close(acts, live, "The activations", rtol=1e-9)
 
 
+def test_edits_count_beside_frozen_errors(rewrite_mlp, tiny):
+    """With a frozen error an edit still adds the change of the activation times the decoder row."""
+    transcoder, x, y, base, _ = mlp(tiny)
+    edits, live = some_edits(base), encode(transcoder, x)
+    live[edits.rows, edits.positions, edits.latents] = edits.values
+    expected = live @ transcoder.W_dec.detach() + transcoder.b_dec.detach() + skip(transcoder, x) + base.error
+    written, acts = rewrite_mlp(transcoder, x, y, base, edits, freeze_errors=True)
+    expect_close(written, expected, "What the MLP writes with edits and a frozen error", rtol=1e-9)
+    expect_close(acts, live, "The activations", rtol=1e-9)
+
+
 @pytest.mark.parametrize("held", [True, False])
 def test_the_unchanged_run_is_left_alone(rewrite_mlp, tiny, held):
     """The tensors of the unchanged run are left as they are."""

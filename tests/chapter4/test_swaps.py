@@ -58,6 +58,13 @@ def test_strength_multiplies_what_comes_in(swap_edits):
     expect_equal(as_dict(edits), {(1, 3, 4): 0.0, (1, 8, 6): 0.0}, "The new activations at strength 0")
 
 
+def test_a_negative_strength_turns_round(swap_edits):
+    """A negative strength is allowed; of two members on one place the one with the larger value counts as before."""
+    on = [Member(1, "subject", 6, 3.0), Member(1, "last", 6, 2.0)]
+    edits = swap_edits([], on, {"subject": 5, "last": 5}, strength=-2.0)
+    expect_equal(as_dict(edits), {(1, 5, 6): -6.0}, "The new activations at strength -2")
+
+
 def test_a_shared_latent_is_put_in(swap_edits):
     """A latent that belongs to both is put in, by one edit."""
     shared = Member(1, "subject", 4, 2.0)

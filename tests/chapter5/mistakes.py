@@ -710,6 +710,11 @@ MISTAKES = {
                 ('"sparsity": sparsity.item()', '"sparsity": sparsity'),
             ],
         ),
+        Mistake(
+            "rate_without_a_cap",
+            "Your learning rate rises above config.learning_rate: the warm-up ends at 1.",
+            [("min(1, (step + 1) / 30, 3 * (1 - share))", "min((step + 1) / 30, 3 * (1 - share))")],
+        ),
     ],
     "cross_layer_hooks": [
         Mistake(

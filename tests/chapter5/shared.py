@@ -24,6 +24,7 @@ from utils.grading.run.process_state import watch
 N_LAYERS = 3
 
 
+@torch.random.fork_rng(devices=[])
 def random_clt(n_layers: int = N_LAYERS, d_model: int = D_MODEL, width: int = D_LATENTS, **kinds):
     """All weights at random; a latent is active on about a fifth of the positions of a tiny model."""
     torch.manual_seed(4)
@@ -75,6 +76,7 @@ def traces_of(tiny_clt: Callable) -> Callable[..., TracedClt]:
     """`traces_of(tiny_clt)(architecture, top_k=None)`: everything up to the nodes, made once."""
     done: dict = {}
 
+    @torch.random.fork_rng(devices=[])
     def make(architecture: str = "gemma3", top_k: int | None = None) -> TracedClt:
         if (architecture, top_k) not in done:
             model, clt = tiny_clt(architecture)

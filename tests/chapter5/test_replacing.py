@@ -72,6 +72,16 @@ def test_weak_latents_are_silenced(cross_layer_hooks, tiny_clt):
         expect_close(found, expected, f"The logits with a cutoff of {cutoff}", rtol=1e-5, atol=1e-7)
 
 
+def test_errors_beside_a_cutoff(cross_layer_hooks, tiny_clt):
+    """Errors are added also where weak latents are silenced."""
+    model, clt = tiny_clt("gemma3")
+    tokens, generator = random_tokens(), torch.Generator().manual_seed(9)
+    errors = {layer: torch.randn(2, 6, 24, generator=generator, dtype=torch.float64) for layer in range(3)}
+    expected = plain_run(model, clt, tokens, errors, 4.0)
+    found = run(cross_layer_hooks, model, clt, tokens, errors=errors, cutoff=4.0)
+    expect_close(found, expected, "The logits with errors and a cutoff", rtol=1e-5, atol=1e-7)
+
+
 @torch.no_grad()
 def test_a_strength_equal_to_the_cutoff_is_silenced(cross_layer_hooks, tiny_clt):
     """A latent whose strength is just the cutoff, as `choose_cutoff` chooses it, is not above it: it is silenced."""

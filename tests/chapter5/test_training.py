@@ -1,5 +1,7 @@
 """Training: the recipe step by step, a break, and a small case whose answer is known."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -41,6 +43,22 @@ def test_the_recipe_step_by_step(train_cross_layer_transcoder, store):
             expect_close(row[key], wanted[key], f"{key!r} in the history's row of step {step}", 1e-3, 1e-4)
     for name, weight in expected.items():
         expect_close(dict(clt.named_parameters())[name], weight, f"{name} after 12 steps", rtol=2e-3, atol=2e-4)
+
+
+def test_a_longer_training(train_cross_layer_transcoder, store):
+    """Sixty steps, with the full learning rate in between and latents that have died, give just the weights of the recipe."""
+    precise = chapter5.ActivationStore(store.inputs.double(), store.outputs.double())
+    clt, history = train_cross_layer_transcoder(precise, LONG)
+    expected, rows = step_by_step(precise, LONG)
+    assert any(row["dead"] > 0 for row in rows), "Some latents must have died in this training."
+    for step in (10, 35, 59):
+        for key in ("dead", "active", "sparsity", "reconstruction"):
+            expect_close(history[step][key], rows[step][key], f"{key!r} in the history's row of step {step}", 1e-5)
+    for name, weight in expected.items():
+        expect_close(dict(clt.named_parameters())[name], weight, f"{name} after 60 steps", rtol=1e-4, atol=1e-6)
+
+
+LONG = replace(CONFIG, steps=60, batch_size=5, dead_weight=0.3, dead_after=3, save_every=100)
 
 
 def test_the_history_holds_plain_numbers(train_cross_layer_transcoder, store):

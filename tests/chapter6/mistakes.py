@@ -316,6 +316,11 @@ MISTAKES: dict[str, list[Mistake]] = {
             "You fill up with neurons that have no attribution at all: leave them out, also if fewer remain.",
             [("best.indices[best.values > 0]", "best.indices")],
         ),
+        Mistake(
+            "numbers_for_a_mask",
+            "You return numbers: return a mask of True and False.",
+            [("return chosen.reshape(scores.shape)", "return chosen.reshape(scores.shape).long()")],
+        ),
     ],
     "build_neuron_nodes": [
         Mistake(
@@ -786,6 +791,11 @@ def top_firings(acts, used, n, sign=1):
             "length_of_the_state",
             "You measure the length of the whole vector: a massive activation is one number.",
             [("largest = sizes.amax(dim=-1)", "largest = sizes.norm(dim=-1)")],
+        ),
+        Mistake(
+            "numbers_for_a_mask",
+            "You return numbers: return a mask of True and False.",
+            [("return (largest", "return 1 * (largest")],
         ),
     ],
     # 9. Neurons against latents

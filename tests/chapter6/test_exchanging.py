@@ -65,6 +65,7 @@ def test_controls_have_the_same_sizes(alike_in_change):
     """Each chosen neuron gets the largest free one that is not larger, and every pair has its own controls."""
     controls = alike_in_change(SIZES, mask_of([0, 4], [3, 9]))
     expect_equal(controls.shape, SIZES.shape, "The shape of the controls")
+    expect_equal(str(controls.dtype), "torch.bool", "The type of the controls, which are a mask")
     expect_equal(chosen_by_pair(controls), [[1, 5], [2, 8]], "The controls of two pairs")
 
 

@@ -35,6 +35,7 @@ BY_HAND = torch.tensor(
 def test_the_strongest_by_hand(strongest_neurons):
     """The largest absolute attributions are kept, whatever their sign."""
     found = strongest_neurons(attributions_of(BY_HAND[:1], (1.0,)), 3, 1)
+    expect_equal(str(found.dtype), "torch.bool", "The type of the answer, which is a mask")
     expect_equal(chosen_places(found), {(0, 1, 1), (1, 1, 2), (0, 1, 0)}, "The three strongest")
 
 

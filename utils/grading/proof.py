@@ -144,7 +144,7 @@ def _recognised(
         return
     cases = [observations.case(mistake, index) for index in sorted(order)]
     found = diagnose(cases, mistakes, observations.fingerprint)
-    if found is not mistake:
+    if found is None or found.name != mistake.name:
         yield f"Mistake {mistake.name} is taken for {found.name if found else 'none'}."
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from utils.grading.compare.fingerprints import note
 
+WRONG_PRECISION = "make new tensors in the type of those that you are given"
 DIGITS = 4
 LONGEST = 300
 MOST = 10
@@ -75,7 +76,7 @@ def expect(condition: object, sentence: str, got: object = None) -> None:
 
 
 def expect_close(actual: object, expected: object, what: str, rtol: float = 1e-4, atol: float | None = None) -> None:
-    """A tensor or a number must have the right type, shape and values, up to rounding.
+    """A tensor or a number must have the right type, shape and values, up to rounding. A tensor must have no fewer digits.
 
     Args:
         actual: what the answer gives.
@@ -111,6 +112,7 @@ def _hold_close(actual: object, expected: object, what: str, rtol: float, atol: 
         _expect_type(isinstance(actual, Tensor), f"a tensor of shape {tuple(expected.shape)}", actual, what)
         if actual.shape != expected.shape:
             raise Unexpected(f"{what}: expected shape {tuple(expected.shape)}, got shape {tuple(actual.shape)}.")
+        _expect_precision(actual.dtype, expected.dtype, what)
     else:
         _expect_type(_is_number(actual), f"the number {in_words(expected)}", actual, what)
     _expect_values(_as_float(actual), _as_float(expected), what, rtol, atol)
@@ -126,6 +128,20 @@ def _expect_type(is_right: bool, wanted: str, actual: object, what: str) -> None
     if not is_right:
         advice = " Does your code return its result?" if actual is None else ""
         raise Unexpected(f"{what}: expected {wanted}, got {in_words(actual)}.{advice}")
+
+
+def _expect_precision(actual: torch.dtype, expected: torch.dtype, what: str) -> None:
+    """Decimal numbers with fewer digits than expected have lost some; more digits do no harm."""
+    if expected.is_floating_point and (not actual.is_floating_point or _bits(actual) < _bits(expected)):
+        raise Unexpected(f"{what}: expected {_short(expected)}, got {_short(actual)}: {WRONG_PRECISION}.")
+
+
+def _bits(dtype: torch.dtype) -> int:
+    return torch.finfo(dtype).bits
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _is_number(value: object) -> bool:
@@ -167,6 +183,8 @@ def _difference(actual: object, expected: object) -> str:
     if isinstance(expected, Tensor) and isinstance(actual, Tensor):
         if actual.shape != expected.shape:
             return f"expected shape {tuple(expected.shape)}, got shape {tuple(actual.shape)}"
+        if _family(actual) != _family(expected):
+            return f"expected {_family(expected)}, got {_family(actual)} ({_short(actual.dtype)})"
         return _difference_at(actual.tolist(), expected.tolist())
     if isinstance(expected, Set) and isinstance(actual, Set):
         missing, extra = (sorted(map(in_words, some)) for some in (expected - actual, actual - expected))
@@ -185,6 +203,13 @@ def _difference(actual: object, expected: object) -> str:
     else:
         is_same = not isinstance(actual, Tensor) and not isinstance(expected, Tensor) and bool(actual == expected)
     return "" if is_same else f"expected {in_words(expected)}, got {in_words(actual)}"
+
+
+def _family(tensor: Tensor) -> str:
+    """What an index or a mask must be, whatever its size in memory."""
+    if tensor.dtype == torch.bool:
+        return "True and False"
+    return "decimal numbers" if tensor.is_floating_point() or tensor.is_complex() else "integers"
 
 
 def _some(texts: list[str]) -> str:

@@ -33,6 +33,13 @@ class Sketch:
         finite = np.abs(mine[np.isfinite(mine)])
         return bool(np.allclose(mine, others, rtol=1e-4, atol=1e-6 * finite.max(initial=0.0), equal_nan=True))
 
+    @property
+    def is_telling(self) -> bool:
+        """Whether there is a number in it that is not round, three that differ, or words."""
+        numbers = {number for number in self.numbers if np.isfinite(number)}
+        words = re.sub(r"number|tensor|NoneType None|[\[\](), \d]", "", self.kind)
+        return bool(words) or len(numbers) > 2 or any(number != round(number) for number in numbers)
+
 
 @dataclass
 class Fingerprint:
@@ -40,6 +47,13 @@ class Fingerprint:
 
     notes: list[tuple[str, Sketch]] = field(default_factory=list)
     ending: str = ""
+
+    @property
+    def is_telling(self) -> bool:
+        """Whether the last value, at which the test failed, or the error is one that hardly two mistakes have in common."""
+        if self.ending not in ("", "unexpected") or not self.notes:
+            return bool(self.notes or self.ending)
+        return self.notes[-1][1].is_telling
 
     def is_like(self, other: "Fingerprint") -> bool:
         """Whether the same was compared, with the same values, and the end was the same."""

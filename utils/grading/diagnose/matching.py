@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 
+from utils.grading.compare.expectations import WRONG_PRECISION
 from utils.grading.compare.fingerprints import Fingerprint
 from utils.grading.diagnose.variants import Mistake, combined, make_answer
 from utils.grading.results import Answer, CaseResult
@@ -18,6 +19,9 @@ from utils.grading.run.grader import TASK, Grader
 
 LOOKED_AT = 4  # failing tests by which it is decided which mistakes may be a part of an answer
 Observe = Callable[[Mistake, int], Fingerprint | None]
+
+# What the grader itself says about any answer: such a sentence names the mistake without a planted one.
+SAID_BY_THE_GRADER = ("You change ", "You leave ", "You remove ", "You replace ")
 
 
 def explain(
@@ -61,9 +65,10 @@ def _as_far_as_known(pairs: Sequence[Mistake], cases: Sequence[CaseResult], obse
 
 
 def _told(mistake: Mistake, cases: Sequence[CaseResult], observe: Observe) -> Mistake:
-    """Mark the failing cases that a mistake explains. Where it does not give what the answer gives, or is not known to, it is a perhaps."""
+    """Mark the failing cases that a mistake explains. Where it is a guess, as in `diagnose`, it is a perhaps."""
     same = [_explains(observe(mistake, index), case) or case.is_skipped for index, case in enumerate(cases)]
-    told = mistake if all(same) else replace(mistake, sentence=f"Perhaps: {mistake.sentence}")
+    is_sure = all(same) and any(_is_sure(case) for case in cases if case.failure)
+    told = mistake if is_sure else replace(mistake, sentence=f"Perhaps: {mistake.sentence}")
     for case, is_same in zip(cases, same):
         if case.failure and is_same:
             case.mistake = told.sentence
@@ -97,8 +102,9 @@ def diagnose(cases: Sequence[CaseResult], mistakes: Sequence[Mistake], observe: 
     """The planted mistake that a wrong answer is recognised as, or None.
 
     It explains all failing cases, and passes where the answer passes; of several, the one that agrees with most of the passing
-    cases counts. If it is not known that it passes the rest (there was no time), or it does not, its sentence begins with
-    "Perhaps:". Failing cases are marked with the sentence.
+    cases counts. Failing cases are marked with its sentence. The sentence begins with "Perhaps:" where it is a guess: if it is not
+    known that the mistake passes the rest (there was no time), if it does not, or if the two agree in values that many mistakes
+    give, such as zeros or "no".
 
     Args:
         cases: all cases of the exercise.
@@ -116,7 +122,7 @@ def diagnose(cases: Sequence[CaseResult], mistakes: Sequence[Mistake], observe: 
         return all(found is not None and not found.ending for found in seen[mistake.name]), sum(same)
 
     found = max(candidates, key=agreement)
-    if not agreement(found)[0]:
+    if not agreement(found)[0] or not any(_is_sure(case) for case in cases if case.failure):
         found = replace(found, sentence=f"Perhaps: {found.sentence}")
     for case in cases:
         if case.failure:
@@ -131,6 +137,21 @@ def _explain_all(cases: Sequence[CaseResult], mistakes: Sequence[Mistake], obser
     for index in failing:
         candidates = [mistake for mistake in candidates if _explains(observe(mistake, index), cases[index])]
     return candidates
+
+
+def _is_sure(case: CaseResult) -> bool:
+    """Whether another mistake would hardly fail in the same way."""
+    return case.fingerprint.is_telling or case.failure.startswith(SAID_BY_THE_GRADER)
+
+
+def said_by_the_grader(cases: Sequence[CaseResult]) -> str:
+    """What the grader itself says about an answer that leaves hooks behind, changes its arguments or loses digits; or empty."""
+    for case in cases:
+        if case.failure.startswith(SAID_BY_THE_GRADER):
+            return case.failure
+        if WRONG_PRECISION in case.failure:
+            return f"Your result has fewer digits than what you are given: {WRONG_PRECISION}."
+    return ""
 
 
 def _explains(fingerprint: Fingerprint | None, case: CaseResult) -> bool:

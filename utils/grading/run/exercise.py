@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from utils.grading.diagnose.matching import explain, observe_until
+from utils.grading.diagnose.matching import diagnose, explain, observe_until, said_by_the_grader
 from utils.grading.results import Answer, CaseResult, ExerciseResult
 from utils.grading.run.grader import TASK, Grader, case_result
 
@@ -29,7 +29,8 @@ def conclude_exercise(
         name, chapter.points[name], cases, answer.is_started, answer.problem, remarks=answer.remarks
     )
     if any(case.failure for case in cases) and not answer.problem:
-        observe = observe_until(grader, items, seconds)
-        found = explain(cases, chapter.mistakes(name), observe, chapter.reference(name))
-        result.mistake = found.sentence if found else ""
+        mistakes, observe, said = chapter.mistakes(name), observe_until(grader, items, seconds), said_by_the_grader(cases)
+        # what the grader has seen itself is no guess: nothing is put together from several mistakes then
+        found = diagnose(cases, mistakes, observe) if said else explain(cases, mistakes, observe, chapter.reference(name))
+        result.mistake = found.sentence if found else said
     return result

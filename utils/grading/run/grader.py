@@ -19,7 +19,13 @@ from utils.grading.diagnose import failures
 from utils.grading.results import Answer, CaseResult
 from utils.grading.run.comparison_tools import kept
 from utils.grading.run.limits import Endless, ShortMemory, limited
-from utils.grading.run.process_state import data_are_unchanged, restore_watched, restored, seed_everything
+from utils.grading.run.process_state import (
+    before_a_test,
+    data_are_unchanged,
+    restore_watched,
+    restored,
+    seed_everything,
+)
 from utils.grading.run.pytest_parts import end_fixtures
 from utils.grading.run.unchanged import guarded
 
@@ -112,6 +118,7 @@ class Grader:
         start, reads_prints = time.perf_counter(), READS_PRINTS & set(item.fixturenames)
         try:
             with restored(), noting() as outcome.fingerprint, limited(self.seconds):
+                before = before_a_test()
                 with kept(item.module) as replaced:
                     if reads_prints:
                         yield
@@ -122,6 +129,8 @@ class Grader:
                     expect(False, f"You replace `{replaced[0]}`, which tests compare by: leave it as it is.")
                 if not data_are_unchanged():
                     expect(False, "You change tensors that you were given: make new ones (clone them).")
+                if leftover := before.leftover():
+                    expect(False, leftover)
         except Endless as error:
             answer.problem = str(error)
             raise

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from utils.grading.run.comparison_tools import TOOLS
+from utils.grading.run.leftovers import MODULE_HOOKS, Before, all_modules
 from utils.grading.run.unchanged import tensors_in, version_of
 
-MODULE_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 HANDLES = ("fwd_hooks", "bwd_hooks")  # TransformerLens' own lists of them
 
 
@@ -65,18 +65,25 @@ def seed_everything(seed: int = 0) -> None:
 
 
 _watched: list[list[Callable[[], bool]]] = []
+_watched_models: list[nn.Module] = []
 _watched_data: list[list[Callable[[], bool]]] = []
 
 
 def watch(*models: nn.Module) -> None:
     """Models that tests share: after each graded test their hooks, modes and gradients are as they are now."""
     for model in models:
-        modules = {id(module): module for module in _all_modules(model)}.values()
+        modules = {id(module): module for module in all_modules(model)}.values()
         restorers = [_module_restorer(module) for module in modules]
         restorers += [
             _parameter_restorer(parameter) for module in modules for parameter in module.parameters(recurse=False)
         ]
         _watched.append(restorers)
+        _watched_models.append(model)
+
+
+def before_a_test() -> Before:
+    """How the models that tests share are now: afterwards it says what an answer has left on them."""
+    return Before(_watched_models)
 
 
 def watch_data(*values: object) -> None:
@@ -94,15 +101,9 @@ def restore_watched() -> bool:
     is_whole = all([restore() for restorers in _watched for restore in restorers]) and data_are_unchanged()
     if not is_whole:
         _watched.clear()
+        _watched_models.clear()
         _watched_data.clear()
     return is_whole
-
-
-def _all_modules(model: nn.Module) -> Iterator[nn.Module]:
-    yield from model.modules()
-    # TransformerBridge keeps the model that it wraps out of its own modules
-    if isinstance(getattr(model, "original_model", None), nn.Module):
-        yield from model.original_model.modules()
 
 
 def _module_restorer(module: nn.Module) -> Callable[[], bool]:

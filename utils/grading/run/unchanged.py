@@ -1,4 +1,6 @@
-"""What an answer is given is not its own to change: tensors that a call changes in place are named, and put back."""
+"""What an answer is given is not its own to change: tensors that a call changes in place are named, and put back. Nor may it leave
+hooks or another gradient mode behind (`leftovers`).
+"""
 
 import functools
 import inspect
@@ -9,13 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from utils.grading.compare.expectations import expect
+from utils.grading.run.leftovers import Before, HooksOfOthers
 
 DEPTH = 5
 OWN = ("utils.", "solutions.", "tests.", "answer_", "__main__")
 
 
 def guarded(answer: object, reference: object) -> object:
-    """The answer, which now fails if it changes a tensor that it is given, or does not take what `reference` takes.
+    """The answer, which now fails if it changes a tensor that it is given, leaves something behind on a model that it is given or
+    in the gradient mode, or does not take what `reference` takes.
 
     Classes and generators are handed out as they are.
     """
@@ -26,14 +30,20 @@ def guarded(answer: object, reference: object) -> object:
     def call(*args, **kwargs):
         arguments = _bound(answer, reference, args, kwargs)
         watched = [_Watched(tensor, name) for name, value in arguments.items() for tensor in tensors_in(value)]
-        try:
-            result = answer(*args, **kwargs)
-        finally:
-            changed = [each for each in watched if each.is_changed()]
-            for each in changed:
-                each.put_back()
+        models = list({id(model): model for model in modules_in(arguments)}.values())
+        with HooksOfOthers(models):
+            before = Before(models)
+            try:
+                result = answer(*args, **kwargs)
+            finally:
+                changed = [each for each in watched if each.is_changed()]
+                for each in changed:
+                    each.put_back()
+            leftover = before.leftover()
         if changed:
             expect(False, f"You change `{changed[0].name}`, which you were given: make a new one (clone it).")
+        if leftover:
+            expect(False, leftover)
         return result
 
     return call
@@ -93,13 +103,28 @@ def tensors_in(value: object, depth: int = DEPTH) -> Iterator[Tensor]:
         is_plain = type(value) is Tensor and value.layout is torch.strided
         if is_plain and not torch._C._functorch.is_functorch_wrapped_tensor(value):
             yield value
-    elif isinstance(value, Mapping):
-        for inner in list(value.values()):
-            yield from tensors_in(inner, depth - 1)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from tensors_in(inner, depth - 1)
-    elif type(value).__name__ == "ActivationCache":  # to import TransformerLens for this would take seconds
-        yield from tensors_in(value.cache_dict, depth - 1)
-    elif hasattr(value, "__dict__") and (type(value).__module__.startswith(OWN) or isinstance(value, SimpleNamespace)):
-        yield from tensors_in(vars(value), depth - 1)
+        return
+    for inner in _parts(value):
+        yield from tensors_in(inner, depth - 1)
+
+
+def modules_in(value: object, depth: int = DEPTH) -> Iterator[nn.Module]:
+    """Models and other modules in a value: in lists, dictionaries and objects of the course, but not inside one another."""
+    if isinstance(value, nn.Module):
+        yield value
+    elif depth and not isinstance(value, Tensor | type):
+        for inner in _parts(value):
+            yield from modules_in(inner, depth - 1)
+
+
+def _parts(value: object) -> list[object]:
+    """What a list, a dictionary or an object of the course holds; nothing for other values."""
+    if isinstance(value, Mapping):
+        return list(value.values())
+    if isinstance(value, list | tuple):
+        return list(value)
+    if type(value).__name__ == "ActivationCache":  # to import TransformerLens for this would take seconds
+        return [value.cache_dict]
+    if hasattr(value, "__dict__") and (type(value).__module__.startswith(OWN) or isinstance(value, SimpleNamespace)):
+        return [vars(value)]
+    return []

@@ -1,0 +1,70 @@
+"""What a call leaves behind and should not: the gradient mode, hooks of models (its own stay, those of others are gone), and
+weights that ask for gradients or no longer do.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import nn
+
+MODULE_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+RELOAD = "If you have run this version outside of the check, load the model anew."
+
+SENTENCES = {
+    "off": "You leave gradients switched off: use `with torch.no_grad():`, which puts back what was before.",
+    "on": "You leave gradients switched on: use `with torch.enable_grad():`, which puts back what was before.",
+    "stay": f"You leave hooks on the model: add them with `with hooked(model, hooks):`, which removes them again. {RELOAD}",
+    "gone": "You remove hooks that others have put on the model: take away your own alone, as `with hooked(model, hooks):` "
+    "does; `reset_hooks` takes away all.",
+    "weights": f"You leave `requires_grad` of the model's weights changed: put it back, or work on detached copies. {RELOAD}",
+}
+
+# a level of hooks that nobody else uses: TransformerLens counts up from 0, `hooked` down from -1
+_LEVEL = -(10**9)
+
+
+def all_modules(model: nn.Module) -> Iterator[nn.Module]:
+    """The modules of a model, those of the model that a TransformerBridge wraps included."""
+    yield from model.modules()
+    # TransformerBridge keeps it out of its own modules
+    if isinstance(getattr(model, "original_model", None), nn.Module):
+        yield from model.original_model.modules()
+
+
+class Before:
+    """How things are before a call. `leftover` says afterwards what is not as it was."""
+
+    def __init__(self, models: Iterable[nn.Module] = ()):
+        modules = {id(module): module for model in models for module in all_modules(model)}.values()
+        self._grad_mode = torch.is_grad_enabled()
+        self._hooks = [
+            (getattr(module, name), set(getattr(module, name))) for module in modules for name in MODULE_HOOKS
+        ]
+        self._weights = [(p, p.requires_grad) for module in modules for p in module.parameters(recurse=False)]
+
+    def leftover(self) -> str:
+        """A sentence for the student; empty if all is as it was."""
+        if any(before - now.keys() for now, before in self._hooks):
+            return SENTENCES["gone"]
+        if any(now.keys() - before for now, before in self._hooks):
+            return SENTENCES["stay"]
+        if torch.is_grad_enabled() != self._grad_mode:
+            return SENTENCES["off" if self._grad_mode else "on"]
+        return SENTENCES["weights"] if any(p.requires_grad != flag for p, flag in self._weights) else ""
+
+
+class HooksOfOthers:
+    """Hooks at all places of some models that change nothing: whoever takes them away takes away what is not theirs."""
+
+    def __init__(self, models: Iterable[nn.Module]):
+        self._points = {
+            id(p): p for model in models if hasattr(model, "hook_points") for p in model.hook_points()
+        }.values()
+
+    def __enter__(self) -> None:
+        for point in self._points:
+            point.add_hook(lambda value, hook: None, level=_LEVEL)
+
+    def __exit__(self, *error) -> None:
+        for point in self._points:
+            point.remove_hooks(level=_LEVEL)
