@@ -83,7 +83,7 @@ def latent_pullback(
             `norm_weight(norm, d_model)` and `is_centred(norm)` say the rest about a norm.
 
     Returns:
-        earlier layer -> one number for each of its latents, active or not. Layers without a transcoder are left out.
+        earlier layer -> one number for each of its latents, active or not.
     """
     ### BEGIN SOLUTION
     ln2 = model.blocks[layer].ln2

@@ -581,11 +581,6 @@ def fit_linear(x, y):
             "You ignore the scale that ln2 divides by.",
             [("scale, is_centred(ln2)", "1.0, is_centred(ln2)")],
         ),
-        Mistake(
-            "all_earlier_layers",
-            "You expect a transcoder in every earlier layer; go through those that there are.",
-            [("for source in sorted(transcoders) if source < layer", "for source in range(layer)")],
-        ),
     ],
     "head_pullback": [
         Mistake(

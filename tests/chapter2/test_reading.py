@@ -114,15 +114,6 @@ def test_pullback_reaches_earlier_layers_only(latent_pullback, tiny):
     expect(effects[0].shape == transcoders[0].b_enc.shape, "Each latent gets one number.", got=tuple(effects[0].shape))
 
 
-def test_layers_without_a_transcoder_are_left_out(latent_pullback, tiny):
-    """A layer that has no transcoder has no latents that could feed another."""
-    model, transcoders = tiny("gemma3")
-    whole = latent_pullback(model, transcoders, 2, 5, SCALE)
-    some = latent_pullback(model, {layer: transcoders[layer] for layer in (0, 2)}, 2, 5, SCALE)
-    expect_equal(sorted(some), [0], "The layers that can feed a latent of layer 2, where layer 1 has no transcoder")
-    expect_close(some[0], whole[0].detach(), "The effects of the latents of layer 0")
-
-
 HEADS = [("gemma3", 1), ("gemma3", 2), ("qwen3", 3), ("gpt2", 1)]
 
 

@@ -293,12 +293,16 @@ def test_the_reference_class_is_known_by_its_code(chapter, name):
         ("lovelaceada_77_881_chapter1-2", ("lovelaceada", "77", False)),
         ("lovelaceada_77_text", ("lovelaceada", "77", False)),
         ("LATE_anon_1aB2c_881_chapter1", ("anon", "1aB2c", True)),
+        ("projectgroup1_LATE_77_456_chapter3", ("projectgroup1", "77", True)),
+        ("smith2ann_LATE_1_2_c", ("smith2ann", "1", True)),
+        ("प्रिया_LATE_123_456_chapter3", ("प्रिया", "123", True)),
+        ("Homework 3_ada_attempt_2026-11-30-21-33-39_chapter3", ("ada", "", False)),
         ("ada_lovelace", ("ada_lovelace", "", False)),
         ("chapter3 (1)", ("chapter3 (1)", "", False)),
     ],
 )
 def test_names_of_students(name, expected):
-    assert whose(name) == expected
+    assert whose(name)[:3] == expected
 
 
 def test_a_zip_is_read_like_a_folder(tmp_path):
@@ -484,7 +488,7 @@ def test_pass_rates(chapter):
 def test_a_spreadsheet_runs_nothing(chapter):
     text = as_csv([row_of("=cmd()", verdict()), row_of("@x\n,y", verdict())], [chapter])
     assert text.startswith(
-        "\ufeffstudent,number,status,total,of,mean,RunningMean,smooth,remarks\n'=cmd(),,graded,1,6,1,"
+        "\ufeffstudent,number,status,total,of,percent,mean,RunningMean,smooth,remarks\n'=cmd(),,graded,1,6,16.7,1,"
     )
     assert '"\'@x\n,y"' in text
 

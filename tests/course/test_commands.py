@@ -76,6 +76,18 @@ INSTEAD = {
         "python -m utils.cohort grade --help",
         "takes minutes; test_cohort_notebooks.py grades for real",
     ),
+    "python -m dask scheduler": (
+        "python -m utils.cohort grade --help",
+        "runs until it is stopped; test_cluster.py starts one",
+    ),
+    "python -m dask worker tcp://10.0.0.5:8786 --nthreads 1 --nworkers 4": (
+        "python -m utils.cohort grade --help",
+        "runs until it is stopped; test_cluster.py starts two",
+    ),
+    "python -m utils.cohort grade submissions.zip --out graded --scheduler tcp://10.0.0.5:8786": (
+        "python -m utils.cohort grade --help",
+        "takes minutes; test_cluster.py grades on a cluster",
+    ),
     "python -m utils.atlas.train": (TRAIN, "takes over an hour"),
     "python -m utils.atlas.train --miniature --work out/miniature/work --out out/miniature": (
         TRAIN,

@@ -52,6 +52,8 @@ def parser() -> argparse.ArgumentParser:
         "--memory", type=at_least(100), default=2000, metavar="MB", help="memory for an exercise (default: 2000)"
     )
     command.add_argument("--hidden", type=Path, metavar="DIR", help="a folder with tests of your own")
+    command.add_argument("--roster", type=Path, metavar="CSV", help="your class, to see who handed nothing in")
+    command.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster, such as tcp://10.0.0.5:8786")
     command.set_defaults(work="grade")
 
     command = commands.add_parser("gradescope", help="pack an autograder for Gradescope")

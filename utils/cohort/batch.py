@@ -16,16 +16,16 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from utils import ROOT
+from utils.cohort.cluster import Order, grade_elsewhere
 from utils.cohort.collect.submissions import LARGEST, File, Student
 from utils.cohort.isolate import sandbox
 from utils.cohort.isolate.processes import Reply, Worker, WorkerLost
 from utils.cohort.isolate.student_process import Settings
 from utils.cohort.judge.judge import Judge, Verdict
+from utils.cohort.versions import digest_of_tests
 from utils.grading.chapters import Chapter
 from utils.grading.find.cells import Cell, UnreadableNotebook, read_cells
 from utils.notebooks.build import write
-from utils.notebooks.materials import data_files, find_modules, imported_files
 
 GRADED, EMPTY, NOT_A_NOTEBOOK, CONFLICT = "graded", "empty", "not a notebook", "merge conflict"
 DAMAGED, TOO_LARGE, UNTOUCHED, NO_NOTEBOOK, UNREADABLE = (
@@ -40,12 +40,13 @@ REFUSALS = [(" is empty", EMPTY), ("conflict markers", CONFLICT), ("is damaged",
 
 @dataclass(frozen=True)
 class Options:
-    """How to grade."""
+    """How to grade: here with so many jobs, or on the Dask cluster whose scheduler is named."""
 
     seconds: int = 60
     megabytes: int = 2000
     jobs: int = 1
     hidden: Path | None = None
+    scheduler: str = ""
 
 
 @dataclass
@@ -117,19 +118,6 @@ def digest(chapter: Chapter, options: Options) -> str:
     return hashlib.sha256(f"{digest_of_tests(chapter, options.hidden)} {limits}".encode()).hexdigest()[:16]
 
 
-def digest_of_tests(chapter: Chapter, hidden: Path | None = None) -> str:
-    """A hash of a chapter's page, its tests, its solutions, and what those use."""
-    starts = [*chapter.tests.rglob("*.py"), *chapter.tests.parent.glob("*.py")]
-    files = imported_files(chapter.root, [*starts, *find_modules(chapter.root, chapter.solutions)], [])
-    files |= {file for path in files if path.name == "__init__.py" for file in data_files(path.parent)}
-    files |= {chapter.path, *(ROOT / "utils" / "grading").rglob("*.py"), *(ROOT / "utils" / "cohort").rglob("*.py")}
-    files |= set(hidden.glob("*.py")) if hidden else set()
-    whole = hashlib.sha256()
-    for path in sorted(files):
-        whole.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    return whole.hexdigest()[:16]
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Reading
 # ---------------------------------------------------------------------------------------------------------------------
@@ -175,6 +163,37 @@ def chapter_of(cells: list[Cell], name: str, chapters: list[Chapter]) -> Chapter
 
 def grade_chapter(chapter: Chapter, tasks: list[_Task], options: Options) -> Iterator[tuple[_Task, Result]]:
     """Each task with its result, as they come. Workers run the answers; the judge, here, says what they are worth."""
+    replied = replies_from_cluster if options.scheduler else replies_from_here
+    replies, judge = replied(chapter, tasks, options), None
+    try:
+        next(replies)  # the workers make themselves ready while the judge does
+        with tqdm(chapter.points, desc=f"Making chapter {chapter.number} ready", leave=False) as bar:
+            judge = Judge(chapter, options.hidden, lambda name: bar.update())
+        judge.refuse_unfair()
+        for task, found in replies:
+            yield task, conclude(judge, chapter, found)
+    finally:
+        replies.close()
+        if judge:
+            judge.close()
+
+
+def replies_from_cluster(chapter: Chapter, tasks: list[_Task], options: Options) -> Iterator:
+    """None when all is handed out, and then each task with what came back."""
+    settings = Settings(str(chapter.root), chapter.number, "", options.seconds, options.megabytes, "")
+    hidden = (
+        tuple((path.name, path.read_bytes()) for path in sorted(options.hidden.glob("*.py"))) if options.hidden else ()
+    )
+    digest = digest_of_tests(chapter, options.hidden)
+    order = Order(settings, digest, tuple(sandbox.missing()), hidden)
+    found = grade_elsewhere(options.scheduler, order, [task.cells for task in tasks])
+    yield next(found)
+    for number, replies in found:
+        yield tasks[number], replies
+
+
+def replies_from_here(chapter: Chapter, tasks: list[_Task], options: Options) -> Iterator:
+    """None when the workers have been started, and then each task with what came back."""
     folder = Path(tempfile.mkdtemp(prefix="grading-"))
     waiting: queue.Queue[_Task] = queue.Queue()
     done: queue.Queue[tuple[_Task | None, object]] = queue.Queue()
@@ -184,23 +203,18 @@ def grade_chapter(chapter: Chapter, tasks: list[_Task], options: Options) -> Ite
     settings = Settings(str(chapter.root), chapter.number, hidden, options.seconds, options.megabytes, str(folder))
     workers = [Worker(settings) for _ in range(min(options.jobs, len(tasks)))]
     lines = [_Line(worker, settings, waiting, done) for worker in workers]
-    judge = None
     try:
-        with tqdm(chapter.points, desc=f"Making chapter {chapter.number} ready", leave=False) as bar:
-            judge = Judge(chapter, options.hidden, lambda name: bar.update())
-        judge.refuse_unfair()
+        yield None
         for line in lines:
             line.start()
         for _ in tasks:
             task, replies = done.get()
             if isinstance(replies, BaseException):
                 raise replies
-            yield task, conclude(judge, chapter, replies)
+            yield task, replies
     finally:
         for line in lines:
             line.stop()
-        if judge:
-            judge.close()
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -11,6 +11,7 @@ import torch
 from tqdm import tqdm
 
 from utils.cohort.batch import Options, grade_all
+from utils.cohort.collect.roster import beside, read_roster
 from utils.cohort.collect.submissions import NoSubmissions, find_students, strays
 from utils.cohort.isolate import sandbox
 from utils.cohort.isolate.processes import WorkerLost
@@ -18,7 +19,9 @@ from utils.cohort.judge.hidden_tests import folder_of_tests
 from utils.cohort.judge.judge import Judge
 from utils.cohort.release.gradescope import pack_autograder
 from utils.cohort.release.handout import NoRelease, release
+from utils.cohort.report.by_hand import apply, read_by_hand
 from utils.cohort.report.cohort_html import as_page
+from utils.cohort.report.gradebooks import gradebooks
 from utils.cohort.report.student_files import as_classroom, as_gradescope, as_markdown, file_names
 from utils.cohort.report.table import as_csv, in_number, rows_of, statuses
 from utils.grading.chapters import Chapter, chapters
@@ -78,13 +81,19 @@ def run_grade(options: argparse.Namespace, course: list[Chapter]) -> None:
     if options.out.resolve().is_relative_to(options.submissions.resolve()):
         raise NoSubmissions(f"{options.out} is in {options.submissions}, whose folders are students': name another.")
     students = find_students(options.submissions)
-    limits = Options(options.timeout, options.memory, options.jobs, hidden)
+    roster = read_roster(options.roster) if options.roster else None
+    by_hand = options.out / "by_hand.csv"
+    entries = read_by_hand(by_hand, course)
+    limits = Options(options.timeout, options.memory, options.jobs, hidden, options.scheduler or "")
     results = grade_all(students, course, limits, options.out)
-    rows = rows_of(students, results)
+    rows = rows_of(beside(students, roster) if roster else students, results, course)
+    apply(entries, rows, by_hand)
     if not options.chapters:
-        course = [chapter for chapter in course if any(chapter.number in row.counted for row in rows)] or course
+        course = [chapter for chapter in course if any(row.is_graded(chapter.number) for row in rows)] or course
     write(options.out / "grades.csv", as_csv(rows, course))
     nobodys = left_out(options.submissions)
+    for name, content in gradebooks(rows, course, roster).items():
+        write(options.out / name, content)
     write(options.out / "cohort.html", as_page(rows, course, sandbox.missing() + nobodys))
     for row, name in zip(rows, file_names(rows)):
         write(options.out / "report" / f"{name}.md", as_markdown(row, course))

@@ -9,7 +9,7 @@ from pathlib import Path
 from nbformat import NotebookNode
 from tqdm import tqdm
 
-from utils.cohort.batch import digest_of_tests
+from utils.cohort.versions import digest_of_tests
 from utils.grading.chapters import Chapter
 from utils.grading.chapters import chapters as course
 from utils.notebooks.address import ADDRESS, badge, repository

@@ -20,6 +20,8 @@ def as_markdown(row: StudentRow, chapters: Sequence[Chapter]) -> str:
     """What passed, and in a sentence why the rest did not. Of hidden tests, only whether they passed."""
     titles = {chapter.number: chapter for chapter in chapters}
     lines = [f"# {plain(row.student.name)}", ""]
+    if row.changes:
+        lines += [*(f"- {plain(change)}" for change in row.changes), "", f"With this: {row.earned:g} points.", ""]
     for number, (path, result) in row.counted.items():
         chapter = titles[number]
         total = sum(chapter.points.values())

@@ -34,12 +34,20 @@ class StudentRow:
     Attributes:
         counted: for each chapter's number the result that counts, with the path of its file.
         remarks: sentences for the instructor.
+        late: for a chapter's number the share of its points that late work loses, and why.
+        added: points by hand that are added to a chapter.
+        by_hand: what was said by hand, in sentences for student and instructor.
+        chapter_of: the chapter's number of every exercise.
     """
 
     student: Student
     counted: dict[int, tuple[str, Result]] = field(default_factory=dict)
     refused: list[tuple[str, Result]] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    late: dict[int, tuple[float, str]] = field(default_factory=dict)
+    added: dict[int, float] = field(default_factory=dict)
+    by_hand: list[str] = field(default_factory=list)
+    chapter_of: dict[str, int] = field(default_factory=dict)
 
     @property
     def verdicts(self) -> list[Verdict]:
@@ -57,7 +65,27 @@ class StudentRow:
 
     @property
     def earned(self) -> float:
-        return round(sum(verdict.earned for verdict in self.verdicts), 1)
+        return round(sum(self.points_of(number) for number in {*self.counted, *self.added}), 1)
+
+    def is_graded(self, number: int) -> bool:
+        """Whether there are points of this chapter."""
+        return number in self.counted or number in self.added
+
+    def points_of(self, number: int) -> float:
+        """The points of a chapter, with what was added by hand and what late work loses; never below 0."""
+        earned = self.counted[number][1].earned if number in self.counted else 0.0
+        share, _ = self.late.get(number, (0.0, ""))
+        return max(0.0, round(earned * (1 - share) + self.added.get(number, 0.0), 1))
+
+    @property
+    def changes(self) -> list[str]:
+        """All that was changed by hand or by the rule for late work, in sentences."""
+        late = [
+            f"Chapter {number} is late: {share:.0%} taken off.{f' {why}' if why else ''}"
+            for number, (share, why) in sorted(self.late.items())
+            if share
+        ]
+        return [*self.by_hand, *late]
 
     @property
     def status(self) -> str:
@@ -72,11 +100,13 @@ class StudentRow:
         return next((r.status for r in results if r.status != UNTOUCHED), UNTOUCHED) if results else NO_NOTEBOOK
 
 
-def rows_of(students: Sequence[Student], results: dict[str, Result]) -> list[StudentRow]:
+def rows_of(
+    students: Sequence[Student], results: dict[str, Result], chapters: Sequence[Chapter] = ()
+) -> list[StudentRow]:
     """A row for each student. Of several notebooks of one chapter the one with the most points counts."""
-    rows = []
+    rows, chapter_of = [], {name: chapter.number for chapter in chapters for name in chapter.points}
     for student in students:
-        row = StudentRow(student)
+        row = StudentRow(student, chapter_of=chapter_of)
         for file in student.files:
             result = results[file.path]
             if result.chapter is None:
@@ -98,7 +128,8 @@ def _remarks(student: Student, row: StudentRow, results: dict[str, Result]):
             yield f"{n} notebooks of chapter {number}: {path} has the most points and counts."
     for path, result in row.refused:
         yield f"{path}: {result.status}."
-    if not student.files:
+    yield from student.remarks
+    if not student.files and not student.remarks:
         yield f"No notebook among {', '.join(sorted(student.others)[:5])}." if student.others else "No file."
     if student.late:
         yield f"Late, says Canvas: {', '.join(student.late[:5])}."
@@ -115,21 +146,19 @@ def as_csv(rows: Sequence[StudentRow], chapters: Sequence[Chapter]) -> str:
     points = sum(sum(chapter.points.values()) for chapter in chapters)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["student", "number", "status", "total", "of", *names, "remarks"])
+    writer.writerow(["student", "number", "status", "total", "of", "percent", *names, "remarks"])
     for row in rows:
         alike = [f"Same as the reference up to names: {', '.join(row.copies)}."] if row.copies else []
         earned = {verdict.name: f"{verdict.earned:g}" for verdict in row.verdicts}
-        cells = [row.student.name, row.student.number, row.status, f"{row.earned:g}", points]
-        writer.writerow(
-            [
-                _harmless(cell)
-                for cell in [*cells, *(earned.get(n, "") for n in names), " ".join([*row.remarks, *alike])]
-            ]
-        )
+        percent = f"{100 * row.earned / points:.1f}" if points else ""
+        cells = [row.student.name, row.student.number, row.status, f"{row.earned:g}", points, percent]
+        remarks = " ".join([*row.remarks, *row.changes, *alike])
+        writer.writerow([harmless(cell) for cell in [*cells, *(earned.get(n, "") for n in names), remarks]])
     return "\ufeff" + text.getvalue()
 
 
-def _harmless(cell: object) -> object:
+def harmless(cell: object) -> object:
+    """A cell that no spreadsheet takes for a formula."""
     return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
 
 

@@ -29,8 +29,14 @@ def conclude_exercise(
         name, chapter.points[name], cases, answer.is_started, answer.problem, remarks=answer.remarks
     )
     if any(case.failure for case in cases) and not answer.problem:
-        mistakes, observe, said = chapter.mistakes(name), observe_until(grader, items, seconds), said_by_the_grader(cases)
+        mistakes, observe, said = (
+            chapter.mistakes(name),
+            observe_until(grader, items, seconds),
+            said_by_the_grader(cases),
+        )
         # what the grader has seen itself is no guess: nothing is put together from several mistakes then
-        found = diagnose(cases, mistakes, observe) if said else explain(cases, mistakes, observe, chapter.reference(name))
+        found = (
+            diagnose(cases, mistakes, observe) if said else explain(cases, mistakes, observe, chapter.reference(name))
+        )
         result.mistake = found.sentence if found else said
     return result

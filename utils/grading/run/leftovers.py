@@ -37,16 +37,17 @@ class Before:
     def __init__(self, models: Iterable[nn.Module] = ()):
         modules = {id(module): module for model in models for module in all_modules(model)}.values()
         self._grad_mode = torch.is_grad_enabled()
-        self._hooks = [
-            (getattr(module, name), set(getattr(module, name))) for module in modules for name in MODULE_HOOKS
-        ]
+        hooks = [(module, getattr(module, name)) for module in modules for name in MODULE_HOOKS]
+        self._hooks = [(now, set(now)) for _, now in hooks]
+        # in its first run a TransformerBridge puts hooks of its own on other modules than its hook points
+        self._at_points = [(now, set(now)) for module, now in hooks if type(module).__name__ == "HookPoint"]
         self._weights = [(p, p.requires_grad) for module in modules for p in module.parameters(recurse=False)]
 
     def leftover(self) -> str:
         """A sentence for the student; empty if all is as it was."""
         if any(before - now.keys() for now, before in self._hooks):
             return SENTENCES["gone"]
-        if any(now.keys() - before for now, before in self._hooks):
+        if any(now.keys() - before for now, before in self._at_points):
             return SENTENCES["stay"]
         if torch.is_grad_enabled() != self._grad_mode:
             return SENTENCES["off" if self._grad_mode else "on"]
