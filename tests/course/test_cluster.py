@@ -45,10 +45,10 @@ class Cluster:
         self._processes = [self._start("scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard")]
         self.workers = [self.add_worker() for _ in range(n_workers)]
 
-    def _start(self, *arguments: str) -> subprocess.Popen:
+    def _start(self, kind: str, *arguments: str) -> subprocess.Popen:
         environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         return subprocess.Popen(
-            [sys.executable, "-m", "dask", *arguments],
+            [sys.executable, "-m", f"distributed.cli.dask_{kind}", *arguments],
             cwd=self._folder,
             env=environment,
             stdout=subprocess.DEVNULL,

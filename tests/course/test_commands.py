@@ -76,11 +76,11 @@ INSTEAD = {
         "python -m utils.cohort grade --help",
         "takes minutes; test_cohort_notebooks.py grades for real",
     ),
-    "python -m dask scheduler": (
+    "python -m distributed.cli.dask_scheduler": (
         "python -m utils.cohort grade --help",
         "runs until it is stopped; test_cluster.py starts one",
     ),
-    "python -m dask worker tcp://10.0.0.5:8786 --nthreads 1 --nworkers 4": (
+    "python -m distributed.cli.dask_worker tcp://10.0.0.5:8786 --nthreads 1 --nworkers 4": (
         "python -m utils.cohort grade --help",
         "runs until it is stopped; test_cluster.py starts two",
     ),

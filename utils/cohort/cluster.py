@@ -59,7 +59,9 @@ def grade_elsewhere(
         raise WorkerLost(f"No Dask scheduler answers at {address}: {error}") from None
     with client:
         if not client.scheduler_info(n_workers=-1)["workers"]:
-            raise WorkerLost(f"The scheduler at {address} has no workers: start some with `dask worker {address}`.")
+            raise WorkerLost(
+                f"The scheduler at {address} has no workers: start some with `python -m distributed.cli.dask_worker {address}`."
+            )
         futures = {
             client.submit(run_here, order, cells, pure=False, retries=RETRIES): n for n, cells in enumerate(notebooks)
         }
