@@ -18,7 +18,6 @@ from utils.grading.chapters import chapters
 from utils.grading.find.cells import Cell
 from utils.notebooks.place import course_folder
 
-RETRIES = 3
 SECONDS = 30
 INSTALL = "python -m pip install -r requirements-cluster.txt"
 _mine = threading.local()
@@ -42,8 +41,9 @@ class Order:
 def grade_elsewhere(
     address: str, order: Order, notebooks: Sequence[list[Cell]]
 ) -> Iterator[tuple[int, list[Reply] | None] | None]:
-    """None when all notebooks are handed out. Then the number of each with its replies, as they come: a list, or None if it could not
-    be read to its end.
+    """None when all notebooks are handed out, and then the number of each with its replies, as they come.
+
+    The replies are a list, or None if the notebook could not be read to its end.
 
     Raises:
         WorkerLost: there is no such cluster, its course is another one, or it lost a notebook again and again.
@@ -55,16 +55,15 @@ def grade_elsewhere(
         raise WorkerLost(f"--scheduler needs Dask, which is not installed: {INSTALL}") from None
     try:
         client = Client(address, timeout=SECONDS, set_as_default=False)
-    except (OSError, ValueError, TimeoutError) as error:
-        raise WorkerLost(f"No Dask scheduler answers at {address}: {error}") from None
+    except (OSError, ValueError, TypeError) as error:
+        raise WorkerLost(f"No Dask scheduler answers at {address} ({type(error).__name__}).") from None
     with client:
-        if not client.scheduler_info(n_workers=-1)["workers"]:
-            raise WorkerLost(
-                f"The scheduler at {address} has no workers: start some with `python -m distributed.cli.dask_worker {address}`."
-            )
-        futures = {
-            client.submit(run_here, order, cells, pure=False, retries=RETRIES): n for n, cells in enumerate(notebooks)
-        }
+        try:
+            client.wait_for_workers(1, timeout=SECONDS)
+        except (OSError, TimeoutError):
+            start = f"python -m distributed.cli.dask_worker {address} --nthreads 1"
+            raise WorkerLost(f"The scheduler at {address} has no workers; this starts one: {start}") from None
+        futures = {client.submit(run_here, order, cells, pure=False): n for n, cells in enumerate(notebooks)}
         try:
             yield None
             for future in as_completed(futures):
