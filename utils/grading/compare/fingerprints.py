@@ -35,10 +35,9 @@ class Sketch:
 
     @property
     def is_telling(self) -> bool:
-        """Whether there is a number in it that is not round, three that differ, or words."""
-        numbers = {number for number in self.numbers if np.isfinite(number)}
+        """Whether there is a number in it other than 0, 1 and -1, or words: what many mistakes give tells nothing."""
         words = re.sub(r"number|tensor|NoneType None|[\[\](), \d]", "", self.kind)
-        return bool(words) or len(numbers) > 2 or any(number != round(number) for number in numbers)
+        return bool(words) or any(np.isfinite(number) and number not in (-1, 0, 1) for number in self.numbers)
 
 
 @dataclass
