@@ -106,8 +106,7 @@ def test_lost_digits_are_said():
     exact = torch.tensor([0.5, 0.25], dtype=torch.float64)
     with pytest.raises(Unexpected, match=f"expected float64, got float32: {WRONG_PRECISION}"):
         expect_close(exact.float(), exact, "The halves")
-    with pytest.raises(Unexpected, match="expected float64, got int64"):
-        expect_close(torch.tensor([1, 2]), torch.tensor([1.0, 2.0], dtype=torch.float64), "The numbers")
+    expect_close(torch.tensor([1, 2]), torch.tensor([1.0, 2.0], dtype=torch.float64), "Whole numbers do no harm")
     expect_close(exact, exact.float(), "More digits do no harm")
 
 

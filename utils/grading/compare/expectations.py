@@ -131,8 +131,8 @@ def _expect_type(is_right: bool, wanted: str, actual: object, what: str) -> None
 
 
 def _expect_precision(actual: torch.dtype, expected: torch.dtype, what: str) -> None:
-    """Decimal numbers with fewer digits than expected have lost some; more digits do no harm."""
-    if expected.is_floating_point and (not actual.is_floating_point or _bits(actual) < _bits(expected)):
+    """Decimal numbers with fewer digits than expected have lost some. More digits, and whole numbers, do no harm."""
+    if expected.is_floating_point and actual.is_floating_point and _bits(actual) < _bits(expected):
         raise Unexpected(f"{what}: expected {_short(expected)}, got {_short(actual)}: {WRONG_PRECISION}.")
 
 
