@@ -14,6 +14,7 @@ import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +38,7 @@ INSTEAD = {
     "python3 -m venv .venv": ("python3 -m venv --without-pip .venv", "pip takes seconds to install"),
     "pip install -r requirements.txt -c constraints.txt": (PIP, NO_NETWORK),
     "pip install -r requirements-dev.txt -c constraints.txt": (PIP, NO_NETWORK),
+    "pip install -r requirements-site.txt -c constraints.txt": (PIP, NO_NETWORK),
     "pip install -q -r requirements.txt": (PIP, NO_NETWORK),
     "pip install --no-deps -r requirements-real.txt": (PIP, NO_NETWORK),
     "pip install --no-deps -r requirements-real.txt -c constraints.txt": (PIP, NO_NETWORK),
@@ -101,12 +103,14 @@ INSTEAD = {
         "python -m utils.dashboard --help",
         "serves until it is stopped; test_dashboard_command.py runs a server",
     ),
-    "chromium --headless --hide-scrollbars --window-size=1200,720 --screenshot=instructions/images/graph.png "
+    "chromium --headless --hide-scrollbars --force-device-scale-factor=1.25 --window-size=900,620 --screenshot=instructions/images/graph.png "
     "out/picture/index.html": (
-        "chromium --no-sandbox --headless --hide-scrollbars --window-size=1200,720 "
+        "chromium --no-sandbox --headless --hide-scrollbars --force-device-scale-factor=1.25 --window-size=900,620 "
         "--screenshot=instructions/images/graph.png out/picture/index.html",
         "Chromium's own sandbox cannot be used as root, as in a container",
     ),
+    "python -m sphinx -W docs out/site": ("python -m sphinx --version", "takes a minute; .ci/run builds the site"),
+    "python docs/check_links.py out/site": ("python docs/check_links.py docs", "needs the built site"),
     ".ci/run": ("bash -n .ci/run", "runs this very test"),
     ".ci/colab out/colab": (COLAB, "installs gigabytes"),
     ".ci/colab out/colab 3 4": (COLAB, "installs gigabytes"),
@@ -233,6 +237,8 @@ def cannot_run(command: str) -> str:
     ):
         return f"{tool} is not installed"
     uses_notebooks = re.match(r"python -m (utils\.notebooks|pytest tests/chapter)", command)
+    if command.startswith("python -m sphinx") and not find_spec("sphinx"):
+        return "Sphinx is not installed (requirements-site.txt)"
     return why_not_built() if uses_notebooks and "--solutions" not in command else ""
 
 

@@ -13,6 +13,7 @@ LINKS = re.compile(  # the last: a workflow's badge
     r"(colab\.research\.google\.com/github/|git clone https://github\.com/|https://github\.com/(?=[\w.-]+/[\w.-]+/actions/))"
     r"[\w.-]+/[\w.-]+"
 )
+SITE = re.compile(r"\(https://[\w-]+\.github\.io/[\w.-]+/(?=\)|gallery/\))")  # links to its first page or its gallery
 
 
 def repository(root: Path) -> str:
@@ -41,6 +42,13 @@ def badge(address: str, notebook: str) -> str:
 
 
 def point_links(text: str, address: str) -> str:
-    """The text with all links to Colab and to workflows, and all `git clone` lines, pointed at this address."""
+    """The text with all links to Colab, to workflows and to the site, and all `git clone` lines, pointed at this address."""
     owner_and_name = address.removeprefix("https://github.com/")
+    text = SITE.sub(lambda _: f"({site(address)}", text)
     return LINKS.sub(lambda link: link[1] + owner_and_name, text)
+
+
+def site(address: str) -> str:
+    """Where GitHub Pages shows the site of a repository."""
+    owner, name = address.removeprefix("https://github.com/").split("/")
+    return f"https://{owner.lower()}.github.io/{name}/"
