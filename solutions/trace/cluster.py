@@ -39,7 +39,7 @@ def on_workers(arguments: Namespace, jobs: list[Job]) -> Iterator[tuple[Job, Row
         raise ImportError(f"--scheduler needs Dask: `{INSTALL}`.") from None
     address = arguments.scheduler
     try:
-        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+        client = Client(address, timeout=CONNECT_SECONDS)
     except (OSError, ValueError, TypeError) as error:
         raise ConnectionError(f"No Dask scheduler answers at {address} ({type(error).__name__}).") from None
     with client:
