@@ -58,7 +58,7 @@ def test_a_longer_training(train_cross_layer_transcoder, store):
         expect_close(dict(clt.named_parameters())[name], weight, f"{name} after 60 steps", rtol=1e-4, atol=1e-6)
 
 
-LONG = replace(CONFIG, steps=60, batch_size=5, dead_weight=0.3, dead_after=3, save_every=100)
+LONG = replace(CONFIG, steps=60, batch_size=2, dead_weight=0.3, dead_after=2, save_every=100)
 
 
 def test_the_history_holds_plain_numbers(train_cross_layer_transcoder, store):

@@ -66,7 +66,7 @@ def grade_elsewhere(
         futures = {client.submit(run_here, order, cells, pure=False): n for n, cells in enumerate(notebooks)}
         try:
             yield None
-            for future in as_completed(futures):
+            for future in as_completed(futures, loop=client.loop):
                 try:
                     yield futures[future], future.result()
                 except KilledWorker as error:
