@@ -18,16 +18,12 @@ from utils.notebooks.make_cells import IMAGE, LINK, NOT_TEXT
 from utils.notebooks.page import Exercise, Page, read_pages
 from utils.notebooks.pictures import PLOTLY, PNG
 
-# Where a file of the repository stands on the site. (Chapters come on top.)
+# Where a file of the repository stands on the site; `places_of` adds what lies in instructions/.
 PLACES = {
     "README.md": "index",
     "CHANGELOG.md": "pages/changelog",
     "CONTRIBUTING.md": "pages/contributing",
     "utils/atlas/MODEL_CARD.md": "pages/model_card",
-    **{
-        f"instructions/{name}.md": f"pages/{name}"
-        for name in ("teachers", "grades", "authors", "maintainers", "models")
-    },
 }
 CODE_LINK = re.compile(r"\[(`[^`\n]+`)\]\((?!\w+:|#)([^)\s]+)\)")  # a link whose words are code
 DATA_IMAGE = re.compile(r"!\[([^\]]*)\]\(data:image/([\w+]+);base64,([^)]+)\)")
@@ -48,10 +44,9 @@ def write_pages(docs: Path) -> None:
     for folder in ("chapters", "pages", "api"):
         shutil.rmtree(docs / folder, ignore_errors=True)
         (docs / folder).mkdir()
-    places = PLACES | {f"instructions/{chapter.path.name}": docname(chapter) for chapter in chapters}
-    places |= {f"solutions/{chapter.answers.name}": docname(chapter) for chapter in chapters}
-    for source, place in PLACES.items():
-        if source != "README.md":
+    places = places_of(root, chapters)
+    for source, place in places.items():
+        if place.startswith("pages/"):
             text = (root / source).read_text(encoding="utf-8")
             write(docs / f"{place}.md", relinked(text, root, source, place, places))
     for chapter in chapters:
@@ -60,6 +55,13 @@ def write_pages(docs: Path) -> None:
     write(docs / "api" / "index.rst", api_index(chapters))
     write(docs / "pages" / "map.md", map_page(chapters))
     write(docs / "pages" / "command.md", command_page(root))
+
+
+def places_of(root: Path, chapters: list[Page]) -> dict[str, str]:
+    """Where each file of the repository that is on the site stands there."""
+    pages = {f"instructions/{path.name}": f"pages/{path.stem}" for path in sorted((root / "instructions").glob("*.md"))}
+    pages |= {f"instructions/{chapter.path.name}": docname(chapter) for chapter in chapters}
+    return PLACES | pages | {f"solutions/{chapter.answers.name}": docname(chapter) for chapter in chapters}
 
 
 def docname(chapter: Page) -> str:

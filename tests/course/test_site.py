@@ -75,7 +75,7 @@ def test_links_lead_to_the_site_or_to_the_repository(docs):
     import pages
 
     text = "[`card`](../utils/atlas/MODEL_CARD.md#size) [code](../utils/models) [same](authors.md) `[x](y.md)` [net](https://a.b)"
-    moved = pages.relinked(text, ROOT, "instructions/teachers.md", "pages/teachers", pages.PLACES)
+    moved = pages.relinked(text, ROOT, "instructions/teachers.md", "pages/teachers", pages.places_of(ROOT, []))
     address = repository(ROOT)
     assert moved == (
         f"[`card`](model_card.md#size) [code]({address}/tree/main/utils/models) [same](authors.md) `[x](y.md)` [net](https://a.b)"
@@ -150,13 +150,14 @@ def test_the_gallery_says_what_was_tested(docs):
     assert len({case.name for case in gallery.CASES}) == len(gallery.CASES) == 10
 
 
-def test_every_page_of_instructions_is_on_the_site(docs):
+def test_every_page_has_its_place_on_the_site(docs):
     import pages
 
-    there = {path.relative_to(ROOT).as_posix() for path in (ROOT / "instructions").glob("*.md")}
-    chapters = {chapter.path.relative_to(ROOT).as_posix() for chapter in read_pages(ROOT)}
-    assert there <= set(pages.PLACES) | chapters
-    assert all(Path(ROOT / source).is_file() for source in pages.PLACES)
+    chapters = read_pages(ROOT)
+    places = pages.places_of(ROOT, chapters)
+    assert all(Path(ROOT / source).is_file() for source in places)
+    assert {f"instructions/{path.name}" for path in (ROOT / "instructions").glob("*.md")} <= set(places)
+    assert all(places[f"instructions/{chapter.path.name}"].startswith("chapters/") for chapter in chapters)
 
 
 def test_a_broken_link_is_found(docs, tmp_path):
