@@ -87,7 +87,7 @@ def grade_all(students: list[Student], chapters: list[Chapter], options: Options
     tasks: dict[str, _Task] = {}
     keys: dict[str, str] = {}
     files = [file for student in students for file in student.files]
-    for file in tqdm(files, desc="Reading", leave=False):
+    for file in tqdm(files, desc="Reading", leave=False, disable=None):
         found = read_file(file, chapters)
         if isinstance(found, Result):
             results[file.path] = found
@@ -97,7 +97,7 @@ def grade_all(students: list[Student], chapters: list[Chapter], options: Options
         keys[file.path] = key = hashlib.sha256(text.encode()).hexdigest()[:32]
         if not (kept / f"{key}.json").exists():
             tasks.setdefault(key, _Task(key, chapter, cells))
-    with tqdm(total=len(keys), initial=len(keys) - len(tasks), desc="Grading", unit=" notebooks") as bar:
+    with tqdm(total=len(keys), initial=len(keys) - len(tasks), desc="Grading", unit=" notebooks", disable=None) as bar:
         for chapter in chapters:
             some = [task for task in tasks.values() if task.chapter is chapter]
             for task, result in grade_chapter(chapter, some, options) if some else ():
@@ -167,7 +167,7 @@ def grade_chapter(chapter: Chapter, tasks: list[_Task], options: Options) -> Ite
     replies, judge = replied(chapter, tasks, options), None
     try:
         next(replies)  # the workers make themselves ready while the judge does
-        with tqdm(chapter.points, desc=f"Making chapter {chapter.number} ready", leave=False) as bar:
+        with tqdm(chapter.points, desc=f"Making chapter {chapter.number} ready", leave=False, disable=None) as bar:
             judge = Judge(chapter, options.hidden, lambda name: bar.update())
         judge.refuse_unfair()
         for task, found in replies:

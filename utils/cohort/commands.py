@@ -128,7 +128,9 @@ def run_gradescope(options: argparse.Namespace, course: list[Chapter]) -> None:
 
 def check_hidden(chapter: Chapter, hidden: Path) -> None:
     """See that the reference answers pass an instructor's tests. Raises CollectionError."""
-    with tqdm(chapter.points, desc=f"Trying the tests on the answers of chapter {chapter.number}", leave=False) as bar:
+    with tqdm(
+        chapter.points, desc=f"Trying the tests on the answers of chapter {chapter.number}", leave=False, disable=None
+    ) as bar:
         judge = Judge(chapter, hidden, lambda name: bar.update())
     try:
         judge.refuse_unfair()

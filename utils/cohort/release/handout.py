@@ -46,7 +46,7 @@ def release(
     folder = out.resolve().relative_to(root).as_posix() if inside else out.resolve().name
     secret = {} if solutions else secrets([chapter.page for chapter in course(root)])
     texts, entries = {}, []
-    for chapter in tqdm(chapters, desc="Building", leave=False):
+    for chapter in tqdm(chapters, desc="Building", leave=False, disable=None):
         name = f"{chapter.path.stem}.ipynb"
         notebook = build_notebook(chapter.page, hints=hints, solutions=solutions)
         point_at(notebook, address, f"{folder}/{name}")
