@@ -30,6 +30,7 @@ NEEDS_TRACING = (
     "start_posn",
     "position",
     "chat",
+    "direction",
 )
 KINDS = ("transcoders", "clt", "neurons")
 NO_TOKEN = 2**31 - 1  # number of a target that is no token; a second one counts down

@@ -65,7 +65,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     add(
         "--dictionary",
         choices=("transcoders", "clt", "neurons"),
-        help="per-layer transcoders (the default where there are any), a cross-layer transcoder (atlas has one), "
+        help="per-layer transcoders (the default where there are any), a cross-layer transcoder (atlas and Gemma 3 have one), "
         "or the MLPs' own neurons (any model)",
     )
     add(
@@ -105,6 +105,12 @@ def _add_target(parser: argparse.ArgumentParser) -> None:
         help="the target's logit less the mean logit of these tokens: why the target and not those",
     )
     add("--weights", nargs="+", type=float, metavar="W", help="one for each target (default: all weigh the same)")
+    add(
+        "--direction",
+        type=Path,
+        metavar="FILE",
+        help="what the output of the final norm has along a vector, such as a probe's weights: d_model numbers in a .npy file",
+    )
     add("--n-output-nodes", type=int, metavar="N", help="trace the N likeliest tokens (default: 3)")
     add("--probability-mass", type=float, metavar="P", help="trace as many of the likeliest as hold this probability")
     add("--max-output-nodes", type=int, metavar="N", help="but no more than N tokens (default: 10)")
@@ -217,10 +223,14 @@ def _check_arguments(arguments: argparse.Namespace) -> None:
 
 def _check_combinations(arguments: argparse.Namespace) -> None:
     """Refuse an option that would do nothing beside another one."""
-    chosen = bool(arguments.target or arguments.contrast)
+    chosen = bool(arguments.target or arguments.contrast or arguments.direction)
+    if arguments.direction and (arguments.target or arguments.contrast):
+        raise ValueError("--direction is a target of its own: leave out --target and --contrast.")
     for name in ("n_output_nodes", "probability_mass", "max_output_nodes"):
         if chosen and getattr(arguments, name) is not None:
-            raise ValueError(f"{_option(name)} chooses among the likeliest tokens: leave out --target and --contrast.")
+            raise ValueError(
+                f"{_option(name)} chooses among the likeliest tokens: leave out --target, --contrast and --direction."
+            )
     if arguments.n_output_nodes is not None and arguments.probability_mass is not None:
         raise ValueError("Give --n-output-nodes or --probability-mass, not both.")
     if arguments.max_output_nodes is not None and arguments.probability_mass is None:

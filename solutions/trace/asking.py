@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from argparse import Namespace
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -13,8 +15,9 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from solutions.trace.summary import percent, quoted
 from utils.engine.arguments import evaluating, tokenize_prompt
-from utils.engine.targets import Target, contrast, likelier_form, token_id, token_target
+from utils.engine.targets import Target, contrast, direction, likelier_form, token_id, token_target
 from utils.engine.token_text import token_text
+from utils.models.errors import first_line
 
 N_TOP_TOKENS = 5
 
@@ -48,6 +51,9 @@ def ask(model: TransformerBridge, arguments: Namespace, prompt: str) -> Question
     top = probs.topk(min(N_TOP_TOKENS, probs.numel()))
     likeliest = [(token_text(model.tokenizer, i), p) for i, p in zip(top.indices.tolist(), top.values.tolist())]
     question = Question(None, likeliest, _notes_about(model, tokens, prompt))
+    if arguments.direction is not None:
+        question.targets = [direction(model, _vector(arguments.direction), arguments.direction.stem)]
+        question.notes.append(f"Traced: the direction {quoted(arguments.direction.stem)}")
     if not arguments.target and not arguments.contrast:
         return question
 
@@ -77,6 +83,14 @@ def _notes_about(model: TransformerBridge, tokens: Int[Tensor, "1 seq"], prompt:
     if prompt[-1:] == " ":
         notes.append("The prompt ends with a space. Most tokens begin with one: leave it out.")
     return notes
+
+
+def _vector(path: Path) -> Tensor:
+    """The numbers in a .npy file."""
+    try:
+        return torch.from_numpy(np.load(path.expanduser(), allow_pickle=False)).float()
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} cannot be read as numbers in numpy's form ({first_line(error)}).") from None
 
 
 def _chosen(

@@ -1,5 +1,6 @@
 """What a command should never do to its user: tracebacks, lost files, things left behind, sentences that do not help."""
 
+import inspect
 import io
 import json
 import os
@@ -9,11 +10,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from solutions.chapter3_attribution_graphs import attribute
 from solutions.trace import __main__ as command
+from solutions.trace.arguments import parse_arguments
 from solutions.trace.output import BEGUN, PARTS, staged
-from tests.tiny import PROMPT, tiny_model
+from tests.tiny import D_MODEL, PROMPT, tiny_model
 from utils import ROOT
 from utils.dashboard.__main__ import main as dashboard
 from utils.engine.graph import AttributionResult
@@ -252,6 +256,25 @@ def test_what_a_folder_lacks_has_a_sentence_of_its_own(tmp_path, spoil, error, w
 
 
 # ---------------------------------------------------------------- words that help
+
+
+def test_every_argument_of_attribute_is_an_option():
+    """By its own name; a target is given as tokens, a contrast or a direction, and progress is the bar."""
+    options = vars(parse_arguments([PROMPT]))
+    missing = set(inspect.signature(attribute).parameters) - set(options)
+    assert missing == {"transcoders", "target_tokens", "progress"}
+
+
+def test_a_direction_is_traced_from_a_file(trace, tmp_path):
+    np.save(tmp_path / "probe.npy", np.arange(D_MODEL))
+    assert trace(PROMPT, "--direction", tmp_path / "probe.npy", "--out", tmp_path / "o")[0] == 0
+    result = AttributionResult.load(tmp_path / "o" / "result")
+    assert [node.str_token for node in result.graph.nodes if node.layer == "L"] == ["probe"]
+    for content in (np.arange(D_MODEL + 1), np.array(["a"] * D_MODEL)):
+        np.save(tmp_path / "wrong.npy", content)
+        code, _, said = trace(PROMPT, "--direction", tmp_path / "wrong.npy", "--out", tmp_path / "p")
+        assert code == 2 and len(said) == 1 and not (tmp_path / "p").exists()
+    assert "cannot be read" in trace(PROMPT, "--direction", tmp_path / "no.npy", "--out", tmp_path / "p")[2][0]
 
 
 def test_a_prompt_taken_for_a_token_is_explained(capsys):
