@@ -219,6 +219,7 @@ def _check_arguments(arguments: argparse.Namespace) -> None:
         arguments.model = arguments.model or "atlas"
     arguments.out = arguments.out and arguments.out.expanduser()
     arguments.result = arguments.result and arguments.result.expanduser()
+    arguments.direction = arguments.direction and arguments.direction.expanduser().absolute()  # for workers elsewhere
 
 
 def _check_combinations(arguments: argparse.Namespace) -> None:

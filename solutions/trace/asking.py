@@ -88,7 +88,7 @@ def _notes_about(model: TransformerBridge, tokens: Int[Tensor, "1 seq"], prompt:
 def _vector(path: Path) -> Tensor:
     """The numbers in a .npy file."""
     try:
-        return torch.from_numpy(np.load(path.expanduser(), allow_pickle=False)).float()
+        return torch.from_numpy(np.load(path, allow_pickle=False)).float()
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} cannot be read as numbers in numpy's form ({first_line(error)}).") from None
 
