@@ -18,8 +18,7 @@ from utils.grading.chapters import chapters
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text(encoding="utf-8")
 RUN = """
 async (within) => {
-  // a box's text may be cut to fit, while its label, which is read out, names it in full
-  const rules = { "target-size": { enabled: true }, "label-content-name-mismatch": { enabled: false } };
+  const rules = { "target-size": { enabled: true }, "label-content-name-mismatch": { enabled: true } };
   const found = await axe.run(within || document, { resultTypes: ["violations"], rules });
   const serious = found.violations.filter((one) => ["serious", "critical"].includes(one.impact));
   return serious.map((one) => one.id + ": " + one.nodes.slice(0, 3).map((node) => node.html.slice(0, 160)).join(" | "));

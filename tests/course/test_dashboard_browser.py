@@ -426,7 +426,8 @@ def test_pinned_nodes_are_boxes_that_can_be_dragged_and_are_kept(visit, graph):
     page.mouse.move(before["x"] + 90, before["y"] + 30, steps=4)
     page.mouse.up()
     after = box(page, names[0]).bounding_box()
-    assert after["x"] - before["x"] == pytest.approx(80, abs=3) and after["y"] - before["y"] == pytest.approx(20, abs=3)
+    # along its row as far as it was dragged; another row is too far away
+    assert after["x"] - before["x"] == pytest.approx(80, abs=3) and after["y"] == pytest.approx(before["y"], abs=3)
     page.reload()
     settle(page)
     again = box(page, names[0]).bounding_box()

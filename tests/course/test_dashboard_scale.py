@@ -358,6 +358,15 @@ def test_two_large_graphs_are_one_picture(visit):
     values = page.evaluate("() => largestDifferences().map(({ values, by }) => [...values, by])")
     assert len(values) == 30 and all(by == pytest.approx(b - a) for a, b, by in values)
     assert [abs(by) for *_, by in values] == sorted((abs(by) for *_, by in values), reverse=True)
+    flows = page.evaluate("() => merger.graph.differing.map((link) => [...link.flows, link.score])")
+    by = [abs(in_b - in_a) for in_a, in_b, _ in flows]
+    assert len(flows) > 1000 and by == sorted(by, reverse=True) and min(by) > 0
+    assert all(max(abs(in_a), abs(in_b)) == pytest.approx(score) for in_a, in_b, score in flows)
+    links = page.locator(".list.differences.links .row")
+    assert links.count() == 30 and "→" in links.first.inner_text()
+    links.first.click()
+    assert any(page.evaluate("() => state.sides.map((side) => side.clicked)"))
+    page.evaluate("() => select(0, '')")
     row = page.locator(".list.differences .row").first
     row.click()
     chosen = page.evaluate("() => state.sides.map((side) => side.clicked)")

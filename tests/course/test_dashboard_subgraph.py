@@ -60,6 +60,28 @@ def test_no_line_runs_through_a_box_and_no_label_lies_under_one(show, seed, coun
     assert page.evaluate(COVERED)["onBoxes"] == 0
 
 
+@pytest.mark.parametrize("seed, count", [(1, 12), (2, 20)])
+def test_no_line_runs_through_a_box_that_was_dragged(show, seed, count):
+    """Boxes are put into other rows, outside and beside others: all lines go around them, and around all others."""
+    page = show(pinned(seed, count), address="#v=1&tab=subgraph")
+    page.evaluate("() => change((s) => { s.sides[0].pins = graphs[0].saved.pins; s.everyLine = true; })")
+    for k in range(0, count, 3):
+        for rows, way in ((1, -1), (-2, 1)):
+            page.evaluate(
+                """([k, rows, way]) => {
+                  const edges = subgraph.places.map(({ x, w }) => x + way * w / 2);
+                  const edge = way < 0 ? Math.min(...edges) : Math.max(...edges);
+                  subgraph.places[k].x = edge + way * (subgraph.places[k].w / 2 + 30);
+                  subgraph.places[k].y += (rows + 0.3) * subgraph.rowStep;
+                  keepPlace(k);
+                }""",
+                [k, rows, way],
+            )
+            assert page.evaluate(CROSSED) == []
+    page.locator("#sub-fit").click()
+    assert page.evaluate(COVERED)["onBoxes"] == 0
+
+
 def test_every_line_has_a_port_of_its_own(show):
     page = show(pinned(1, 12), address="#v=1&tab=subgraph")
     page.evaluate("() => change((s) => { s.sides[0].pins = graphs[0].saved.pins; s.everyLine = true; })")
@@ -93,6 +115,8 @@ def test_weak_lines_are_left_out_until_they_are_asked_for(show):
         "() => subgraph.links.filter((link) => !subgraph.lines.includes(link)).map((link) => link.share)"
     )
     assert few + len(left_out) == every and all(share < 0.02 for share in left_out)
+    title = page.locator("#sub-title").inner_text()
+    assert (f"the strongest {few} of {every} lines" in title) is bool(left_out)
     if left_out:
         page.locator("#sub-every").click()
     assert page.locator("#sub-graph path.edge").count() == every

@@ -47,6 +47,12 @@ class Merged {
     return this.influential;
   }
 
+  /** Links whose part of the answers, negative where they lower, differs between the graphs, the largest difference first. */
+  get differing() {
+    this.differences ||= this.links.filter((link) => moreInB(link) !== 0).sort((x, y) => Math.abs(moreInB(y)) - Math.abs(moreInB(x)));
+    return this.differences;
+  }
+
   share(link) {
     return link.share;
   }
@@ -83,7 +89,7 @@ function mergedTokens(a, b, count) {
   });
 }
 
-/** Every link once, with its share in the graph where that is larger. */
+/** Every link once, with its share in the graph where that is larger. `flows` are the parts of the answers that move along it in A and in B. */
 function mergedLinks(merged, ...both) {
   const found = new Map();
   for (const graph of both) {
@@ -93,8 +99,9 @@ function mergedLinks(merged, ...both) {
       const key = source + ">" + target;
       const share = graph.share(link);
       const before = found.get(key);
-      if (!before) found.set(key, { source, target, weight: link.weight, share, score: link.score, within: graph.side ? WITHIN.b : WITHIN.a });
+      if (!before) found.set(key, { source, target, weight: link.weight, share, score: link.score, flows: [0, 0], within: graph.side ? WITHIN.b : WITHIN.a });
       else Object.assign(before, { within: WITHIN.both, share: Math.max(share, before.share), score: Math.max(link.score, before.score) });
+      found.get(key).flows[graph.side] = Math.sign(link.weight) * link.score;
     }
   }
   return [...found.values()];
@@ -112,17 +119,47 @@ function largestDifferences() {
   return rows.sort((x, y) => Math.abs(y.by) - Math.abs(x.by)).slice(0, N_DIFFERENCES);
 }
 
-/** The list of them for the panel: influence in A, in B, and what B has more. */
+/** Three numbers of a row: in A, in B, and what B has more. */
+function differenceNumbers([inA, inB], by, words) {
+  const cell = (value) => number(value ? (value < 0 ? "−" : "") + words(Math.abs(value)) : "–");
+  return [cell(inA), cell(inB), number((by < 0 ? "−" : "+") + words(Math.abs(by)))];
+}
+
+const DIFFERENCE_HEADS = ["in A", "in B", "B − A"];
+
+/** The list of nodes for the panel, by their influence. */
 function differenceList() {
   const inParts = graphs.every((graph) => graph.nodes.every((node) => node.own === null)); // files that only say shares of all influence
   const words = (value) => (inParts ? percent(value) : value < 0.001 ? "<0.001" : value.toPrecision(2));
-  const cell = (value) => number(value ? words(value) : "–");
   const rows = largestDifferences().map(({ node, values, by }) => {
-    const item = nodeRow(node, cell(values[0]), cell(values[1]), number((by < 0 ? "−" : "+") + words(Math.abs(by))));
+    const item = nodeRow(node, ...differenceNumbers(values, by, words));
     item.firstChild.classList.add(onlyIn(values));
     return item;
   });
-  return titledList("Influence differs", rows, ["in A", "in B", "B − A"], "differences");
+  return titledList("Influence differs", rows, DIFFERENCE_HEADS, "differences");
 }
 
+/** The list of links for the panel: the part of the answers that moves along each. A row leads to the link's target. */
+function linkDifferenceList() {
+  const rows = merger.graph.differing.slice(0, N_DIFFERENCES).map(linkDifferenceRow);
+  return titledList("Links differ", rows, DIFFERENCE_HEADS, "differences links");
+}
+
+function linkDifferenceRow(link) {
+  const values = link.flows;
+  const [source, target] = [link.source, link.target].map((i) => merger.graph.nodes[i]);
+  const [side, i] = target.homes.find(([home]) => values[home] !== 0);
+  const name = (node) => make("bdi", {}, shorten(nameOf(node), 24));
+  const row = button("", {
+    class: "row " + onlyIn(values),
+    title: `${shorten(nameOf(source), 100)}, ${whereOf(source)} → ${shorten(nameOf(target), 100)}, ${whereOf(target)}: part of the answers that moves along this link`,
+    click: () => travel(side, i),
+    pointerenter: () => point(side, i),
+    pointerleave: () => point(-1, -1),
+  });
+  row.append(make("span", { class: "what" }, name(source), " → ", name(target)), ...differenceNumbers(values, moreInB(link), percent));
+  return make("li", {}, row);
+}
+
+const moreInB = ({ flows: [inA, inB] }) => inB - inA;
 const onlyIn = ([inA, inB]) => (inA && inB ? WITHIN.both : inA ? WITHIN.a : WITHIN.b);

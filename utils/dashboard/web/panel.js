@@ -120,7 +120,7 @@ function overview(graph) {
   const rows = order.slice(0, 40).map((i) => nodeRow(graph.nodes[i], influenceNumber(graph, graph.nodes[i])));
   const parts = [make("p", { class: "soft" }, "Point at a node to see its links; click it to read it here. Ctrl-click or P pins it.")];
   for (const warning of graph.warnings) parts.push(make("p", { class: "warning" }, warning));
-  if (graphs.length > 1) parts.push(make("p", { id: "difference" }, difference()), differenceList());
+  if (graphs.length > 1) parts.push(make("p", { id: "difference" }, difference()), differenceList(), linkDifferenceList());
   if (SHORT.matches) parts.unshift(answerSentence(graph) ?? ""); // elsewhere it stands under the prompt
   if (graph.paths.length) {
     const together = percent(sum(graph.paths.map((path) => path.strength)));

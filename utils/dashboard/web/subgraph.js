@@ -7,7 +7,7 @@ const FLAT = { height: 24, gap: 26 };
 const LINE = 13; // one line more, where it was measured what boxes do
 const WIDEST_GAP = 96; // between ranks, where there is room
 const WIDER = 1.8; // how far boxes move apart where there is room
-const STEP = 12; // pixels an arrow key moves a box
+const STEP = 12; // pixels an arrow key moves a box along its row
 const WORTH = 0.02; // the share from which on a line is drawn
 const MOST_LINES = 300;
 
@@ -97,7 +97,8 @@ function boxWidth(item, form, ports) {
 
 /**
  * A place for every box in a room of this size: `{form, places, lanes, rows, stretch}`. Boxes are set out by `layered`, then moved
- * apart as far as the room goes. What was dragged stays where it is. `lanes` are the places that a line passes on its way.
+ * apart as far as the room goes. What was dragged stays where it is, in the nearest row, so that lines keep their room between rows.
+ * `lanes` are the places that a line passes on its way.
  */
 function boxPlaces(side, items, lines, width, height) {
   const more = items.some((item) => item.effect) ? LINE : 0;
@@ -110,10 +111,12 @@ function boxPlaces(side, items, lines, width, height) {
   const places = arranged.places.map(({ x, rank }, k) => ({ x: x * stretch[0], y: rows[rank], w: plan.widths[k], h: form.height }));
   const { places: dragged } = state.sides[side];
   items.forEach((item, k) => {
-    if (Object.hasOwn(dragged, item.id)) [places[k].x, places[k].y] = dragged[item.id].map((at, n) => at * stretch[n]);
+    if (!Object.hasOwn(dragged, item.id)) return;
+    const [x, y] = dragged[item.id];
+    Object.assign(places[k], { x: x * stretch[0], y: Math.round(y / pitch) * pitch * stretch[1] });
   });
   const lanes = arranged.lanes.map((list) => list.map(({ x, rank }) => ({ x: x * stretch[0], y: rows[rank] })));
-  return { form, places, lanes, stretch };
+  return { form, places, lanes, stretch, rowStep: pitch * stretch[1] };
 }
 
 /** How boxes of one form would stand: the scale at which all can be seen, and how far they may then move apart. */
@@ -153,15 +156,18 @@ function fitted(plan, width, height) {
 // ---------------------------------------------------------------- the way of a line
 
 /** For every line its curves, `[x0, y0, x1, y1, x2, y2, x3, y3]` each, from its lower end up; between them it runs straight up. */
-function routesOf({ places, lanes, lines, form }) {
+function routesOf({ places, lanes, lines }) {
   const [above, below] = [places.map(() => []), places.map(() => [])]; // lines by the box that they leave upwards, or reach from below
-  const ends = lines.map(({ source, target }, n) => {
-    const up = places[source].y > places[target].y || (places[source].y === places[target].y && source < target);
+  const taken = []; // where lines pass boxes already
+  const ends = lines.map((line, n) => {
+    const { source, target } = line;
+    const over = Math.abs(places[source].y - places[target].y) < places[target].h; // side by side: an arc above both
+    const up = over || places[source].y > places[target].y;
     const [low, high] = up ? [source, target] : [target, source];
-    const lane = [...lanes[n]].sort((a, b) => b.y - a.y).filter(({ y }) => y < places[low].y && y > places[high].y);
-    above[low].push({ n, x: (lane[0] || places[high]).x });
-    below[high].push({ n, x: (lane[lane.length - 1] || places[low]).x });
-    return { up, low, high, lane };
+    const passes = over ? [] : passesOf(places, low, high, lanes[n], lineWidth(line), taken);
+    above[low].push({ n, x: (passes[0] || places[high]).x });
+    (over ? above : below)[high].push({ n: over ? n + lines.length : n, x: (passes[passes.length - 1] || places[low]).x });
+    return { up, over, low, high, passes };
   });
   const ports = [above, below].map((lists) => {
     const at = [];
@@ -171,19 +177,74 @@ function routesOf({ places, lanes, lines, form }) {
     });
     return at;
   });
-  return ends.map(({ up, low, high, lane }, n) => {
+  return ends.map(({ up, over, low, high, passes }, n) => {
     const tip = 3 + lineWidth(lines[n]) / 2; // half the width of its arrow
     const length = tip * 1.4;
-    let [x, y] = [ports[0][n], places[low].y - places[low].h / 2 - (low === lines[n].target ? length : places[low].group ? 4 : 0)];
+    let [x, y] = [ports[0][n], topOf(places[low]) - (low === lines[n].target ? length : places[low].group ? 4 : 0)];
+    if (over) return { curves: [arc(x, y, ports[0][n + lines.length], topOf(places[high]) - length)], up, over, tip, length };
     const curves = [];
-    for (const bend of lane) {
-      curves.push(rise(x, y, bend.x, bend.y + form.height / 2 + 2));
-      [x, y] = [bend.x, bend.y - form.height / 2 - 6];
+    for (const pass of passes) {
+      curves.push(rise(x, y, pass.x, pass.bottom));
+      [x, y] = [pass.x, pass.top];
     }
-    curves.push(rise(x, y, ports[1][n], places[high].y + places[high].h / 2 + (high === lines[n].target ? length : 0)));
+    curves.push(rise(x, y, ports[1][n], bottomOf(places[high]) + (high === lines[n].target ? length : 0)));
     return { curves, up, tip, length };
   });
 }
+
+const topOf = ({ y, h }) => y - h / 2;
+const bottomOf = ({ y, h }) => y + h / 2;
+const ROOM = { above: 6, below: 2, beside: 4, line: 5 }; // free around a box that a line passes, and between lines
+
+/**
+ * Where a line from box `low` up to box `high` passes other boxes: `{x, top, bottom}`, the lowest first. Boxes side by side are passed
+ * together, at the free place that is nearest to the line's lane. Boxes that were dragged are passed like all others.
+ */
+function passesOf(places, low, high, lane, wide, taken) {
+  const [start, end] = [places[low], places[high]];
+  const between = places.filter((box, k) => k !== low && k !== high && topOf(box) < topOf(start) && bottomOf(box) > bottomOf(end));
+  return bandsOf(between).flatMap(({ boxes, top: highest, bottom: lowest }) => {
+    const top = Math.max(highest, bottomOf(end) + 2 * ROOM.above);
+    const bottom = Math.min(lowest, topOf(start) - 2 * ROOM.above);
+    if (top >= bottom) return []; // beside one of the ends
+    const middle = (top + bottom) / 2;
+    const part = (start.y - middle) / (start.y - end.y);
+    const bend = lane.find(({ y }) => y > highest && y < lowest);
+    const clipped = lowest > bottom ? start : highest < top ? end : null;
+    const wish = bend ? bend.x : clipped ? clipped.x : start.x + part * (end.x - start.x);
+    const near = taken.filter((pass) => pass.top < bottom && pass.bottom > top);
+    const walls = [
+      ...boxes.map(({ x, w }) => ({ x, half: w / 2 + wide / 2 + ROOM.beside })),
+      ...near.map((pass) => ({ x: pass.x, half: ROOM.line })),
+    ];
+    const pass = { x: nearestFree(wish, walls), top, bottom };
+    taken.push(pass);
+    return [pass];
+  });
+}
+
+/** Boxes by their height, the lowest first; those whose heights overlap are together. */
+function bandsOf(boxes) {
+  const bands = [];
+  for (const box of [...boxes].sort((a, b) => bottomOf(b) - bottomOf(a))) {
+    const [top, bottom] = [topOf(box) - ROOM.above, bottomOf(box) + ROOM.below];
+    const last = bands[bands.length - 1];
+    if (last && bottom > last.top) Object.assign(last, { top: Math.min(top, last.top), boxes: [...last.boxes, box] });
+    else bands.push({ top, bottom, boxes: [box] });
+  }
+  return bands;
+}
+
+/** The place nearest to a wish that lies in no wall `{x, half}`. */
+function nearestFree(wish, walls) {
+  const isFree = (x) => walls.every((wall) => Math.abs(x - wall.x) >= wall.half);
+  const places = [wish, ...walls.flatMap(({ x, half }) => [x - half - 0.01, x + half + 0.01])];
+  return places.filter(isFree).reduce((best, x) => (Math.abs(x - wish) < Math.abs(best - wish) ? x : best), Infinity);
+}
+
+/** A curve that leaves upwards and arrives from above. */
+const arc = (x0, y0, x1, y1) => [x0, y0, x0, y0 - ARC, x1, y1 - ARC, x1, y1].map(round);
+const ARC = 20; // its middle is three quarters of this above its ends
 
 /** A curve that leaves upwards and arrives from below. */
 const rise = (x0, y0, x1, y1) => [x0, y0, x0, y0 - (y0 - y1) / 2, x1, y1 + (y0 - y1) / 2, x1, y1].map(round);
@@ -211,7 +272,7 @@ function labelPlace({ curves, up }, w, taken) {
 
 // ---------------------------------------------------------------- drawing
 
-const subgraph = { items: [], places: [], lanes: [], links: [], lines: [], form: TALL, stretch: [1, 1], zoom: [1, 0, 0], svg: null, layer: null, boxes: [] };
+const subgraph = { items: [], places: [], lanes: [], links: [], lines: [], form: TALL, stretch: [1, 1], rowStep: 0, zoom: [1, 0, 0], svg: null, layer: null, boxes: [] };
 
 function drawSubgraph() {
   const side = state.active;
@@ -242,7 +303,7 @@ function drawBox(side, item, k) {
     role: "button",
     "data-id": item.id,
     "aria-pressed": item.id === clicked,
-    "aria-label": item.name + ", " + item.under + (item.effect ? ", " + item.effect : "") + (marked.has(item.id) ? ", marked for a group" : ""),
+    "aria-label": boxLabel(item, k),
     pointerdown: (event) => startDrag(event, k),
     keydown: (event) => boxKey(event, side, item, k),
     click: (event) => event.detail === 0 && toggleSelect(side, item.id), // from a screen reader: there was no pointer
@@ -257,16 +318,30 @@ function drawBox(side, item, k) {
   const { flat } = subgraph.form;
   const top = -h / 2 + (flat ? 12 : 13); // the middle of the name's line
   const left = -w / 2 + 24;
-  const room = w - 34 - endWidth(item);
+  const [name, under] = boxTexts(item, k);
   const mark = draw("g", { class: "node " + item.common, transform: `translate(${left - 11},${top})` }, shapeOf(item.common, 5));
-  box.append(mark, draw("text", { class: "title", x: left, y: top + 4 }, fit(item.name, nameWidth(item) / BOLD, 12)));
+  box.append(mark, draw("text", { class: "title", x: left, y: top + 4 }, name));
   const at = flat ? { x: w / 2 - 8 - endWidth(item), y: top + 4, "text-anchor": "end" } : { x: left, y: top + 17 };
-  box.append(draw("text", { class: "under", ...at }, fit(item.under, flat ? 130 : room, 10)));
-  if (item.effect) box.append(draw("text", { class: "effect", x: left, y: h / 2 - 6 }, item.effect));
+  box.append(" ", draw("text", { class: "under", ...at }, under));
+  if (item.effect) box.append(" ", draw("text", { class: "effect", x: left, y: h / 2 - 6 }, item.effect));
   if (item.kind === "group") box.append(apartMark(item.id, w / 2 - 12, top));
   subgraph.layer.append(box);
   move(box, subgraph.places[k]);
   return box;
+}
+
+/** A box's name and what stands under it, cut to the room that they have. */
+function boxTexts(item, k) {
+  const room = subgraph.form.flat ? 130 : subgraph.places[k].w - 34 - endWidth(item);
+  return [fit(item.name, nameWidth(item) / BOLD, 12), fit(item.under, room, 10)];
+}
+
+/** What is read out: the texts as they are seen, so that they can be spoken as well, and then what was cut off. */
+function boxLabel(item, k) {
+  const seen = boxTexts(item, k);
+  const full = [item.name, item.under].filter((text, n) => text !== seen[n]);
+  const more = [...full.map((text) => "in full: " + text), marked.has(item.id) ? "marked for a group" : ""];
+  return [[...seen, item.effect].filter(Boolean).join(" "), ...more.filter(Boolean)].join(", ");
 }
 
 const move = (box, { x, y }) => box.setAttribute("transform", `translate(${round(x)},${round(y)})`);
@@ -311,10 +386,10 @@ function drawBoxLinks(bright = -1) {
   subgraph.over.replaceChildren(...labels);
 }
 
-/** The corners of the arrow at a line's end: at the top end of one that leads up, else at its lower end. */
-function arrow({ curves, up, tip, length }) {
+/** The corners of the arrow at a line's end: at the top end of one that leads up, else at its lower end; an arc's points down. */
+function arrow({ curves, up, over, tip, length }) {
   const [x, y] = up ? curves[curves.length - 1].slice(6) : curves[0];
-  const way = up ? -1 : 1;
+  const way = up && !over ? -1 : 1;
   return [[x, y + way * length], [x - tip, y], [x + tip, y]].map((corner) => corner.map(round).join(",")).join(" ");
 }
 
@@ -328,7 +403,9 @@ function drawSubgraphBar() {
   const pins = state.sides[state.active].pins.length;
   const which = graphs.length > 1 ? " of " + "AB"[state.active] : "";
   const boxes = items.length < pins ? plural(items.length, "box").replace("boxs", "boxes") + ", " : "";
-  byId("sub-title").textContent = "Subgraph" + which + (pins ? " · " + boxes + plural(pins, "node") : "");
+  const [drawn, all] = [subgraph.lines.length, subgraph.links.length];
+  const cut = drawn < all ? ` · the strongest ${drawn} of ${all} lines` : "";
+  byId("sub-title").textContent = "Subgraph" + which + (pins ? " · " + boxes + plural(pins, "node") + cut : "");
   byId("sub-boxes").disabled = !graphs[state.active].boxes.length;
   byId("sub-empty").hidden = pins > 0;
   byId("sub-mark").setAttribute("aria-pressed", marking);
@@ -429,7 +506,7 @@ function keepPlace(k) {
 const keepZoom = () => change((s, side) => (side.zoom = subgraph.zoom.map((v) => Math.round(v * 1000) / 1000)));
 
 function boxKey(event, side, item, k) {
-  const by = { ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -STEP], ArrowDown: [0, STEP] };
+  const by = { ArrowLeft: [-STEP, 0], ArrowRight: [STEP, 0], ArrowUp: [0, -subgraph.rowStep], ArrowDown: [0, subgraph.rowStep] };
   const act = {
     Enter: () => toggleSelect(side, item.id),
     " ": () => toggleSelect(side, item.id),
