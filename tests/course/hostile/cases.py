@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 
 from tests.course.damaged.cases import MEAN, notebook, saved
+from tests.course.hostile import thieves
 
 RIGHT_RUNNING_MEAN = """class RunningMean:
     def __init__(self):
@@ -549,7 +550,12 @@ LEFT_BEHIND = [
         "marks_up_the_report", mean("raise ValueError('<script>alert(1)</script> [x](javascript:y) ![](z)')"), "graded"
     ),
 ]
-CASES = [*ENDLESS, *HUNGRY, *ENDING, *STREAMS, *TOOLS, *LIARS, *PEEKING, *FILES, *LEFT_BEHIND]
+# All get what an answer gets that is wrong, and leaves its list alone.
+THIEVES = [
+    Hostile(name, source, "forbidden" if name == "steals_in_a_thread" else "graded", 0.3)
+    for name, source in thieves.SOURCES.items()
+]
+CASES = [*ENDLESS, *HUNGRY, *ENDING, *STREAMS, *TOOLS, *LIARS, *PEEKING, *FILES, *LEFT_BEHIND, *THIEVES]
 
 
 def with_huge_output() -> bytes:

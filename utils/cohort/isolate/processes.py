@@ -6,15 +6,21 @@ import select
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from utils import ROOT
-from utils.cohort.isolate.student_process import PATIENCE, SECONDS_FOR_READING, Settings, read_exactly, write
+from utils.cohort.isolate.ending import PATIENCE, SECONDS_FOR_READING
+from utils.cohort.isolate.streams import read_exactly, write
+from utils.cohort.isolate.student_process import Settings
 from utils.cohort.isolate.values import LENGTHS, Malformed, pack, unpack
 from utils.grading.find.cells import Cell
 
 # as isolated as with -I, which would not let the seed of hashes be set
 START = "import sys; sys.path[0] = sys.argv.pop(1); from utils.cohort.isolate.student_process import main; main()"
+
+# of the environment; all else, tokens say, is nobody's business there
+KEPT = {"PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "CONDA_PREFIX"}
+KEPT |= {"HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME"}
 
 
 class WorkerLost(RuntimeError):
@@ -23,19 +29,27 @@ class WorkerLost(RuntimeError):
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back for one exercise: how its process ended, and what it sent, not looked at yet."""
+    """What came back for one exercise: how its process ended, and what it sent, not looked at yet.
+
+    Attributes:
+        inside: tests that ran where the answer did, by their numbers, and why.
+        inside_end: how that process ended; `inside_data` is what it sent.
+    """
 
     exercise: str
     end: str
     is_copy: bool
     data: bytes = field(repr=False)
+    inside: dict[int, str] = field(default_factory=dict)
+    inside_end: str = "over"
+    inside_data: bytes = field(default=b"", repr=False)
 
 
 class Worker:
     """A process that runs the answers in notebooks. It starts at once; `wait` returns when it is ready."""
 
     def __init__(self, settings: Settings):
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        environment = {name: value for name, value in os.environ.items() if name in KEPT or name.startswith("LC_")}
         environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         environment |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
         environment |= {"PYTHONHASHSEED": "0", "PYTHONNOUSERSITE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -55,7 +69,11 @@ class Worker:
     def wait(self) -> None:
         """Until it is ready. Raises WorkerLost, with what it said last."""
         try:
-            self._read(patience=None)
+            message, _ = self._read(patience=None)
+            self._inside = {
+                name: {int(number): why for number, why in reasons.items()}
+                for name, reasons in message["inside"].items()
+            }
         except WorkerLost:
             self._said.seek(0)
             said = self._said.read().decode(errors="replace").strip().splitlines()
@@ -73,7 +91,11 @@ class Worker:
             message, block = self._read(self._patience)
             if "over" in message:
                 return replies if message["over"] else None
-            replies.append(Reply(message["exercise"], message["end"], message["is_copy"], block))
+            name = message["exercise"]
+            if message["inside"]:
+                replies[-1] = replace(replies[-1], inside_end=message["end"], inside_data=block)
+            else:
+                replies.append(Reply(name, message["end"], message["is_copy"], block, self._inside[name]))
 
     def _read(self, patience: float | None) -> tuple[dict, bytes]:
         stream = self._process.stdout.fileno()

@@ -32,7 +32,9 @@ CALLS = {
         + [200, 129, 297, 248, 249, 250, 298, 321, 323, 424, 425, 434, 438]
         + [90, 91, 268, 452, 92, 93, 94, 260, 132, 235, 261, 280, 188, 189, 190]
         # where and how urgently other processes run, and memory that no limit counts
-        + [141, 142, 144, 203, 251, 314, 319, 447],
+        + [141, 142, 144, 203, 251, 314, 319, 447]
+        # queues of messages that outlive a process, watching files, handles of files, comparing processes
+        + [240, 241, 300, 301, 303, 304, 312],
         "clone": 56,
         "own": [62, 234, 302],  # kill, tgkill, prlimit64: only of itself
         "commands": {72: SIGNALS_BY_FILES, 16: SIGNALS_BY_DEVICES},  # fcntl, ioctl
@@ -42,13 +44,17 @@ CALLS = {
         "refused": [198, 203, 200, 221, 117, 97, 268, 270, 271, 281, 40, 39, 51, 41, 194, 186, 190]
         + [130, 138, 240, 217, 218, 219, 241, 280, 282, 424, 425, 434, 438]
         + [52, 53, 452, 54, 55, 88, 5, 6, 7]
-        + [140, 118, 119, 122, 30, 274, 279, 447],
+        + [140, 118, 119, 122, 30, 274, 279, 447]
+        + [180, 181, 262, 263, 264, 265, 272],
         "clone": 220,
         "own": [129, 131, 261],
         "commands": {25: SIGNALS_BY_FILES, 29: SIGNALS_BY_DEVICES},
     },
 }
 CLONE3 = 435
+# The same on every architecture: open_tree, move_mount, fsopen, fsconfig, fsmount, fspick, process_madvise, mount_setattr, quotactl_fd,
+# process_mrelease, setxattrat, removexattrat, open_tree_attr, file_setattr.
+REFUSED = [428, 429, 430, 431, 432, 433, 440, 442, 443, 448, 463, 466, 467, 469]
 
 
 @cache
@@ -172,7 +178,7 @@ def _filter_calls(library: ctypes.CDLL) -> bool:
     lines = [(load, 0, 0, architecture), (equal, 1, 0, calls["audit"]), (end, 0, 0, REFUSE), (load, 0, 0, number)]
     if platform.machine() == "x86_64":
         lines += [(0x35, 0, 1, 0x40000000), (end, 0, 0, REFUSE)]  # the calls of the x32 variant
-    for call in calls["refused"]:
+    for call in [*calls["refused"], *REFUSED]:
         lines += [(equal, 0, 1, call), (end, 0, 0, REFUSE)]
     lines += [(equal, 0, 1, CLONE3), (end, 0, 0, NOT_THERE)]  # libraries use clone then, whose flags can be seen
     threads = [(load, 0, 0, first_argument), (has_bits, 1, 0, CLONE_THREAD), (end, 0, 0, REFUSE), (end, 0, 0, ALLOW)]

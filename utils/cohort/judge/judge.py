@@ -4,7 +4,7 @@ The judge runs the tests on the reference answers, in a process in which no stud
 student's process, made the same comparisons there, and each value that it compared there is what the judge expects here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -32,7 +32,7 @@ SENTENCES = {
     CONTESTED: "The values that came back are not those of a right answer, though the test passed where your code ran.",
 }
 ENDS = {"timed out": TIMED_OUT, "out of memory": OUT_OF_MEMORY, "crashed": CRASHED, "ended early": ENDED_EARLY}
-ENDS |= {"too much": TOO_MUCH}
+ENDS |= {"too much": TOO_MUCH, "malformed": CONTESTED}
 NO_MEMORY = ("MemoryError", "not enough memory", "can't allocate memory")
 LONGEST = 2000
 MOST_REMARKS = 20
@@ -44,7 +44,8 @@ class Verdict:
 
     Attributes:
         status: `done`, `failing`, `not started`, or what happened instead.
-        tests: by test function: its sentence, whether it passed, why not, whether it is hidden.
+        tests: by test function: its sentence, whether it passed, why not, whether it is hidden, and why it ran "inside", next to the
+            answer; empty if it did not.
         mistake: name of the planted mistake that the answer is recognised as; `sentence` what it says.
         noticed: what the answer tried to do besides computing.
         signature: of a failure that no mistake explains: the same for all answers that give the same values.
@@ -129,10 +130,10 @@ class Judge:
 
     def _judge(self, reply: Reply) -> Verdict:
         name, points = reply.exercise, self.chapter.points[reply.exercise]
-        sent = read_sent(reply.data, len(self._items[name]))
+        sent = self._read(reply)
         if not sent.is_started and sent.is_over and reply.end == "over":
             return Verdict(name, points, NOT_STARTED, 0.0, remarks=sent.remarks)
-        end = ENDS.get(reply.end, "" if sent.is_over else ENDED_EARLY)
+        end = ENDS.get(reply.end) or ENDS.get(reply.inside_end) or ("" if sent.is_over else ENDED_EARLY)
         is_tampered = sent.is_over and not end and not sent.problem and not sent.tools_work
         cases, contested = [], []
         for index in range(len(self._items[name])):
@@ -159,7 +160,7 @@ class Judge:
             points,
             status,
             result.earned if not sent.problem else 0.0,
-            self._tests(name, cases),
+            self._tests(name, cases, reply.inside),
             problem=sent.problem or SENTENCES.get(end, ""),
             mistake=found.name if found else "",
             sentence=found.sentence if found else "",
@@ -194,14 +195,28 @@ class Judge:
                 case.failure, is_contested = found, True
         return case, is_contested
 
-    def _tests(self, name: str, cases: list[CaseResult]) -> list[dict]:
-        """By test function, as it is kept and reported."""
+    def _read(self, reply: Reply) -> Sent:
+        """What was sent, of each test by the process that it ran in. Raises Malformed."""
+        numbers = range(len(self._items[reply.exercise]))
+        sent = read_sent(reply.data, {*numbers} - {*reply.inside})
+        if not reply.inside_data:
+            return sent
+        inside = read_sent(reply.inside_data, {*reply.inside})
+        sent.noticed += [reason for reason in inside.noticed if reason not in sent.noticed]
+        sent.problem = sent.problem or inside.problem
+        sent.records |= inside.records
+        sent.tools_work, sent.is_over = inside.tools_work, inside.is_over
+        return sent
+
+    def _tests(self, name: str, cases: list[CaseResult], inside: dict[int, str]) -> list[dict]:
+        """By test function, as it is kept and reported; `inside` are the tests that ran where the answer did, and why."""
         tests: dict[str, dict] = {}
-        for item, case in zip(self._items[name], cases):
+        for index, (item, case) in enumerate(zip(self._items[name], cases)):
             if case.is_skipped:
                 continue
             test = tests.setdefault(case.function, {"sentence": case.sentence, "passed": True, "failure": ""})
             test["hidden"] = self._hidden is not None and item.path.is_relative_to(self._hidden)
+            test["inside"] = test.get("inside") or inside.get(index, "")
             if case.failure and test["passed"]:
                 test |= {"passed": False, "failure": "" if test["hidden"] else case.failure}
         return list(tests.values())
@@ -253,8 +268,8 @@ def why_not(expected: Record, came: Record) -> str:
     return ""
 
 
-def read_sent(data: bytes, n_tests: int) -> Sent:
-    """What a student's process sent. Raises Malformed."""
+def read_sent(data: bytes, tests: Set[int]) -> Sent:
+    """What a process sent that runs some tests, by their numbers. Raises Malformed."""
     sent = Sent()
     for message, block in unpack(data):
         if "is_started" in message:
@@ -268,7 +283,7 @@ def read_sent(data: bytes, n_tests: int) -> Sent:
                 sent.noticed.append(reason)
         elif "case" in message:
             index = message["case"]
-            if type(index) is int and 0 <= index < n_tests:
+            if type(index) is int and index in tests:
                 sent.records.setdefault(index, read_record(message, block))
         elif "tools" in message:
             sent.tools_work, sent.is_over = message["tools"] is True, True

@@ -1,8 +1,10 @@
 """One test, run on one answer, as plain data: what was compared, and how it ended."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
+from torch._C import DisableTorchFunction
+from torch.utils._python_dispatch import _disable_current_modes
 
 from utils.cohort.isolate.values import Malformed, decode, encode, size_of_tensors, writable
 from utils.grading.compare.expectations import Check, listening
@@ -36,14 +38,17 @@ class Record:
 
 
 def record(grader: Grader, item: pytest.Item, answer: Answer, with_expected: bool) -> tuple[dict, bytes]:
-    """Run a test. Values are taken down when they are compared, since student code may change them later."""
+    """Run a test. Values are taken down before they are compared, since student code may change them later; plain ones are compared."""
     checks, block = [], bytearray()
 
-    def take_down(check: Check) -> None:
-        made = {"kind": check.kind, "what": str(check.what), "actual": _encoded(check.actual, block)}
-        if with_expected:
-            made |= {"expected": _encoded(check.expected, block), "rtol": check.rtol, "atol": check.atol}
-        checks.append(made)
+    def take_down(check: Check) -> Check:
+        with DisableTorchFunction(), _disable_current_modes():
+            actual, expected = _encoded(check.actual, block), _encoded(check.expected, block)
+            made = {"kind": check.kind, "what": str(check.what), "actual": actual}
+            if with_expected:
+                made |= {"expected": expected, "rtol": check.rtol, "atol": check.atol}
+            checks.append(made)
+            return replace(check, actual=decode(actual, block), expected=decode(expected, block))
 
     with listening(take_down):
         grader.run(item, answer)

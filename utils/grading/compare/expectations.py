@@ -45,12 +45,12 @@ class Check:
             _hold_equal(self.actual, self.expected, self.what)
 
 
-_listener: Callable[[Check], None] | None = None
+_listener: Callable[[Check], Check] | None = None
 
 
 @contextmanager
-def listening(listener: Callable[[Check], None]) -> Iterator[None]:
-    """Hand every check to `listener` before it is made."""
+def listening(listener: Callable[[Check], Check]) -> Iterator[None]:
+    """Hand every check to `listener` before anything is done with its values; the check that it gives back is made."""
     global _listener
     before, _listener = _listener, listener
     try:
@@ -60,9 +60,9 @@ def listening(listener: Callable[[Check], None]) -> Iterator[None]:
 
 
 def _make(check: Check) -> None:
-    note(check.what, check.actual)
     if _listener is not None:
-        _listener(check)
+        check = _listener(check)
+    note(check.what, check.actual)
     check.hold()
 
 

@@ -16,7 +16,12 @@ LONGEST_LINES = 8
 
 
 def sentence(error: BaseException) -> str:
-    """What went wrong: expected and got, or the error that the student's code raised and where."""
+    """What went wrong: expected and got, or the error that the student's code raised and where.
+
+    An error that comes from another process says so itself, as `told`.
+    """
+    if isinstance(getattr(error, "told", None), str):
+        return error.told
     if isinstance(error, Unexpected | Stopped):
         return str(error)
     if isinstance(error, pytest.fail.Exception):

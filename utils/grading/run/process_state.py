@@ -73,9 +73,9 @@ def watch(*models: nn.Module) -> None:
     """Models that tests share: after each graded test their hooks, modes and gradients are as they are now."""
     for model in models:
         modules = {id(module): module for module in all_modules(model)}.values()
-        restorers = [_module_restorer(module) for module in modules]
+        restorers = [module_restorer(module) for module in modules]
         restorers += [
-            _parameter_restorer(parameter) for module in modules for parameter in module.parameters(recurse=False)
+            parameter_restorer(parameter) for module in modules for parameter in module.parameters(recurse=False)
         ]
         _watched.append(restorers)
         _watched_models.append(model)
@@ -106,7 +106,7 @@ def restore_watched() -> bool:
     return is_whole
 
 
-def _module_restorer(module: nn.Module) -> Callable[[], bool]:
+def module_restorer(module: nn.Module) -> Callable[[], bool]:
     """A function that puts hooks and the training mode back, and returns True."""
     training, level = module.training, getattr(module, "context_level", None)
     hooks = {name: dict(getattr(module, name)) for name in MODULE_HOOKS}
@@ -129,7 +129,7 @@ def _module_restorer(module: nn.Module) -> Callable[[], bool]:
     return restore
 
 
-def _parameter_restorer(parameter: nn.Parameter) -> Callable[[], bool]:
+def parameter_restorer(parameter: nn.Parameter) -> Callable[[], bool]:
     """A function that puts `requires_grad` and `grad` back, and says whether the weights are still the same."""
     requires_grad, grad, version = parameter.requires_grad, parameter.grad, version_of(parameter)
 

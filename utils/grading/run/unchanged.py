@@ -3,6 +3,7 @@ hooks or another gradient mode behind (`leftovers`).
 """
 
 import functools
+import gc
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
@@ -32,10 +33,11 @@ def guarded(answer: object, reference: object) -> object:
         watched = [_Watched(tensor, name) for name, value in arguments.items() for tensor in tensors_in(value)]
         models = list({id(model): model for model in modules_in(arguments)}.values())
         with HooksOfOthers(models):
-            before = Before(models)
+            before, callbacks = Before(models), gc.callbacks[:]
             try:
                 result = answer(*args, **kwargs)
             finally:
+                gc.callbacks[:] = callbacks  # what an answer leaves there would run in the middle of a test
                 changed = [each for each in watched if each.is_changed()]
                 for each in changed:
                     each.put_back()

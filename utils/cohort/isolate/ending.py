@@ -1,0 +1,79 @@
+"""How a process ended that ran student code, and when it is made to end."""
+
+import contextlib
+import os
+import resource
+import select
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+MOST_BYTES = 128 << 20
+SECONDS_FOR_READING = 120
+LOOK_EVERY = 0.5  # seconds, at what a silent process has written
+PATIENCE = 10  # times the processor time that it may use: the machine may be busy, and code may sleep
+
+EXITS = {0: "over", 3: "too much", 4: "gone", 5: "malformed"}  # a process of tests says so when it cannot go on
+
+
+def listen(pid: int, source: int, seconds: int, megabytes: int, home: Path) -> tuple[str, bytes]:
+    """Take in what a process sends until it ends, is out of time, or sends or writes too much; then see that it has ended."""
+    parts, size, deadline, end = [], 0, time.monotonic() + PATIENCE * seconds, ""
+    while not end:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            end = "timed out"
+        elif not select.select([source], [], [], min(left, LOOK_EVERY))[0]:
+            end = "too much" if size_of(home) > megabytes << 20 else ""
+        elif part := os.read(source, 1 << 20):
+            parts.append(part)
+            size += len(part)
+            end = "too much" if size > MOST_BYTES else ""
+        else:
+            break
+    ended = 0, 0, None
+    while not end and not ended[0]:  # it has closed its end: it is done, or plays dead
+        ended = os.wait4(pid, os.WNOHANG)
+        time.sleep(0 if ended[0] else 0.001)
+        end = "" if time.monotonic() < deadline else "timed out"
+    if not ended[0]:
+        for kill in (os.killpg, os.kill):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    return end or how_it_ended(ended[1], ended[2], seconds), b"".join(parts)
+
+
+def size_of(folder: Path) -> int:
+    """The bytes of all files in a folder."""
+    files = (os.path.join(place, name) for place, _, names in os.walk(folder) for name in names)
+    size = 0
+    for file in files:
+        with contextlib.suppress(OSError):
+            size += os.lstat(file).st_blocks * 512
+    return size
+
+
+def how_it_ended(status: int, used: resource.struct_rusage, seconds: float) -> str:
+    """One word; "over" if it ended as it should."""
+    if os.WIFEXITED(status):
+        return EXITS.get(os.WEXITSTATUS(status), "ended early")
+    if used.ru_utime + used.ru_stime >= seconds or os.WTERMSIG(status) == signal.SIGXCPU:
+        return "timed out"
+    # nobody else kills it: the system does when there is no memory left
+    return "out of memory" if os.WTERMSIG(status) == signal.SIGKILL else "crashed"
+
+
+@contextlib.contextmanager
+def new_home(folder: str) -> Iterator[Path]:
+    """A folder for one answer; it is gone afterwards."""
+    home = Path(tempfile.mkdtemp(prefix="answer-", dir=folder))
+    try:
+        yield home
+    finally:
+        for place, _, _ in os.walk(home):
+            os.chmod(place, 0o700)
+        shutil.rmtree(home, ignore_errors=True)
