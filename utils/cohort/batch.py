@@ -5,7 +5,6 @@ import json
 import lzma
 import queue
 import re
-import shutil
 import tempfile
 import threading
 import zipfile
@@ -19,14 +18,18 @@ from tqdm import tqdm
 from utils.cohort.cluster import Order, grade_elsewhere
 from utils.cohort.collect.submissions import LARGEST, File, Student
 from utils.cohort.isolate import sandbox
+from utils.cohort.isolate.ending import SECONDS_FOR_READING, remove
+from utils.cohort.isolate.limited import LimitedProcess, NoResult
 from utils.cohort.isolate.processes import Reply, Worker, WorkerLost
 from utils.cohort.isolate.student_process import Settings
-from utils.cohort.judge.judge import Judge, Verdict
+from utils.cohort.judge.judge import SENTENCES, TOO_MUCH, Judge, Verdict
 from utils.cohort.versions import digest_of_tests
 from utils.grading.chapters import Chapter
 from utils.grading.find.cells import Cell, UnreadableNotebook, read_cells
 from utils.notebooks.build import write
 
+MEGABYTES_FOR_READING = 2000
+SECONDS_FOR_JUDGING = 60  # of one exercise; planted mistakes are tried then, too
 GRADED, EMPTY, NOT_A_NOTEBOOK, CONFLICT = "graded", "empty", "not a notebook", "merge conflict"
 DAMAGED, TOO_LARGE, UNTOUCHED, NO_NOTEBOOK, UNREADABLE = (
     "damaged",
@@ -76,6 +79,7 @@ class _Task:
     key: str
     chapter: Chapter
     cells: list[Cell]
+    name: str  # of the file
 
 
 def grade_all(students: list[Student], chapters: list[Chapter], options: Options, out: Path) -> dict[str, Result]:
@@ -87,21 +91,34 @@ def grade_all(students: list[Student], chapters: list[Chapter], options: Options
     tasks: dict[str, _Task] = {}
     keys: dict[str, str] = {}
     files = [file for student in students for file in student.files]
-    for file in tqdm(files, desc="Reading", leave=False, disable=None):
-        found = read_file(file, chapters)
+    reader = LimitedProcess(
+        lambda number: read_file(files[number], chapters), SECONDS_FOR_READING, MEGABYTES_FOR_READING
+    )
+    bar = tqdm(files, desc="Reading", leave=False, disable=None)
+    for number, file in enumerate(bar):
+        bar.set_postfix_str(shown(file.path))
+        try:
+            found = reader.ask(number)
+        except NoResult:
+            found = Result(
+                UNREADABLE, "The file takes too much time or memory to read: clear all outputs and save it again."
+            )
         if isinstance(found, Result):
             results[file.path] = found
             continue
-        chapter, cells = found
+        number_of_chapter, cells = found
+        chapter = next(chapter for chapter in chapters if chapter.number == number_of_chapter)
         text = json.dumps([digests[chapter.number], [(cell.kind, cell.source, cell.number) for cell in cells]])
         keys[file.path] = key = hashlib.sha256(text.encode()).hexdigest()[:32]
         if not (kept / f"{key}.json").exists():
-            tasks.setdefault(key, _Task(key, chapter, cells))
+            tasks.setdefault(key, _Task(key, chapter, cells, file.path))
+    reader.close()
     with tqdm(total=len(keys), initial=len(keys) - len(tasks), desc="Grading", unit=" notebooks", disable=None) as bar:
         for chapter in chapters:
             some = [task for task in tasks.values() if task.chapter is chapter]
             for task, result in grade_chapter(chapter, some, options) if some else ():
                 write(kept / f"{task.key}.json", json.dumps(asdict(result)))
+                bar.set_postfix_str(shown(task.name))
                 bar.update()
     return results | {path: load(kept / f"{key}.json") for path, key in keys.items()}
 
@@ -123,8 +140,8 @@ def digest(chapter: Chapter, options: Options) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def read_file(file: File, chapters: list[Chapter]) -> Result | tuple[Chapter, list[Cell]]:
-    """The cells of a notebook and its chapter, or why there is nothing to grade."""
+def read_file(file: File, chapters: list[Chapter]) -> Result | tuple[int, list[Cell]]:
+    """The cells of a notebook and the number of its chapter, or why there is nothing to grade."""
     if file.size > LARGEST:
         return Result(TOO_LARGE, f"The file has {file.size >> 20} MB: clear all outputs and save it again.")
     with tempfile.TemporaryDirectory() as folder:
@@ -135,12 +152,16 @@ def read_file(file: File, chapters: list[Chapter]) -> Result | tuple[Chapter, li
         except UnreadableNotebook as error:
             sentence = str(error).replace(str(path), "The file").replace(path.name, "The file")
             return Result(next(status for words, status in REFUSALS if words in sentence), sentence)
-        except (OSError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
+        except MemoryError:
+            return Result(
+                TOO_LARGE, "The file needs more memory than a notebook may: clear all outputs and save it again."
+            )
+        except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
             return Result(UNREADABLE, f"The file cannot be read: {error}.")
     chapter = chapter_of(cells, Path(file.path).name, chapters)
     if chapter is None:
         return Result(UNTOUCHED, "Nothing in this notebook answers an exercise that is graded here.")
-    return chapter, cells
+    return chapter.number, cells
 
 
 def chapter_of(cells: list[Cell], name: str, chapters: list[Chapter]) -> Chapter | None:
@@ -164,16 +185,19 @@ def chapter_of(cells: list[Cell], name: str, chapters: list[Chapter]) -> Chapter
 def grade_chapter(chapter: Chapter, tasks: list[_Task], options: Options) -> Iterator[tuple[_Task, Result]]:
     """Each task with its result, as they come. Workers run the answers; the judge, here, says what they are worth."""
     replied = replies_from_cluster if options.scheduler else replies_from_here
-    replies, judge = replied(chapter, tasks, options), None
+    replies, judge, apart = replied(chapter, tasks, options), None, None
     try:
         next(replies)  # the workers make themselves ready while the judge does
         with tqdm(chapter.points, desc=f"Making chapter {chapter.number} ready", leave=False, disable=None) as bar:
             judge = Judge(chapter, options.hidden, lambda name: bar.update())
         judge.refuse_unfair()
+        apart = LimitedProcess(judge.judge, max(options.seconds, SECONDS_FOR_JUDGING), max(options.megabytes, 1000))
         for task, found in replies:
-            yield task, conclude(judge, chapter, found)
+            yield task, conclude(apart, chapter, found)
     finally:
         replies.close()
+        if apart:
+            apart.close()
         if judge:
             judge.close()
 
@@ -215,7 +239,7 @@ def replies_from_here(chapter: Chapter, tasks: list[_Task], options: Options) ->
     finally:
         for line in lines:
             line.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
 
 
 class _Line(threading.Thread):
@@ -254,10 +278,24 @@ class _Line(threading.Thread):
         self._worker.close()
 
 
-def conclude(judge: Judge, chapter: Chapter, replies: list[Reply] | None) -> Result:
-    """The result of a notebook from what came back."""
+def conclude(judge: LimitedProcess, chapter: Chapter, replies: list[Reply] | None) -> Result:
+    """The result of a notebook from what came back; `judge` is asked for each exercise."""
     if replies is None:
         return Result(UNREADABLE, "The notebook could not be read to its end.", chapter.number)
-    verdicts = [judge.judge(reply) for reply in replies]
+    verdicts = [judged(judge, chapter, reply) for reply in replies]
     is_untouched = all(verdict.status == "not started" for verdict in verdicts)
     return Result(UNTOUCHED if is_untouched else GRADED, "", chapter.number, verdicts)
+
+
+def judged(judge: LimitedProcess, chapter: Chapter, reply: Reply) -> Verdict:
+    """The verdict on an exercise, or that what came back takes too long to look at."""
+    try:
+        return judge.ask(reply)
+    except NoResult:
+        points = chapter.points[reply.exercise]
+        return Verdict(reply.exercise, points, TOO_MUCH, 0.0, problem=SENTENCES[TOO_MUCH])
+
+
+def shown(text: str) -> str:
+    """A text for the terminal: what would move its cursor or change its colours is left out."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from utils.cohort.batch import Options, grade_all
+from utils.cohort.batch import Options, grade_all, shown
 from utils.cohort.collect.roster import beside, read_roster
 from utils.cohort.collect.submissions import NoSubmissions, find_students, strays
 from utils.cohort.isolate import sandbox
@@ -39,9 +39,9 @@ def run(options: argparse.Namespace) -> int:
         work[options.work](options, chosen(course, options.chapters))
         return 0
     except (CourseError, CollectionError, NoSubmissions, NoRelease, WorkerLost) as error:
-        print(error, file=sys.stderr)
+        print(shown(str(error)), file=sys.stderr)
     except OSError as error:
-        print(f"{error.filename}: {error.strerror}." if error.filename else error, file=sys.stderr)
+        print(shown(f"{error.filename}: {error.strerror}." if error.filename else str(error)), file=sys.stderr)
     except KeyboardInterrupt:
         print("Stopped. The same command goes on from here.", file=sys.stderr)
         return 1
@@ -99,7 +99,7 @@ def run_grade(options: argparse.Namespace, course: list[Chapter]) -> None:
         write(options.out / "report" / f"{name}.md", as_markdown(row, course))
         write(options.out / "results" / f"{name}.json", json.dumps(as_gradescope(row, course), indent=1))
     for sentence in nobodys:
-        print(sentence)
+        print(shown(sentence))
     print(f"{in_number(len(rows), 'student')}: {', '.join(f'{count} {status}' for status, count in statuses(rows))}.")
     print(f"Look at {options.out / 'cohort.html'} first.")
 

@@ -77,7 +77,8 @@ ENDLESS = [
     Hostile(
         "endless_repr",
         "class E:\n    def __repr__(self):\n        while True: pass\n# ---\n" + mean(returns="    return E()\n"),
-        "timed out",
+        "graded",
+        0.3,
     ),
 ]
 HUNGRY = [
@@ -125,7 +126,7 @@ ENDING = [
     Hostile("exit_in_a_cell", "import sys\nsys.exit()\n# ---\n" + mean(returns=RIGHT), "graded", 1.0),
     Hostile("exit_politely", "import sys\n# ---\n" + mean("sys.exit(0)"), "graded", says="ends the program"),
     Hostile("interrupts", mean("raise KeyboardInterrupt"), "graded"),
-    Hostile("skips_its_tests", "import pytest\n# ---\n" + mean('pytest.skip("no")'), "graded", says="test skipped"),
+    Hostile("skips_its_tests", "import pytest\n# ---\n" + mean('pytest.skip("no")'), "graded", says="raises Skipped"),
     Hostile("ends_the_session", "import pytest\n# ---\n" + mean('pytest.exit("no", 0)'), "graded"),
     Hostile(
         "crashes", "import faulthandler\n# ---\n" + mean("faulthandler._sigsegv()"), "crashed", says="crashed Python"
@@ -205,7 +206,7 @@ STREAMS = [
             "        for _ in range(700): os.write(stream, bytes(10**6))",
             "    except OSError: pass",
         ),
-        "too much output",
+        "contested",
     ),
     Hostile(
         "forges_the_verdict",
@@ -217,15 +218,15 @@ STREAMS = [
     Hostile(
         "forges_many_from_little", forged("[frame(bytes(800), case=0, **case | dict(checks=[ones] * 9))]"), "contested"
     ),
-    Hostile("forges_a_remark", forged("[frame(noticed='was graded by hand: 6 of 6 points')]"), "graded"),
+    Hostile("forges_a_remark", forged("[frame(noticed='was graded by hand: 6 of 6 points')]"), "contested"),
 ]
 TOOLS = [
     Hostile(
         "patches_expectations",
         "import utils.grading.compare.expectations as e\ne._hold_close = e._hold_equal = lambda *args: None\n# ---\n"
         + mean("e"),
-        "tampered",
-        says="tools that compare",
+        "graded",
+        0.3,
     ),
     Hostile(
         "patches_a_function_in_place",
@@ -239,7 +240,8 @@ TOOLS = [
             "torch.isclose = lambda a, b, **k: torch.ones_like(b, dtype=torch.bool)",
             "torch.testing.assert_close = numpy.allclose = lambda *a, **k: True",
         ),
-        "tampered",
+        "graded",
+        0.3,
     ),
     Hostile(
         "patches_torch_and_puts_it_back",
@@ -247,14 +249,15 @@ TOOLS = [
         "class Once:\n    def __init__(self): self.old = torch.isclose\n"
         "    def __call__(self, a, b, **k):\n        torch.isclose = self.old\n        return torch.ones_like(b, dtype=torch.bool)\n"
         "# ---\n" + mean("if sum(values) == 10.0: torch.isclose = Once()"),
-        "contested",
+        "graded",
         0.3,
     ),
     Hostile(
         "patches_pytest",
         "import pytest\n# ---\n"
         + mean("pytest.raises = pytest.fail = lambda *a, **k: __import__('contextlib').nullcontext()", returns=RIGHT),
-        "tampered",
+        "graded",
+        1.0,
     ),
     Hostile(
         "patches_assert",
@@ -276,7 +279,8 @@ TOOLS = [
         "patches_the_grader",
         "import torch, utils.cohort.isolate.student_process as w\n# ---\n"
         + mean("w.tools_work = lambda: True", "torch.isclose = lambda a, b, **k: torch.ones_like(b, dtype=torch.bool)"),
-        "tampered",
+        "graded",
+        0.3,
     ),
     Hostile(
         "reports_what_is_expected",
@@ -285,13 +289,15 @@ TOOLS = [
             "e.Check = lambda kind, what, actual, expected=None, *more: real(",
             "    kind, what, actual if what in ('no', 'one', 'ones') else expected, expected, *more)",
         ),
-        "tampered",
+        "graded",
+        0.3,
     ),
     Hostile(
         "notes_nothing",
         "import utils.grading.compare.expectations as e\n# ---\n"
         + mean("e.note = lambda *a: None", returns="    return 10**400\n"),
-        "tampered",
+        "graded",
+        0.3,
     ),
 ]
 LIARS = [
@@ -299,14 +305,14 @@ LIARS = [
         "always_equal",
         "class Yes:\n    def __eq__(self, other): return True\n    def __ne__(self, other): return False\n    __hash__ = None\n"
         "# ---\ndef smooth(values, width):\n    return Yes()\n",
-        "contested",
+        "graded",
         exercise="smooth",
     ),
     Hostile(
         "equal_numbers",
         "class Yes(float):\n    def __eq__(self, other): return True\n    __hash__ = None\n"
         "# ---\ndef smooth(values, width):\n    return [Yes() for _ in values]\n",
-        "contested",
+        "graded",
         points=0.0,
         exercise="smooth",
     ),
@@ -314,7 +320,7 @@ LIARS = [
         "lying_list",
         "class List(list):\n    def __iter__(self): return iter([4.0, 6.0, 7.0, 4.0])\n"
         "# ---\ndef smooth(values, width):\n    return List([0.0] * len(values))\n",
-        "contested",
+        "graded",
         exercise="smooth",
     ),
     Hostile(
@@ -322,7 +328,7 @@ LIARS = [
         "import torch\nclass Liar(torch.Tensor):\n    @classmethod\n    def __torch_function__(cls, function, types, args=(), kwargs=None):\n"
         "        return torch.tensor(True) if function is torch.isclose else super().__torch_function__(function, types, args, kwargs or {})\n"
         "# ---\n" + mean(returns="    return torch.tensor(-1.0).as_subclass(Liar)\n"),
-        "contested",
+        "graded",
         0.3,
     ),
     Hostile(

@@ -15,6 +15,7 @@ import socket
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
@@ -187,7 +188,12 @@ class AnswerSide(Peer):
         torch.set_default_dtype(request["dtype"])
         torch.set_rng_state(request["random"])
         try:
-            with limited(10 * self.settings.seconds), redirect_stdout(self._printed), redirect_stderr(self._printed):
+            with (
+                limited(10 * self.settings.seconds),
+                warnings.catch_warnings(),
+                redirect_stdout(self._printed),
+                redirect_stderr(self._printed),
+            ):
                 return OPERATIONS[name](self._held[number], *arguments)
         except (Exception, OtherSideGone):
             raise

@@ -6,6 +6,7 @@ import resource
 import select
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -51,9 +52,10 @@ def size_of(folder: Path) -> int:
     """The bytes of all files in a folder."""
     files = (os.path.join(place, name) for place, _, names in os.walk(folder) for name in names)
     size = 0
-    for file in files:
-        with contextlib.suppress(OSError):
-            size += os.lstat(file).st_blocks * 512
+    with contextlib.suppress(RecursionError):
+        for file in files:
+            with contextlib.suppress(OSError):
+                size += os.lstat(file).st_blocks * 512
     return size
 
 
@@ -67,6 +69,18 @@ def how_it_ended(status: int, used: resource.struct_rusage, seconds: float) -> s
     return "out of memory" if os.WTERMSIG(status) == signal.SIGKILL else "crashed"
 
 
+def remove(folder: Path) -> None:
+    """Delete a folder with all in it, also where student code has closed folders, or put hundreds into each other."""
+    try:
+        for place, _, _ in os.walk(folder):
+            os.chmod(place, 0o700)
+        shutil.rmtree(folder, ignore_errors=True)
+    except (OSError, RecursionError):
+        pass
+    if folder.exists() and shutil.which("rm"):  # it follows no path from the top, and has no limit of depth
+        subprocess.run(["rm", "-rf", "--", str(folder)], stderr=subprocess.DEVNULL, check=False)
+
+
 @contextlib.contextmanager
 def new_home(folder: str) -> Iterator[Path]:
     """A folder for one answer; it is gone afterwards."""
@@ -74,6 +88,4 @@ def new_home(folder: str) -> Iterator[Path]:
     try:
         yield home
     finally:
-        for place, _, _ in os.walk(home):
-            os.chmod(place, 0o700)
-        shutil.rmtree(home, ignore_errors=True)
+        remove(home)

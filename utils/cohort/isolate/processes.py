@@ -32,6 +32,7 @@ class Reply:
     """What came back for one exercise: how its process ended, and what it sent, not looked at yet.
 
     Attributes:
+        named: suspicious names that the answer uses.
         inside: tests that ran where the answer did, by their numbers, and why.
         inside_end: how that process ended; `inside_data` is what it sent.
     """
@@ -39,6 +40,7 @@ class Reply:
     exercise: str
     end: str
     is_copy: bool
+    named: list[str]
     data: bytes = field(repr=False)
     inside: dict[int, str] = field(default_factory=dict)
     inside_end: str = "over"
@@ -95,7 +97,8 @@ class Worker:
             if message["inside"]:
                 replies[-1] = replace(replies[-1], inside_end=message["end"], inside_data=block)
             else:
-                replies.append(Reply(name, message["end"], message["is_copy"], block, self._inside[name]))
+                known = message["is_copy"], message["named"]
+                replies.append(Reply(name, message["end"], *known, block, self._inside[name]))
 
     def _read(self, patience: float | None) -> tuple[dict, bytes]:
         stream = self._process.stdout.fileno()

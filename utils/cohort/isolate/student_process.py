@@ -26,6 +26,7 @@ from utils.cohort.isolate.ending import SECONDS_FOR_READING, listen, new_home
 from utils.cohort.isolate.streams import read, write
 from utils.cohort.isolate.values import pack, unpack
 from utils.cohort.judge.likeness import is_like
+from utils.cohort.judge.looking import named
 from utils.grading.chapters import Chapter, chapters
 from utils.grading.find.answers import NotebookAnswers
 from utils.grading.find.cells import Cell
@@ -109,7 +110,7 @@ def grade(chapter: Chapter, ready, settings: Settings, request: dict, replies: i
     for name in chapter.points:
         written = answers.written(name)
         is_copy = bool(written) and is_like(_node(written[-1]), chapter.page.source(name).answer())
-        said = {"exercise": name, "is_copy": is_copy}
+        said = {"exercise": name, "is_copy": is_copy, "named": named(answers.nodes(name)) if written else []}
         with new_home(settings.folder) as home:
             end, data = ready.run_apart(there, name, home)
         write(replies, pack({**said, "end": end, "inside": False}, data))

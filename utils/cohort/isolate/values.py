@@ -21,6 +21,7 @@ from utils.grading.compare.fingerprints import without_addresses
 LENGTHS = struct.Struct(">II")
 DEEPEST = 30
 LONGEST = 500
+MOST_DIMENSIONS = 64
 LONGEST_TEXT = 16 << 20  # of a frame: read, it takes about thirty times as much memory
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype for dtype in (torch.float64, torch.float32, torch.int64, torch.int32)
@@ -124,8 +125,8 @@ def stands_in_a_file(kind: type) -> bool:
     Code of such a class may be run by who compares; a class from a notebook could look around there.
     """
     for base in type.__dict__["__mro__"].__get__(kind):
-        module, name = base.__dict__.get("__module__"), type.__dict__["__name__"].__get__(base)
-        home = sys.modules.get(module) if type(module) is str else sys.modules["builtins"]
+        module, name = type.__dict__["__module__"].__get__(base), type.__dict__["__name__"].__get__(base)
+        home = sys.modules.get(module) if type(module) is str else None
         is_read = home is not None and ("__file__" in vars(home) or home.__name__ in sys.builtin_module_names)
         if not is_read or vars(home).get(name) is not base:
             return False
@@ -220,15 +221,23 @@ def size_of_tensors(value: object) -> int:
     """How many bytes the tensors in something encoded have."""
     if isinstance(value, dict):
         if "tensor" in value:
-            return math.prod(value["shape"]) * torch.empty(0, dtype=DTYPES[value["tensor"]]).element_size()
+            return math.prod(_shape_of(value)) * torch.empty(0, dtype=DTYPES[value["tensor"]]).element_size()
         return sum(map(size_of_tensors, value.values()))
     return sum(map(size_of_tensors, value)) if isinstance(value, list) else 0
 
 
-def _decode_tensor(value: dict, block: bytes) -> Tensor:
-    dtype, shape, start = DTYPES[value["tensor"]], value["shape"], value["at"]
-    if not all(type(size) is int and size >= 0 for size in [*shape, start]):
+def _shape_of(value: dict) -> list[int]:
+    """The shape of an encoded tensor. Raises Malformed for what no tensor has: a product of it could take minutes."""
+    shape = value["shape"]
+    if len(shape) > MOST_DIMENSIONS or not all(type(size) is int and 0 <= size < 1 << 40 for size in shape):
         raise Malformed("a tensor has no such shape")
+    return shape
+
+
+def _decode_tensor(value: dict, block: bytes) -> Tensor:
+    dtype, shape, start = DTYPES[value["tensor"]], _shape_of(value), value["at"]
+    if type(start) is not int or start < 0:
+        raise Malformed("a tensor begins nowhere")
     count = math.prod(shape)
     size = count * torch.empty(0, dtype=dtype).element_size()
     if start + size > len(block):

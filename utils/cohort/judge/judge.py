@@ -4,7 +4,7 @@ The judge runs the tests on the reference answers, in a process in which no stud
 student's process, made the same comparisons there, and each value that it compared there is what the judge expects here.
 """
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -164,7 +164,7 @@ class Judge:
             problem=sent.problem or SENTENCES.get(end, ""),
             mistake=found.name if found else "",
             sentence=found.sentence if found else "",
-            remarks=sent.remarks,
+            remarks=sent.remarks + looks(reply.named),
             noticed=sent.noticed,
             is_copy=reply.is_copy,
         )
@@ -252,6 +252,11 @@ class Judge:
             for what, sketch in failing.fingerprint.notes[-1:]
         ]
         return f"{failing.function}[{failing.case}] {failing.fingerprint.ending} {' '.join(notes)}"[:LONGEST]
+
+
+def looks(named: Sequence[str]) -> list[str]:
+    """A remark on an answer that names what no answer needs."""
+    return [f"The answer names {', '.join(named)}, which no answer needs: a person should look at it."] if named else []
 
 
 def why_not(expected: Record, came: Record) -> str:

@@ -117,6 +117,17 @@ def _people(rows: Sequence[StudentRow], points: float) -> Iterable[Section]:
     told = "<p>Short answers are alike by nature. Many of them, or long ones, are worth a talk.</p>"
     copies = [(row.label, ", ".join(row.copies)) for row in alike]
     yield "alike", "Same as the reference up to names", told + _plain_table(("student", "exercises"), copies)
+    beside = {
+        f"{verdict.name}: {test['sentence']}": test["inside"]
+        for row in rows
+        for verdict in row.verdicts
+        for test in verdict.tests
+        if test.get("inside") and not test["hidden"]
+    }
+    if not beside:
+        return
+    told = "<p>These tests cannot call an answer by messages. What they expect is computed in the process that runs the answer.</p>"
+    yield "beside", "Tests that ran next to answers", told + _plain_table(("test", "reason"), sorted(beside.items()))
 
 
 def _students(rows: Sequence[StudentRow], points: float) -> str:

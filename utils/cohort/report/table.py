@@ -138,6 +138,7 @@ def _remarks(student: Student, row: StudentRow, results: dict[str, Result]):
             yield f"{verdict.name}: {verdict.status}."
         for reason in verdict.noticed:
             yield f"{verdict.name} {reason}."
+        yield from (f"{verdict.name}: {remark}" for remark in verdict.remarks if remark.startswith("The answer names "))
 
 
 def as_csv(rows: Sequence[StudentRow], chapters: Sequence[Chapter]) -> str:
@@ -145,7 +146,7 @@ def as_csv(rows: Sequence[StudentRow], chapters: Sequence[Chapter]) -> str:
     names = [name for chapter in chapters for name in chapter.points]
     points = sum(sum(chapter.points.values()) for chapter in chapters)
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow(["student", "number", "status", "total", "of", "percent", *names, "remarks"])
     for row in rows:
         alike = [f"Same as the reference up to names: {', '.join(row.copies)}."] if row.copies else []

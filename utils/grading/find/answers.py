@@ -60,6 +60,12 @@ class NotebookAnswers:
         """All parts of code cells that define an answer and are more than the stub; nothing is run."""
         return written(self._parts, name, self.chapter.page.source(name).stub())
 
+    def nodes(self, name: str) -> list[ast.stmt]:
+        """What would be run for an answer: its statements, and those that they need; nothing is run."""
+        available = [part for part in self._parts if isinstance(part, Statement)]
+        own = set(self.chapter.points) | set(self.chapter.page.given_names)
+        return [part.node for part in needed_for(name, available, protected=own - {name})]
+
     def _find(self, name: str) -> Answer:
         stub = self.chapter.page.source(name).stub()
         found, retyped = self.written(name), written(self._retyped, name, stub)

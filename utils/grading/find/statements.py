@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 # Cell magics whose cell is Python all the same.
 TRANSPARENT = {"time", "timeit", "capture", "prun", "memit", "mprun", "lprun", "debug"}
 # A line that is for the notebook, not for Python: !pip, %cd, ?name, name?, x = !ls, x = %magic.
-COMMAND = re.compile(r"\s*([!%?]|[\w.,\s]+=\s*[!%]|[\w.]+\?{1,2}\s*$)")
+COMMAND = re.compile(r"([!%?]|[\w.,\s]+=\s*[!%]|[\w.]+\?{1,2}\s*$)")
 DEFINITION = re.compile(r"(?:async\s+)?(?:def|class)\s+(\w+)")
 TOP_LEVEL = re.compile(r"[^\s#)\]}]")
 
@@ -93,7 +93,7 @@ def _parse(source: str) -> ast.Module | SyntaxError:
         except (ValueError, RecursionError, MemoryError) as error:  # null bytes, absurd nesting
             return SyntaxError(str(error), (None, 1, 1, ""))
         at = (problem.lineno or 1) - 1
-        if at >= len(lines) or not COMMAND.match(lines[at]):
+        if at >= len(lines) or not COMMAND.match(lines[at].lstrip()):
             return problem
         _replace_command(lines, at)
     return problem
