@@ -4,6 +4,8 @@ import dataclasses
 import os
 import socket
 import time
+import warnings
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,10 @@ import torch
 from torch import nn
 
 from utils.cohort.batch import shown
+from utils.cohort.collect.submissions import find_students
 from utils.cohort.isolate import sandbox
 from utils.cohort.isolate.closing import run_and_leave
-from utils.cohort.isolate.ending import new_home
+from utils.cohort.isolate.ending import new_home, remove
 from utils.cohort.isolate.errors import described, rebuilt
 from utils.cohort.isolate.left_behind import LeftBehind, leave_behind
 from utils.cohort.isolate.limited import LimitedProcess, NoResult
@@ -26,6 +29,7 @@ from utils.cohort.isolate.wire import Remote, Shared, StaysHere, Theirs, load, m
 from utils.cohort.judge.looking import named
 from utils.grading.chapters import chapters
 from utils.grading.compare.expectations import Unexpected
+from utils.grading.find.statements import parse_cell
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -301,6 +305,41 @@ def test_folders_in_folders_without_end_are_removed(tmp_path):
             os.fchdir(before)
             os.close(before)
     assert not home.exists()
+
+
+def test_folders_in_folders_are_looked_through(tmp_path):
+    before, place = os.open(".", os.O_RDONLY), tmp_path / "ada"
+    place.mkdir()
+    (place / "a.ipynb").write_bytes(b"1")
+    try:
+        os.chdir(place)
+        for _ in range(1500):
+            os.mkdir("d")
+            os.chdir("d")
+    finally:
+        os.fchdir(before)
+        os.close(before)
+    (student,) = find_students(tmp_path)
+    assert (student.name, [file.read() for file in student.files]) == ("ada", [b"1"])
+    remove(place)
+
+
+def test_files_of_one_name_in_a_zip_are_each_what_they_are(tmp_path):
+    with warnings.catch_warnings(), zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        warnings.simplefilter("ignore")  # Python says that a name is there already
+        archive.writestr("ada/a.ipynb", b"1")
+        archive.writestr("ada/a.ipynb", b"2")
+    (student,) = find_students(tmp_path / "all.zip")
+    assert [(file.path, file.read()) for file in student.files] == [
+        ("ada/a.ipynb", b"1"),
+        ("ada/a.ipynb (2)", b"2"),
+    ]
+
+
+def test_many_spaces_before_a_line_take_no_time():
+    start = time.monotonic()
+    parse_cell("x = 1\n" + " " * 60_000 + "y = (\n", 1)
+    assert time.monotonic() - start < 10
 
 
 def test_a_terminal_is_not_moved_about_by_names():

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 import zipfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -36,14 +36,14 @@ class File:
     path: str
     size: int
     _place: Path
-    _is_in_zip: bool
+    _entry: int | None = None  # of a zip: which one, since names may repeat
 
     def read(self) -> bytes:
         """What it holds. Raises OSError, or BadZipFile for a damaged zip."""
-        if not self._is_in_zip:
+        if self._entry is None:
             return self._place.read_bytes()
         with zipfile.ZipFile(self._place) as file:
-            return file.read(self.path)
+            return file.read(file.infolist()[self._entry])
 
 
 class Owner(NamedTuple):
@@ -189,19 +189,36 @@ def is_seen(path: PurePosixPath) -> bool:
 def _entries(place: Path) -> Iterator[tuple[PurePosixPath, File | None]]:
     """All files and folders; of folders only the path."""
     if place.is_dir():
-        for path in place.rglob("*"):
-            inner = PurePosixPath(path.relative_to(place).as_posix())
-            if path.is_dir() and not path.is_symlink():
-                yield inner, None
-            elif path.is_file() and not path.is_symlink():
-                yield inner, File(str(inner), path.stat().st_size, path, False)
+        yield from _in_folder(place)
         return
     try:
         with zipfile.ZipFile(place) as file:
             entries = file.infolist()
     except (zipfile.BadZipFile, OSError):
         raise NoSubmissions(f"{place} is neither a folder nor a zip file.") from None
-    for entry in entries:
+    times: Counter[str] = Counter()
+    for number, entry in enumerate(entries):
         path = PurePosixPath(entry.filename)
+        times[entry.filename] += 1
+        again = f" ({times[entry.filename]})" if times[entry.filename] > 1 else ""
         if path.parts:
-            yield path, None if entry.is_dir() else File(entry.filename, entry.file_size, place, True)
+            yield path, None if entry.is_dir() else File(entry.filename + again, entry.file_size, place, number)
+
+
+def _in_folder(place: Path) -> Iterator[tuple[PurePosixPath, File | None]]:
+    """All in a folder, however deep: folders are kept in a list, as calls in each other have an end."""
+    waiting = [place]
+    while waiting:
+        try:
+            paths = sorted(waiting.pop().iterdir())
+        except OSError:  # closed, or its path is longer than the system takes
+            continue
+        for path in paths:
+            inner = PurePosixPath(path.relative_to(place).as_posix())
+            if path.is_symlink():
+                continue
+            if path.is_dir():
+                waiting.append(path)
+                yield inner, None
+            elif path.is_file():
+                yield inner, File(str(inner), path.stat().st_size, path)
