@@ -466,14 +466,14 @@ def test_dictionaries(atlas, sentences):
     rows = training_rows(sentences, model.tokenizer, FULL.model)
     _, _, activations = collect_for_dictionaries(model, rows, 1000, FULL.seed + 7)
     for row in evaluate.dictionary_quality(model, transcoders, activations):
-        most = 0.12 if row["layer"] == 4 else 0.05  # layer 4 says 393 named answers: see the model card
+        most = 0.06 if row["layer"] == 4 else 0.05  # layer 4 says 393 named answers: see the model card
         assert row["unexplained"] <= most and row["active"] <= 10, row
 
 
 def test_answers_are_kept_without_the_mlps(atlas, sentences):
     model, transcoders = atlas
     asked = random.Random(1).sample([s for s in sentences if s.family == "two-hop"], 300)
-    assert evaluate.answers_kept(model, model.tokenizer, transcoders, asked) >= 0.8
+    assert evaluate.answers_kept(model, model.tokenizer, transcoders, asked) >= 0.95
 
 
 @pytest.fixture(scope="module")
@@ -575,5 +575,5 @@ def test_latents_have_names_on_questions_that_nothing_was_trained_on(atlas, sent
     summary, _ = name_all(
         *[(evaluate.latents_of(model, transcoders, evaluate.encode_prompts(g, model.tokenizer)), g) for g in groups]
     )
-    wanted = {"city": 0.7, "state or country": 0.8, "relation": 1.0, "answer": 0.6}
+    wanted = {"city": 0.9, "state or country": 0.9, "relation": 1.0, "answer": 0.85}
     assert {kind: summary[kind]["share"] for kind in wanted if summary[kind]["share"] < wanted[kind]} == {}
