@@ -38,12 +38,14 @@ def explain(
         return found
     explained = {mistake.name: _explained(mistake, cases, observe) for mistake in mistakes}
     pairs = list(pairs_of(mistakes, reference))
-    likely = [pair for pair in pairs if explained[pair[0].name] or explained[pair[1].name]] or pairs
+    likely = [pair for pair in pairs if explained[pair[0].name] or explained[pair[1].name]]
     fitting = _as_far_as_known([both for _, _, both in likely], cases, observe)
-    if len(fitting) == 1:
+    others = [both for *_, both in pairs if both not in [pair for *_, pair in likely]]
+    fitting = fitting or _as_far_as_known(others, cases, observe)
+    if len(fitting) == 1 and all(_agreeing(fitting[0], cases, observe)):
         return _told(fitting[0], cases, observe)
-    # several pairs give the same: what they have in common is sure
-    chosen = [{first.name, second.name} for first, second, both in likely if both in fitting]
+    # several pairs give the same, or there was no time for all tests: what the pairs have in common is more likely
+    chosen = [{first.name, second.name} for first, second, both in pairs if both in fitting]
     common = set.intersection(*chosen) if chosen else set()
     common = common or {name for name, indices in explained.items() if indices}
     causes = [mistake for mistake in mistakes if mistake.name in common]
@@ -64,9 +66,14 @@ def _as_far_as_known(pairs: Sequence[Mistake], cases: Sequence[CaseResult], obse
     return found
 
 
+def _agreeing(mistake: Mistake, cases: Sequence[CaseResult], observe: Observe) -> list[bool]:
+    """For each case whether a mistake is known to give what the answer gives."""
+    return [case.is_skipped or _explains(observe(mistake, index), case) for index, case in enumerate(cases)]
+
+
 def _told(mistake: Mistake, cases: Sequence[CaseResult], observe: Observe) -> Mistake:
     """Mark the failing cases that a mistake explains. Where it is a guess, as in `diagnose`, it is a perhaps."""
-    same = [_explains(observe(mistake, index), case) or case.is_skipped for index, case in enumerate(cases)]
+    same = _agreeing(mistake, cases, observe)
     is_sure = all(same) and any(_is_sure(case) for case in cases if case.failure)
     told = mistake if is_sure else replace(mistake, sentence=f"Perhaps: {mistake.sentence}")
     for case, is_same in zip(cases, same):
