@@ -10,6 +10,7 @@ from solutions.chapter7_attention.attributing import (
     pair_attributions,
     parts_of,
     sides_for_all_keys,
+    split_score,
     strongest_pairs,
 )
 from solutions.chapter7_attention.heads import (
@@ -25,11 +26,11 @@ from solutions.chapter7_attention.loadings import (
     Carried,
     carry,
     cut_heads,
-    edges_without_heads,
     head_loadings,
     row_of,
     run_again,
     v_hook,
+    with_heads_cut,
     z_hook,
 )
 from solutions.chapter7_attention.opening import (
@@ -70,7 +71,6 @@ __all__ = [
     "contributions",
     "cut_heads",
     "edges_past_heads",
-    "edges_without_heads",
     "head_loadings",
     "head_on_prompt",
     "key_contrast",
@@ -88,10 +88,12 @@ __all__ = [
     "scores_hook",
     "sides_for_all_keys",
     "sides_of_head",
+    "split_score",
     "sources_of",
     "stream_hook",
     "strongest_pairs",
     "v_hook",
+    "with_heads_cut",
     "writes_added",
     "z_hook",
 ]

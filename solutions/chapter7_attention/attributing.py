@@ -63,6 +63,23 @@ class PairAttributions(NamedTuple):
     value: float
 
 
+def split_score(
+    at_query: Float[Tensor, "n_query d_head"], at_key: Float[Tensor, "n_key d_head"], scaling: float
+) -> Float[Tensor, "n_query n_key"]:
+    """What each part of a query and each part of a key add to their score together.
+
+    The query is the sum of the rows of `at_query`, the key that of `at_key`, and the score is `query @ key * scaling`. All pairs add
+    up to it.
+
+    Args:
+        at_query, at_key: the parts.
+        scaling: what the product is multiplied with, usually one over the square root of d_head.
+    """
+    ### BEGIN SOLUTION
+    return at_query @ at_key.T * scaling
+    ### END SOLUTION
+
+
 def head_on_prompt(x: OpenGraph, layer: int, head: int) -> HeadOnPrompt:
     """A head's live queries and keys on the prompt of an opened graph.
 
@@ -121,11 +138,9 @@ def parts_of(
         silent: the same when no node writes.
         position: which of them.
     """
-    ### BEGIN SOLUTION
     axes = torch.eye(values.shape[1], dtype=values.dtype, device=values.device)
     found = contributions(head.x, head.layer, values, axes, [position] * len(axes))
     return torch.cat([found, silent[position : position + 1].to(found)])
-    ### END SOLUTION
 
 
 def key_contrast(keys: Float[Tensor, "seq d_head"], key: int, others: Sequence[int]) -> Float[Tensor, "seq d_head"]:
@@ -170,7 +185,7 @@ def pair_attributions(
     at_query = parts_of(head, head.queries, head.silent_queries, query)
     at_key = parts_of(head, keys, silent_keys, key)
     value = float(head.queries[query].detach() @ keys[key].detach()) * head.scaling
-    return PairAttributions(at_query @ at_key.T * head.scaling, value)
+    return PairAttributions(split_score(at_query, at_key, head.scaling), value)
     ### END SOLUTION
 
 
@@ -212,7 +227,6 @@ def strongest_pairs(pairs: Float[Tensor, "n_nodes_1 n_nodes_1"], n: int) -> list
         pairs: from `pair_attributions`.
         n: how many; fewer if there are not so many that are not 0.
     """
-    ### BEGIN SOLUTION
     last = len(pairs) - 1
     found = []
     for place in pairs.abs().flatten().topk(min(n, pairs.numel())).indices.tolist():
@@ -222,4 +236,3 @@ def strongest_pairs(pairs: Float[Tensor, "n_nodes_1 n_nodes_1"], n: int) -> list
                 Pair(None if row == last else row, None if column == last else column, float(pairs[row, column]))
             )
     return found
-    ### END SOLUTION

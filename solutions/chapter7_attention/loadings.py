@@ -58,22 +58,20 @@ def run_again(x: OpenGraph, hooks: Sequence[Hook]) -> FrozenRun:
     return setup_attribution(model, tokens, SimpleNamespace(fwd_hooks=[*freeze.fwd_hooks, *hooks]), replaced)
 
 
-def row_of(x: OpenGraph, target: int, run: FrozenRun | None = None) -> Float[Tensor, " n_nodes"]:
-    """One row of the matrix: the edges from all nodes into a target, in the opened graph's run or in another one."""
-    node, x = x.graph.nodes[target], x if run is None else replace(x, run=run)
-    vectors = x.graph.reading_vecs[[target]]
-    return contributions(x, node.layer, x.run.reads[node.layer][0], vectors, [node.ctx_idx])[:, 0]
+def with_heads_cut(x: OpenGraph, heads: Sequence[tuple[int, int]]) -> OpenGraph:
+    """The opened graph in a run in which some heads are cut: what is walked back then passes none of them."""
+    return replace(x, run=run_again(x, cut_heads(heads)))
 
 
-def edges_without_heads(x: OpenGraph, target: int, heads: Sequence[tuple[int, int]]) -> Float[Tensor, " n_nodes"]:
-    """The edges into a target with some heads cut: what moves along paths that pass none of them.
+def row_of(x: OpenGraph, target: int) -> Float[Tensor, " n_nodes"]:
+    """One row of the matrix: the edges from all nodes into a target, in the run of the opened graph.
 
     Args:
-        x: the opened graph.
+        x: the opened graph, or what `with_heads_cut` makes of it.
         target: index of a latent or a logit.
-        heads: (layer, head) of each that is cut; none gives the edges as they are.
     """
-    return row_of(x, target, run_again(x, cut_heads(heads)))
+    node, vectors = x.graph.nodes[target], x.graph.reading_vecs[[target]]
+    return contributions(x, node.layer, x.run.reads[node.layer][0], vectors, [node.ctx_idx])[:, 0]
 
 
 class Carried(NamedTuple):

@@ -183,18 +183,20 @@ def _record(
         model, tokens, [*freeze.fwd_hooks, *replaced.silent_hooks], [stream_hook(layer) for layer in layers]
     )
     kept = [at_least_float32(x[0]) for x in silent]
-    rotations = [_rotation(model, tokens, layer, kept[layer]) for layer in layers]
+    rotations = _rotations(model, tokens, kept)
     return OpenGraph(model, tokens, graph, freeze, run, sources, linear, kept, [x[0] for x in scores], rotations)
 
 
-def _rotation(
-    model: TransformerBridge, tokens: Int[Tensor, "1 seq"], layer: int, stream: Float[Tensor, "seq d_model"]
-) -> tuple[Float[Tensor, "seq d_rotary"], Float[Tensor, "seq d_rotary"]]:
-    names = [f"blocks.{layer}.attn.hook_{name}" for name in ("cos", "sin")]
-    if model.get_hook_point(names[0]) is None:
-        return stream[:, :0], stream[:, :0]
-    cos, sin = activations(model, tokens, (), names)
-    return cos[0], sin[0]
+def _rotations(
+    model: TransformerBridge, tokens: Int[Tensor, "1 seq"], silent: Sequence[Float[Tensor, "seq d_model"]]
+) -> list[tuple[Float[Tensor, "seq d_rotary"], Float[Tensor, "seq d_rotary"]]]:
+    """Cosines and sines of every layer, from one run; without any column where a layer does not rotate."""
+    layers = range(len(silent))
+    names = [[f"blocks.{layer}.attn.hook_{part}" for part in ("cos", "sin")] for layer in layers]
+    rotating = [layer for layer in layers if model.get_hook_point(names[layer][0]) is not None]
+    found = activations(model, tokens, (), [name for layer in rotating for name in names[layer]]) if rotating else []
+    pairs = {layer: (found[2 * i][0], found[2 * i + 1][0]) for i, layer in enumerate(rotating)}
+    return [pairs.get(layer, (silent[layer][:, :0],) * 2) for layer in layers]
 
 
 @torch.no_grad()

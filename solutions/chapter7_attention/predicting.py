@@ -29,9 +29,7 @@ def predicted_pattern(
         change: what is added to them.
         softcap: the bound that the model puts on scores before the softmax (see `capped`), or None.
     """
-    ### BEGIN SOLUTION
     return capped(scores + change, softcap).softmax(dim=-1)
-    ### END SOLUTION
 
 
 def predicted_change(

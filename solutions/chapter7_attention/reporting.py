@@ -9,7 +9,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from solutions.chapter5_cross_layer_transcoders import CrossLayerTranscoder
 from solutions.chapter7_attention.attributing import head_on_prompt, pair_attributions, strongest_pairs
-from solutions.chapter7_attention.loadings import carry, cut_heads, head_loadings, row_of, run_again
+from solutions.chapter7_attention.loadings import carry, head_loadings, row_of, with_heads_cut
 from solutions.chapter7_attention.opening import OpenGraph, open_graph
 from utils.engine.arguments import evaluating
 from utils.engine.cross_layer import CrossLayerWeights
@@ -61,8 +61,8 @@ def attention_report(
 def edges_past_heads(x: OpenGraph, targets: Iterable[int]) -> dict[int, Float[Tensor, " n_nodes"]]:
     """The edges into some targets with all heads cut: what stays at its position."""
     every = [(layer, head) for layer in range(x.model.cfg.n_layers) for head in range(x.model.cfg.n_heads)]
-    run = run_again(x, cut_heads(every))
-    return {target: row_of(x, target, run) for target in dict.fromkeys(targets)}
+    cut = with_heads_cut(x, every)
+    return {target: row_of(cut, target) for target in dict.fromkeys(targets)}
 
 
 def _strongest_heads(parts: Float[Tensor, "layer head query key"], n: int) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Contributions, QK attributions and head loadings: exact on every architecture, and for all three kinds of nodes."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -17,7 +18,6 @@ from solutions.chapter7_attention import (
     carry,
     contributions,
     edges_past_heads,
-    edges_without_heads,
     head_loadings,
     head_on_prompt,
     measured,
@@ -30,6 +30,7 @@ from solutions.chapter7_attention import (
     sides_for_all_keys,
     stream_hook,
     strongest_pairs,
+    with_heads_cut,
     writes_added,
 )
 from tests.tiny import ARCHITECTURES, D_LATENTS, D_MODEL, MORE_ARCHITECTURES, PROMPT
@@ -167,7 +168,7 @@ def test_a_loading_is_the_edge_less_the_edge_without_the_head(opened, architectu
         sources = adjacency[target].abs().topk(3).indices.tolist()
         carried = carry(x, [(target, source) for source in sources])
         for layer, head in ((0, 0), (1, 2), (2, 1)):
-            without = edges_without_heads(x, target, [(layer, head)])
+            without = row_of(with_heads_cut(x, [(layer, head)]), target)
             for source in sources:
                 loading = head_loadings(carried, target, source)[layer, head].sum()
                 torch.testing.assert_close(loading, adjacency[target, source] - without[source], **EXACT)
@@ -181,7 +182,7 @@ def test_loadings_count_each_path_once_for_each_of_its_heads(opened, architectur
     past = edges_past_heads(x, [target])[target]
     layers = {0: [i for i, n in enumerate(x.graph.nodes) if n.layer == 1], 1: x.graph.indices(NodeType.EMBEDDING)}
     steps = 1e-4
-    more, less = (row_of(x, target, run_again(x, louder_heads(times))) for times in (1 + steps, 1 - steps))
+    more, less = (row_of(replace(x, run=run_again(x, louder_heads(times))), target) for times in (1 + steps, 1 - steps))
     slopes = (more - less) / (2 * steps)
     for n_steps, sources in layers.items():
         sources = sorted(sources, key=lambda i: -abs(float(case.result.adjacency_matrix[target, i])))[:3]
@@ -219,7 +220,7 @@ def test_the_report_is_plain_data(opened, kind):
     assert listed == {(head["layer"], head["head"]) for head in report["heads"]} and listed
     moved = report["edges"][1]
     assert moved["past_heads"] == pytest.approx(0, abs=1e-9)
-    without = edges_without_heads(case.x, target, [(moved["heads"][0]["layer"], moved["heads"][0]["head"])])
+    without = row_of(with_heads_cut(case.x, [(moved["heads"][0]["layer"], moved["heads"][0]["head"])]), target)
     assert moved["heads"][0]["loading"] == pytest.approx(moved["value"] - float(without[early]), rel=1e-6)
     for head in report["heads"]:
         found = head_on_prompt(case.x, head["layer"], head["head"])
