@@ -1,4 +1,4 @@
-"""Chapter 7: why a head looks where it looks. Read `opening`, `heads`, `attributing`, `predicting`, `loadings`, `reporting`, in this order."""
+"""Chapter 7: why a head looks where it looks. Read `heads`, `attributing`, `predicting`, `loadings`, `reporting`, in this order."""
 
 from solutions.chapter7_attention.attributing import (
     HeadOnPrompt,
@@ -18,6 +18,7 @@ from solutions.chapter7_attention.heads import (
     HeadSide,
     attention_parts,
     capped,
+    check_parts,
     make_vectors,
     rotate,
     sides_of_head,
@@ -26,22 +27,13 @@ from solutions.chapter7_attention.loadings import (
     Carried,
     carry,
     cut_heads,
+    gradients_at,
     head_loadings,
     row_of,
     run_again,
     v_hook,
     with_heads_cut,
     z_hook,
-)
-from solutions.chapter7_attention.opening import (
-    OpenGraph,
-    activations,
-    open_graph,
-    pattern_hook,
-    scores_hook,
-    sources_of,
-    stream_hook,
-    writes_added,
 )
 from solutions.chapter7_attention.predicting import (
     Looking,
@@ -52,6 +44,16 @@ from solutions.chapter7_attention.predicting import (
 from solutions.chapter7_attention.reporting import (
     attention_report,
     edges_past_heads,
+)
+from solutions.opened import (
+    OpenGraph,
+    activations,
+    open_graph,
+    pattern_hook,
+    scores_hook,
+    sources_of,
+    stream_hook,
+    writes_added,
 )
 
 __all__ = [
@@ -67,10 +69,12 @@ __all__ = [
     "attention_parts",
     "attention_report",
     "capped",
+    "check_parts",
     "carry",
     "contributions",
     "cut_heads",
     "edges_past_heads",
+    "gradients_at",
     "head_loadings",
     "head_on_prompt",
     "key_contrast",

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from solutions.chapter3_attribution_graphs import FrozenRun, walk_back
 from solutions.chapter7_attention.heads import attention_parts, make_vectors, sides_of_head
-from solutions.chapter7_attention.opening import OpenGraph
+from solutions.opened import OpenGraph
 
 
 class HeadOnPrompt(NamedTuple):

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from solutions.chapter7_attention.opening import OpenGraph
+from solutions.opened import OpenGraph
 from utils.engine.mlp import is_centred, norm_weight
 
 
@@ -104,10 +104,10 @@ def attention_parts(x: OpenGraph, layer: int) -> AttentionParts:
         scaling=float(getattr(attn.original_component, "scaling", None) or W_Q.shape[2] ** -0.5),
         softcap=getattr(attn.original_component, "attn_logit_softcapping", None),
     )
-    return _checked(x, layer, parts)
+    return check_parts(x, layer, parts)
 
 
-def _checked(x: OpenGraph, layer: int, parts: AttentionParts) -> AttentionParts:
+def check_parts(x: OpenGraph, layer: int, parts: AttentionParts) -> AttentionParts:
     """Refuse a model whose scores are not those that these parts give."""
     stream = x.stream(layer).detach()
     visible = torch.ones(len(stream), len(stream), dtype=torch.bool, device=stream.device).tril()

@@ -17,7 +17,7 @@ from transformer_lens.hook_points import HookPoint
 
 from solutions.chapter3_attribution_graphs import FrozenRun, setup_attribution
 from solutions.chapter7_attention.attributing import contributions
-from solutions.chapter7_attention.opening import OpenGraph, activations, pattern_hook, writes_added
+from solutions.opened import OpenGraph, activations, pattern_hook, writes_added
 from utils.engine.graph import at_least_float32
 from utils.engine.hooks import Hook
 
@@ -124,7 +124,7 @@ def carry(x: OpenGraph, edges: Sequence[tuple[int, int]], batch_size: int = 32) 
 
     run = run_again(x, [(name, partial(note, name=name)) for name in names])
     targets = dict.fromkeys(target for target, _ in edges)
-    worth = {target: _gradients_at(x, run, target, [live[name] for name in names]) for target in targets}
+    worth = {target: gradients_at(x, run, target, [live[name] for name in names]) for target in targets}
     values: dict[int, Tensor] = {}
     sources = list(dict.fromkeys(source for _, source in edges))
     for start in range(0, len(sources), batch_size):
@@ -139,7 +139,7 @@ def carry(x: OpenGraph, edges: Sequence[tuple[int, int]], batch_size: int = 32) 
     return Carried(worth, values, at_least_float32(patterns))
 
 
-def _gradients_at(
+def gradients_at(
     x: OpenGraph, run: FrozenRun, target: int, places: Sequence[Tensor]
 ) -> Float[Tensor, "layer query head d_head"]:
     """The gradient of what a target reads at some live tensors of the run; zeros behind the target."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from solutions.chapter7_attention.attributing import HeadOnPrompt, sides_for_all_keys
 from solutions.chapter7_attention.heads import capped
-from solutions.chapter7_attention.opening import activations, scores_hook, writes_added
+from solutions.opened import activations, scores_hook, writes_added
 
 
 class Looking(NamedTuple):

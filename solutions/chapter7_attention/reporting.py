@@ -10,7 +10,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from solutions.chapter5_cross_layer_transcoders import CrossLayerTranscoder
 from solutions.chapter7_attention.attributing import head_on_prompt, pair_attributions, strongest_pairs
 from solutions.chapter7_attention.loadings import carry, head_loadings, row_of, with_heads_cut
-from solutions.chapter7_attention.opening import OpenGraph, open_graph
+from solutions.opened import OpenGraph, open_graph
 from utils.engine.arguments import evaluating
 from utils.engine.cross_layer import CrossLayerWeights
 from utils.engine.graph import AttributionResult, NodeType

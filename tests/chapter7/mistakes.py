@@ -480,9 +480,9 @@ MISTAKES: dict[str, list[Mistake]] = {
             [("for layer, head in heads:", "for layer, head in heads[:1]:")],
         ),
         Mistake(
-            "nothing_cut",
-            "Nothing is cut: what your hook returns must hold the detached heads.",
-            [("        return z\n", "        return None\n")],
+            "last_position_only",
+            "You cut the head at the last position only: it writes at every position.",
+            [("z[:, :, chosen] = z[:, :, chosen].detach()", "z[:, -1, chosen] = z[:, -1, chosen].detach()")],
         ),
     ],
     "head_loadings": [

@@ -1,4 +1,4 @@
-"""A traced graph opened again: the frozen model it was made in, and what the rest of this chapter asks of it.
+"""A traced graph opened again: the frozen model it was made in, and what chapter 7 asks of it.
 
 The frozen run, the nodes and what they write are those of chapters 3, 5 and 6; this file puts them together for all three
 kinds of nodes.
