@@ -9,7 +9,7 @@ import torch
 from solutions.chapter3_attribution_graphs import attribute
 from solutions.chapter5_cross_layer_transcoders import CrossLayerTranscoder, attribute_cross_layer
 from solutions.chapter6_real_models import attribute_neurons
-from solutions.chapter7_attention import edges_without_heads, open_graph
+from solutions.chapter7_attention import open_graph, row_of, with_heads_cut
 from solutions.trace import __main__ as command
 from solutions.trace.attending import CONSTANTS, attend_graph, strongest_edges
 from tests.course.dashboard_samples import chromium
@@ -71,7 +71,7 @@ def test_what_is_stored_is_what_an_edge_loses_without_the_head(model, transcoder
         whole = float(result.adjacency_matrix[target, source])
         assert edge["value"] == pytest.approx(whole, rel=1e-5)
         for head in edge["heads"][:2]:
-            without = edges_without_heads(x, target, [(head["layer"], head["head"])])[source]
+            without = row_of(with_heads_cut(x, [(head["layer"], head["head"])]), target)[source]
             assert head["loading"] == pytest.approx(whole - float(without), abs=1e-4 * abs(whole) + 1e-6)
 
 
