@@ -147,5 +147,5 @@ def gradients_at(
     output = run.reads[node.layer]
     start = torch.zeros_like(output)
     start[0, node.ctx_idx] = x.graph.reading_vecs[target].to(start)
-    found = torch.autograd.grad(output, list(places), start, retain_graph=True, allow_unused=True)
+    found = torch.autograd.grad(output, list(places), start, allow_unused=True, retain_graph=True)
     return at_least_float32(torch.stack([torch.zeros_like(z[0]) if g is None else g[0] for z, g in zip(places, found)]))
