@@ -149,8 +149,8 @@ def cross_layer_effects(
     """What each source does to one batch of targets by what it writes at each place."""
     effects = {}
     for place, grad in walk_back(run, targets.reading_vecs, targets.positions, targets.layers[0]):
-        _, positions, vectors = sources[place]
-        effects[place] = torch.einsum("tsd,sd->ts", grad[:, positions].to(vectors), vectors)
+        writers = sources[place]
+        effects[place] = torch.einsum("tsd,sd->ts", grad[:, writers.positions].to(writers.vectors), writers.vectors)
     return effects
 
 
