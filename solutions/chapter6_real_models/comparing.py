@@ -40,7 +40,6 @@ def agreement(fired: Sequence[Mapping[str, str]], everywhere: Sequence[Mapping[s
     Raises:
         ValueError: `everywhere` is empty.
     """
-    ### BEGIN SOLUTION
     if not everywhere:
         raise ValueError("A share needs sentences to compare with: `everywhere` is empty.")
     here, all_of_them = (Counter(item for one in many for item in one.items()) for many in (fired, everywhere))
@@ -49,4 +48,3 @@ def agreement(fired: Sequence[Mapping[str, str]], everywhere: Sequence[Mapping[s
         found = Agreement(concept, count / len(fired), all_of_them[concept] / len(everywhere))
         best = max(best, found, key=lambda one: one.excess)
     return best
-    ### END SOLUTION

@@ -104,7 +104,6 @@ def alike_in_change(
     Raises:
         ValueError: more than half of a pair's neurons are chosen.
     """
-    ### BEGIN SOLUTION
     controls = torch.zeros_like(chosen)
     for size, taken, control in zip(sizes.flatten(1), chosen.flatten(1), controls.flatten(1), strict=True):
         free = (~taken).nonzero().flatten()
@@ -117,7 +116,6 @@ def alike_in_change(
         own_place = (first - rank).cummax(0).values + rank  # no two at one place
         control[free[order[own_place.minimum(len(free) - n + rank)]]] = True
     return controls
-    ### END SOLUTION
 
 
 @torch.no_grad()

@@ -110,12 +110,10 @@ def top_firings(
         At most one firing for each sentence, its strongest, the strongest sentence first; only activations above 0 after
         they were multiplied by `sign`.
     """
-    ### BEGIN SOLUTION
     signed = (sign * acts).masked_fill(~used, -torch.inf)
     strongest, where = signed.max(dim=1)
     order = strongest.argsort(descending=True)[:n].tolist()
     return [Firing(row, int(where[row]), float(strongest[row])) for row in order if strongest[row] > 0]
-    ### END SOLUTION
 
 
 def detection_score(predicted: Bool[Tensor, " n"], fires: Bool[Tensor, " n"]) -> float:

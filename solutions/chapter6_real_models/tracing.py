@@ -52,7 +52,6 @@ def build_neuron_nodes(x: LinearPrompt, chosen: Bool[Tensor, "layer seq d_mlp"],
     d_model, seq_len = x.model.cfg.d_model, x.tokens.shape[1]
     nodes: list[NodeInfo] = []
     writes, reads, constants, ranges = [], [], [], {}
-    ### BEGIN SOLUTION
     for layer, mask in enumerate(chosen):
         positions, neurons = mask.nonzero(as_tuple=True)
         acts = x.hooks.acts[layer][positions, neurons].tolist()
@@ -64,7 +63,6 @@ def build_neuron_nodes(x: LinearPrompt, chosen: Bool[Tensor, "layer seq d_mlp"],
         writes.append(x.hooks.writes(layer, positions, neurons))
         reads.append(vectors)
         constants.append(biases)
-    ### END SOLUTION
     embedding = build_embedding_nodes(x.model, x.cache, x.tokens)
     logit = build_logit_nodes(x.vectors, x.outputs, seq_len, d_model)
     graph = join_nodes(embedding, (nodes, torch.cat(writes), torch.cat(reads)), logit, ranges, x.outputs, start_posn)

@@ -111,20 +111,6 @@ def set_neurons(model, tokens, where, values=0.0):
             ],
         )
     ],
-    "build_neuron_nodes": [
-        Alternate(
-            "one_by_one",
-            [
-                (
-                    "places = zip(positions.tolist(), neurons.tolist(), acts, strict=True)\n"
-                    "        nodes += [NodeInfo(NodeType.LATENT, layer, pos, neuron, activation=act) for pos, neuron, act in places]",
-                    "for pos, neuron in mask.nonzero().tolist():\n"
-                    "            act = float(x.hooks.acts[layer][pos, neuron])\n"
-                    "            nodes.append(NodeInfo(NodeType.LATENT, layer, pos, neuron, activation=act))",
-                )
-            ],
-        )
-    ],
     "attribute_neurons": [
         Alternate(
             "one_limit_a_layer",
@@ -146,21 +132,6 @@ def centred_logit_lens(model, vectors):
     W_U = model.W_U.detach().to(vectors)
     weight = norm_weight(model.ln_final, model.cfg.d_model).to(vectors)
     return torch.einsum("nd,d,dv->nv", vectors, weight, W_U - W_U.mean(dim=1, keepdim=True))
-""",
-        )
-    ],
-    "top_firings": [
-        Alternate(
-            "loop",
-            source="""
-def top_firings(acts, used, n, sign=1):
-    found = []
-    for row in range(len(acts)):
-        here = [(sign * float(acts[row, p]), p) for p in range(acts.shape[1]) if used[row, p]]
-        value, position = max(here)
-        if value > 0:
-            found.append(Firing(row, position, value))
-    return sorted(found, key=lambda firing: -firing.activation)[:n]
 """,
         )
     ],
@@ -188,29 +159,6 @@ def choose_by_change(own, other, k):
         order = score.flatten().argsort(descending=True)[:k]
         chosen[row].view(-1)[order[score.flatten()[order] > 0]] = True
     return chosen
-""",
-        )
-    ],
-    "alike_in_change": [
-        Alternate(
-            "one_by_one",
-            source="""
-def alike_in_change(sizes, chosen):
-    controls = torch.zeros_like(chosen)
-    for row in range(len(sizes)):
-        size, mine = sizes[row].flatten().tolist(), chosen[row].flatten().tolist()
-        free = sorted((i for i in range(len(size)) if not mine[i]), key=lambda i: -size[i])
-        wanted = sorted((i for i in range(len(size)) if mine[i]), key=lambda i: -size[i])
-        if len(free) < len(wanted):
-            raise ValueError("too few")
-        start = 0
-        for number, i in enumerate(wanted):
-            while start < len(free) and size[free[start]] > size[i]:
-                start += 1
-            place = min(start, len(free) - (len(wanted) - number))
-            controls[row].view(-1)[free[place]] = True
-            start = place + 1
-    return controls
 """,
         )
     ],
@@ -257,24 +205,6 @@ def massive_positions(states, smallest=100.0, ratio=1000.0):
     sizes = states.abs()
     limits = (ratio * sizes.flatten(1).median(dim=1).values).clamp_min(smallest)
     return (sizes >= limits[:, None, None]).any(dim=-1)
-""",
-        )
-    ],
-    # 9. Neurons against latents
-    "agreement": [
-        Alternate(
-            "one_concept_at_a_time",
-            source="""
-def agreement(fired, everywhere):
-    if len(everywhere) == 0:
-        raise ValueError("There is nothing to compare with.")
-    best = (0.0, Agreement(None, 0.0, 0.0))
-    for kind, value in sorted({item for one in fired for item in one.items()}):
-        share = sum(one.get(kind) == value for one in fired) / len(fired)
-        base = sum(one.get(kind) == value for one in everywhere) / len(everywhere)
-        if share - base > best[0]:
-            best = (share - base, Agreement((kind, value), share, base))
-    return best[1]
 """,
         )
     ],

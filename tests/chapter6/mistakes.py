@@ -322,58 +322,6 @@ MISTAKES: dict[str, list[Mistake]] = {
             [("return chosen.reshape(scores.shape)", "return chosen.reshape(scores.shape).long()")],
         ),
     ],
-    "build_neuron_nodes": [
-        Mistake(
-            "positions_and_neurons_swapped",
-            "Position and number of a neuron are swapped in its node.",
-            [
-                (
-                    "NodeInfo(NodeType.LATENT, layer, pos, neuron, activation=act)",
-                    "NodeInfo(NodeType.LATENT, layer, neuron, pos, activation=act)",
-                )
-            ],
-        ),
-        Mistake(
-            "no_activation",
-            "Your nodes have no activation: the page of a graph and chapter 4 need it.",
-            [("pos, neuron, activation=act)", "pos, neuron)")],
-        ),
-        Mistake(
-            "ranges_from_zero",
-            "The range of every layer begins at 0: it begins where the layer before it ended.",
-            [("start = len(nodes)", "start = 0")],
-        ),
-        Mistake(
-            "writes_without_activation",
-            "Your nodes write their row of W_out: they write it times their activation (`x.hooks.writes`).",
-            [
-                (
-                    "writes.append(x.hooks.writes(layer, positions, neurons))",
-                    "writes.append(x.hooks.writes(layer, positions, neurons) / x.hooks.acts[layer][positions, neurons][:, None])",
-                )
-            ],
-        ),
-        Mistake(
-            "no_constants",
-            "You drop the constants of the readings: with biases a reading does not add up without them.",
-            [("constants.append(biases)", "constants.append(torch.zeros_like(biases))")],
-        ),
-        Mistake(
-            "by_number",
-            "The nodes of a layer are sorted by number: sort by position first, then by number.",
-            [
-                (
-                    "positions, neurons = mask.nonzero(as_tuple=True)",
-                    "neurons, positions = mask.T.nonzero(as_tuple=True)",
-                )
-            ],
-        ),
-        Mistake(
-            "next_layer",
-            "Your nodes stand one layer too late.",
-            [("NodeInfo(NodeType.LATENT, layer, pos", "NodeInfo(NodeType.LATENT, layer + 1, pos")],
-        ),
-    ],
     "attribute_neurons": [
         Mistake(
             "nodes_not_cut",
@@ -452,54 +400,6 @@ MISTAKES: dict[str, list[Mistake]] = {
                 ("model.W_U.detach().to(vectors)", "(model.W_U - model.W_U.mean(dim=0)).detach().to(vectors)"),
                 ("    return logits - logits.mean(dim=-1, keepdim=True)", "    return logits"),
             ],
-        ),
-    ],
-    "top_firings": [
-        Mistake(
-            "all_positions_count",
-            "You rank positions that are not used: the first position holds huge activations, and padding is no text.",
-            [("(sign * acts).masked_fill(~used, -torch.inf)", "(sign * acts)")],
-        ),
-        Mistake(
-            "sign_ignored",
-            "You ignore `sign`: with -1 the most negative activations are asked for.",
-            [("(sign * acts)", "acts")],
-        ),
-        Mistake(
-            "absolute",
-            "You take absolute values: the two sides of a neuron write opposite things, and only one was asked for.",
-            [("(sign * acts)", "acts.abs()")],
-        ),
-        Mistake(
-            "several_in_a_sentence",
-            "You list several firings of one sentence: one for each sentence, its strongest.",
-            source="""
-def top_firings(acts, used, n, sign=1):
-    signed = (sign * acts).masked_fill(~used, -torch.inf)
-    best = signed.flatten().topk(min(n, signed.numel()))
-    width = acts.shape[1]
-    return [Firing(i // width, i % width, v) for i, v in zip(best.indices.tolist(), best.values.tolist()) if v > 0]
-""",
-        ),
-        Mistake(
-            "silent_ones_shown",
-            "You list sentences in which the neuron does not fire: leave out what is not above 0.",
-            [(" if strongest[row] > 0]", "]")],
-        ),
-        Mistake(
-            "weakest_first",
-            "You show the weakest firings first: sort from the strongest down.",
-            [("descending=True", "descending=False")],
-        ),
-        Mistake(
-            "next_token",
-            "Your positions are one too far: a neuron's activation stands at the token that it has just read.",
-            [("int(where[row])", "int(where[row]) + 1")],
-        ),
-        Mistake(
-            "in_the_files_order",
-            "You keep the order of the sentences: the strongest come first.",
-            [("[:n].tolist()", "[:n].sort().values.tolist()")],
         ),
     ],
     "detection_score": [
@@ -592,51 +492,6 @@ def top_firings(acts, used, n, sign=1):
                 ("scores.flatten(1)\n", "scores.flatten(2)\n"),
                 ("topk(k, dim=1)", "topk(min(k, scores[0, 0].numel()), dim=-1)"),
                 ("scatter(1,", "scatter(2,"),
-            ],
-        ),
-    ],
-    "alike_in_change": [
-        Mistake(
-            "chosen_are_free",
-            "You draw controls from the chosen neurons too: a control must not be chosen.",
-            [("free = (~taken).nonzero().flatten()", "free = torch.arange(len(taken))")],
-        ),
-        Mistake(
-            "taken_twice",
-            "Two chosen neurons share a control: once taken, it is gone, or there are fewer controls than chosen neurons.",
-            [("own_place = (first - rank).cummax(0).values + rank", "own_place = first")],
-        ),
-        Mistake(
-            "largest_free",
-            "You take the largest free neurons, whatever the sizes of the chosen ones: each needs one of its own size.",
-            [("own_place = (first - rank).cummax(0).values + rank", "own_place = rank")],
-        ),
-        Mistake(
-            "smallest_free",
-            "You take the smallest free neurons: they change almost nothing, and so prove nothing.",
-            [("own_place = (first - rank).cummax(0).values + rank", "own_place = len(free) - n + rank")],
-        ),
-        Mistake(
-            "first_pairs_sizes",
-            "You use the first pair's sizes for all pairs: each pair has its own.",
-            [("zip(sizes.flatten(1),", "zip(sizes[:1].expand_as(sizes).flatten(1),")],
-        ),
-        Mistake(
-            "larger_ones",
-            "You take the smallest neuron that is larger: take the largest that is not larger.",
-            [
-                (
-                    "own_place = (first - rank).cummax(0).values + rank",
-                    "own_place = ((first - 1).clamp_min(0) - rank).cummax(0).values + rank",
-                )
-            ],
-        ),
-        Mistake(
-            "no_refusal",
-            "You return fewer controls than there are chosen neurons and do not say so: raise a ValueError.",
-            [
-                ("        if len(free) < n:", "        n = min(n, len(free))\n        if len(free) < n:"),
-                ("-size[taken].sort(descending=True).values)", "-size[taken].sort(descending=True).values[:n])"),
             ],
         ),
     ],
@@ -796,63 +651,6 @@ def top_firings(acts, used, n, sign=1):
             "numbers_for_a_mask",
             "You return numbers: return a mask of True and False.",
             [("return (largest", "return 1 * (largest")],
-        ),
-    ],
-    # 9. Neurons against latents
-    "agreement": [
-        Mistake(
-            "no_base",
-            "You take the most common concept: what is common everywhere is no name. Subtract its share of all sentences.",
-            [("key=lambda one: one.excess", "key=lambda one: one.share")],
-        ),
-        Mistake(
-            "ratio",
-            "You compare by a ratio: a rare concept in a single sentence then wins. Use the difference of the shares.",
-            [("key=lambda one: one.excess", "key=lambda one: one.share / one.base if one.base else 0.0")],
-        ),
-        Mistake(
-            "values_alone",
-            "You count values without their kinds: a state and a city of the same name become one concept.",
-            [
-                (
-                    "Counter(item for one in many for item in one.items())",
-                    "Counter(value for one in many for value in one.values())",
-                ),
-                (
-                    "Agreement(concept, count",
-                    "Agreement(next(i for one in fired for i in one.items() if i[1] == concept), count",
-                ),
-            ],
-        ),
-        Mistake(
-            "share_of_all",
-            "You divide by the number of all sentences: the first share is one of those that fired.",
-            [("count / len(fired)", "count / len(everywhere)")],
-        ),
-        Mistake(
-            "base_of_the_concept",
-            "Your base is the share of the concept's sentences that did not fire: it is the concept's share of all sentences.",
-            [("all_of_them[concept] / len(everywhere)", "(all_of_them[concept] - count) / len(everywhere)")],
-        ),
-        Mistake(
-            "least",
-            "You return the concept with the smallest difference.",
-            [("best = max(best, found,", "best = min(best, found,")],
-        ),
-        Mistake(
-            "fails_without_firings",
-            "Where nothing is more common than everywhere you still name a concept: return None and zeros.",
-            [("best = Agreement(None, 0.0, 0.0)", "best = Agreement(None, 0.0, 1.0)")],
-        ),
-        Mistake(
-            "no_complaint",
-            "With no sentences to compare with you return something: raise a ValueError with one sentence.",
-            [
-                (
-                    'raise ValueError("A share needs sentences to compare with: `everywhere` is empty.")',
-                    "return Agreement(None, 0.0, 0.0)",
-                )
-            ],
         ),
     ],
 }

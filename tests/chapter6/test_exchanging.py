@@ -5,7 +5,7 @@ import torch
 
 from solutions.chapter6_real_models import PromptRuns, run_prompts
 from utils.engine.neurons import acts_hook
-from utils.grading import expect, expect_close, expect_equal
+from utils.grading import expect_close, expect_equal
 
 
 def runs(acts: list, gradients: list) -> PromptRuns:
@@ -47,47 +47,6 @@ def test_no_neuron_against_the_other_answer(choose_by_change):
 def test_the_choice_is_not_symmetric_in_sign(choose_by_change):
     """The way back has the same scores: change and difference of gradients both turn round."""
     expect_equal(chosen_by_pair(choose_by_change(OTHER, OWN, 3)), [[0, 3, 5], [0, 3, 4]], "The neurons of the way back")
-
-
-def mask_of(*rows: list[int], n: int = 10) -> torch.Tensor:
-    mask = torch.zeros(len(rows), 1, 1, n, dtype=torch.bool)
-    for row, chosen in enumerate(rows):
-        mask[row, 0, 0, chosen] = True
-    return mask
-
-
-SIZES = torch.tensor(
-    [[5.0, 4.9, 4.8, 0.1, 3.0, 2.9, 9.0, 0.2, 7.0, 0.3], [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]]
-).view(2, 1, 1, 10)
-
-
-def test_controls_have_the_same_sizes(alike_in_change):
-    """Each chosen neuron gets the largest free one that is not larger, and every pair has its own controls."""
-    controls = alike_in_change(SIZES, mask_of([0, 4], [3, 9]))
-    expect_equal(controls.shape, SIZES.shape, "The shape of the controls")
-    expect_equal(str(controls.dtype), "torch.bool", "The type of the controls, which are a mask")
-    expect_equal(chosen_by_pair(controls), [[1, 5], [2, 8]], "The controls of two pairs")
-
-
-def test_no_control_is_chosen_or_taken_twice(alike_in_change):
-    """Controls are neither chosen nor taken twice: neighbours in size get different ones."""
-    controls = alike_in_change(SIZES, mask_of([0, 1, 6], [7, 8, 9]))
-    expect_equal(chosen_by_pair(controls), [[2, 4, 8], [4, 5, 6]], "The controls of chosen neurons that are neighbours")
-
-
-def test_small_ones_take_what_is_left(alike_in_change):
-    """Where nothing smaller is left, the smallest free ones are taken, so that the number is right."""
-    controls = alike_in_change(SIZES, mask_of([3, 7], [0, 1, 2]))
-    expect_equal(chosen_by_pair(controls), [[5, 9], [3, 4, 5]], "The controls of the smallest neurons")
-
-
-def test_too_few_controls(alike_in_change):
-    """More than half cannot have controls: ValueError."""
-    try:
-        found = alike_in_change(SIZES, mask_of([0, 1, 2, 3, 4, 5], [0]))
-    except ValueError:
-        return
-    expect(False, "Six of ten neurons are chosen, and four are left: raise a ValueError.", got=chosen_by_pair(found))
 
 
 @pytest.fixture(scope="module")

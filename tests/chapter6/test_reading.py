@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from utils.grading import expect, expect_close, expect_equal
+from utils.grading import expect, expect_close
 
 
 def some_vectors(model, n: int = 5) -> torch.Tensor:
@@ -36,41 +36,6 @@ def test_the_lens_is_linear(centred_logit_lens, tiny):
     vectors = some_vectors(model)
     once = centred_logit_lens(model, vectors)
     expect_close(centred_logit_lens(model, -2 * vectors), -2 * once, "The logits of -2 times the vectors", 1e-6, 1e-9)
-
-
-# five sentences; the first position of each, and the padding behind it, hold the largest numbers
-ACTS = torch.tensor(
-    [
-        [90.0, 1.0, 3.0, 2.0, 0.0],
-        [91.0, 5.0, 4.0, -70.0, 60.0],
-        [92.0, -2.0, -1.0, -4.0, -3.0],
-        [93.0, 0.0, 0.0, 8.0, 7.5],
-        [-94.0, 0.5, -6.0, 50.0, -80.0],
-    ]
-)
-USED = torch.tensor([[0, 1, 1, 1, 1], [0, 1, 1, 0, 0], [0, 1, 1, 1, 1], [0, 1, 1, 1, 1], [0, 1, 1, 0, 0]]).bool()
-
-
-def as_tuples(firings) -> list[tuple]:
-    return [(int(f.row), int(f.position), round(float(f.activation), 4)) for f in firings]
-
-
-def test_one_firing_a_sentence_strongest_first(top_firings):
-    """Each sentence has one firing, its strongest, and the strongest sentence comes first."""
-    expected = [(3, 3, 8.0), (1, 1, 5.0), (0, 2, 3.0)]
-    expect_equal(as_tuples(top_firings(ACTS, USED, 3)), expected, "The three strongest sentences")
-
-
-def test_silent_sentences_are_left_out(top_firings):
-    """A sentence without a positive activation is not in the list, though there is room."""
-    found = as_tuples(top_firings(ACTS, USED, 5))
-    expect_equal(found, [(3, 3, 8.0), (1, 1, 5.0), (0, 2, 3.0), (4, 1, 0.5)], "The firings when five may be shown")
-
-
-def test_the_negative_side(top_firings):
-    """With sign -1 the most negative activations come first, and the list gives them times the sign."""
-    found = as_tuples(top_firings(ACTS, USED, 5, sign=-1))
-    expect_equal(found, [(4, 2, 6.0), (2, 3, 4.0)], "The firings of the negative side")
 
 
 PREDICTED = torch.tensor([1, 1, 1, 0, 0, 0, 0, 0, 0, 0]).bool()

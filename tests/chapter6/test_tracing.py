@@ -58,62 +58,6 @@ def test_early_positions_and_zeros_are_left_out(strongest_neurons):
     )
 
 
-def some_neurons() -> torch.Tensor:
-    """A few neurons of layers 0 and 2, none of layer 1."""
-    chosen = torch.zeros(N_LAYERS, 9, D_MLP, dtype=torch.bool)
-    for place in ((0, 2, 5), (0, 1, 20), (0, 2, 3), (2, 8, 26), (2, 4, 0)):
-        chosen[place] = True
-    return chosen
-
-
-@pytest.mark.parametrize("architecture", ["llama", "gemma3"])
-def test_nodes_in_their_order(build_neuron_nodes, linear_prompt, architecture):
-    """The nodes stand by layer, position and number, with their activations; each layer knows its range."""
-    x = linear_prompt(architecture)
-    with torch.no_grad():
-        graph = build_neuron_nodes(x, some_neurons(), 1)
-    latents = [graph.nodes[i] for i in graph.indices(NodeType.LATENT)]
-    expected = [(0, 1, 20), (0, 2, 3), (0, 2, 5), (2, 4, 0), (2, 8, 26)]
-    expect_equal([(n.layer, n.ctx_idx, n.feature) for n in latents], expected, "Layer, position and number")
-    acts = [float(x.hooks.acts[layer][position, neuron]) for layer, position, neuron in expected]
-    expect_close(torch.tensor([n.activation for n in latents]), torch.tensor(acts), "The activations", rtol=1e-5)
-    first = x.tokens.shape[1]
-    ranges = [tuple(graph.node_range_dict[layer]) for layer in range(N_LAYERS)]
-    expect_equal(ranges, [(first, first + 3), (first + 3, first + 3), (first + 3, first + 5)], "The layers' ranges")
-
-
-@pytest.mark.parametrize("architecture", ["llama", "gemma3"])
-def test_what_nodes_write_and_read(build_neuron_nodes, linear_prompt, architecture):
-    """A node writes its activation times its row of W_out, and what it reads on the prompt is its activation."""
-    x = linear_prompt(architecture)
-    with torch.no_grad():
-        graph = build_neuron_nodes(x, some_neurons(), 1)
-        names = {
-            f"blocks.{layer}.{place}" for layer in range(N_LAYERS) for place in ("mlp.hook_in", "ln2_post.hook_scale")
-        }
-        with x.freeze:
-            _, cache = x.model.run_with_cache(x.tokens, names_filter=names.__contains__)
-        writes, reads = [], []
-        for i in graph.indices(NodeType.LATENT):
-            node = graph.nodes[i]
-            write = (
-                x.hooks.acts[node.layer][node.ctx_idx, node.feature]
-                * x.model.blocks[node.layer].mlp.W_out[node.feature]
-            )
-            if architecture == "gemma3":  # a norm behind the MLP
-                weight = 1 + x.model.original_model.model.layers[node.layer].post_feedforward_layernorm.weight
-                write = write * weight / cache[f"blocks.{node.layer}.ln2_post.hook_scale"][0, node.ctx_idx]
-            writes.append(write)
-            inputs = cache[f"blocks.{node.layer}.mlp.hook_in"][0, node.ctx_idx]
-            reads.append(inputs @ graph.reading_vecs[i].to(inputs) + graph.reading_bias[i])
-    indices = graph.indices(NodeType.LATENT)
-    expect_close(
-        graph.writing_vecs[indices], torch.stack(writes).to(graph.writing_vecs), "What they write", rtol=1e-4, atol=1e-5
-    )
-    expected = torch.tensor([graph.nodes[i].activation for i in indices])
-    expect_close(torch.stack(reads).float(), expected, "What they read", rtol=1e-4, atol=1e-5)
-
-
 @pytest.mark.parametrize("n_nodes", [1, 60])
 def test_everything_adds_up(attribute_neurons, tiny, n_nodes):
     """Edges and constants add up to what every node reads, whatever number of neurons is kept."""

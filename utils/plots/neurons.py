@@ -94,7 +94,7 @@ def plot_removal(
         figure.add_hline(y=0, line={"color": SOFT, "width": 1}, row=row, col=column)
     ticks = {"tickvals": list(range(len(sizes))), "ticktext": [str(size) for size in sizes], "tickangle": 0}
     figure.update_xaxes(zeroline=False, tickfont={"size": 10}, **ticks)
-    figure.update_xaxes(title="neurons silenced", row=n_rows)
+    figure.update_xaxes(title="number silenced", row=n_rows)
     return figure.update_yaxes(title="contrast", col=1)
 
 
