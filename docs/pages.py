@@ -34,6 +34,7 @@ COMMANDS = (
     "utils.grading",
     "utils.cohort",
     "solutions.case_studies",
+    "solutions.attention_study",
 )
 
 

@@ -29,6 +29,7 @@ from solutions.chapter7_attention import (
     predicted_pattern,
     sides_for_all_keys,
 )
+from utils import __version__
 
 PEOPLE = ("Mary", "John", "Tom", "Anna", "Peter", "Laura", "Hans", "David")
 SENTENCE = "When {0} and {1} went to the {2}, {1} gave a {3} to"
@@ -194,6 +195,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; 0, or 2 after one sentence on stderr."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     parser = argparse.ArgumentParser(prog="python -m solutions.attention_study", description=__doc__.splitlines()[0])
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("--task", choices=TASKS, default="lists", help="which prompts (default: lists)")
     parser.add_argument("--prompts", type=int, default=50, metavar="N", help="how many (default: 50)")
     parser.add_argument("--seed", type=int, default=0, help="decides which names are drawn (default: 0)")

@@ -17,6 +17,7 @@ from utils.notebooks.page import read_pages
 COMMANDS = (
     "solutions.trace",
     "solutions.case_studies",
+    "solutions.attention_study",
     "solutions.benchmark",
     "utils.dashboard",
     "utils.notebooks",
