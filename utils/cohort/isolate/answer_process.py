@@ -219,7 +219,9 @@ class AnswerSide(Peer):
 
     def write(self, message: dict, live: list[Tensor]) -> bytes:
         printed, self._printed = self._printed.text, ShortMemory()
-        more = {"grad": torch.is_grad_enabled(), "printed": printed, "changes": self._left_behind.changes()}
+        is_over = message["what"] in ("reply", "raised")  # in the middle of a call, nothing is left behind yet
+        changes = self._left_behind.changes() if is_over else []
+        more = {"grad": torch.is_grad_enabled(), "printed": printed, "changes": changes}
         return to_tests({**message, **more}, self.shared, live, self._keep)
 
     def read(self, data: bytes, wrap: Callable[[dict, list[Tensor]], list[Tensor]]) -> dict:
