@@ -559,7 +559,7 @@ def test_the_mlp_of_a_step_is_needed_at_its_place_and_enough(steps, step):
     ("step", "most", "swapped"), [("state", 0.25, 0.8), ("answer", 0.4, 0.5), ("language", 0.6, 0.9)]
 )
 def test_one_latent_carries_a_step(steps, step, most, swapped):
-    """Not so the relation: see the model card."""
+    """The relation is left out: a random vector as long as its latent writes spoils as much (model card)."""
     row = steps[step]
     left, others, random_direction = (row["latent"][what] for what in ("zeroed", "controls", "random"))
     assert left["right"] <= most and left["contrast"] <= 0.25 * row["unchanged"]["contrast"]
