@@ -124,7 +124,7 @@ def test_a_damaged_folder_is_refused(weights, tmp_path, damage):
 
 def test_models_without_one_say_so():
     with pytest.raises(ValueError, match="atlas"):
-        load_clt("gemma-3-270m-it")
+        load_clt("qwen3-0.6b")
 
 
 def test_each_layer_as_a_transcoder_reads_the_same(weights, activations):
