@@ -109,7 +109,7 @@ def alike_in_change(
         free = (~taken).nonzero().flatten()
         n = int(taken.sum())
         if len(free) < n:
-            raise ValueError(f"{n} controls are needed, but there are only {len(free)} other neurons.")
+            raise ValueError(f"Only {len(free)} other neurons are left, which is too few for {n} controls.")
         falling, order = size[free].sort(descending=True)
         first = torch.searchsorted(-falling, -size[taken].sort(descending=True).values)
         rank = torch.arange(n)

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from solutions.chapter7_attention import activations, head_on_prompt, stream_hook, writes_added
-from solutions.chapter7_attention import pair_attributions as reference_pairs
+from solutions.chapter7_attention import activations, head_on_prompt, parts_of, stream_hook, writes_added
 from tests.chapter7.shared import FORMS, N_LAYERS, some_head
 from utils.engine.graph import NodeType
 from utils.grading import expect_close
@@ -110,14 +109,18 @@ def test_rows_are_the_query_side(pair_attributions, opened):
     expect_close(found[latent].sum(), moved, "The row of the last token's embedding", rtol=1e-5, atol=1e-7)
 
 
+def pairs_of_a_score(head, query, key):
+    """The pairs of one score, from the parts of its query and of its key."""
+    at_query = parts_of(head, head.queries, head.silent_queries, query)
+    return at_query @ parts_of(head, head.keys, head.silent_keys, key).T * head.scaling
+
+
 def test_pairs_of_a_contrast(pair_attributions, opened):
     """Against others, the pairs are those of the key less the mean of those of the others, constants included."""
     head = some_head(opened("gpt2"))
     query, key, others = head.x.graph.seq_len - 1, 4, [1, 2, 6]
     found = pair_attributions(head, query, key, others)
-    of_others = torch.stack([reference_pairs(head, query, other).pairs for other in others])
-    expect_close(
-        found.pairs, reference_pairs(head, query, key).pairs - of_others.mean(0), "The pairs", rtol=1e-6, atol=1e-9
-    )
+    of_others = torch.stack([pairs_of_a_score(head, query, other) for other in others])
+    expect_close(found.pairs, pairs_of_a_score(head, query, key) - of_others.mean(0), "The pairs", rtol=1e-6, atol=1e-9)
     scores = head.scores[query]
     expect_close(found.value, float(scores[key] - scores[others].mean()), "The value", rtol=1e-6)

@@ -97,7 +97,7 @@ def cohort(course, tmp_path_factory) -> Path:
 def test_hostile_notebooks(cohort, case):
     row = rows(cohort)[f"hostile {case.name}"]
     report = (cohort / "report" / f"hostile {case.name}.md").read_text()
-    assert (row["status"], float(row[case.exercise])) == (case.status, case.points), report
+    assert row["status"] in (case.status, case.slowly) and float(row[case.exercise]) == case.points, report
     assert row["RunningMean"] == "3"  # what else is in the notebook is graded
     assert case.says in report + row["remarks"]
 

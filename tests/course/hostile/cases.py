@@ -35,6 +35,7 @@ class Hostile:
         points: for the attacked exercise.
         says: words that the remarks or the report hold.
         exercise: the attacked one.
+        slowly: the status on a machine so busy that the time is over first; as a rule the same.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Hostile:
     points: float = 0.0
     says: str = ""
     exercise: str = "mean"
+    slowly: str = ""
 
     @property
     def content(self) -> bytes:
@@ -82,7 +84,12 @@ ENDLESS = [
     ),
 ]
 HUNGRY = [
-    Hostile("memory_in_python", mean("kept = []", "while True: kept.append(bytearray(10**7))"), "out of memory"),
+    Hostile(
+        "memory_in_python",
+        mean("kept = []", "while True: kept.append(bytearray(10**7))"),
+        "out of memory",
+        slowly="timed out",
+    ),
     Hostile("memory_in_torch", "import torch\n# ---\n" + mean("torch.ones(10**10)"), "out of memory"),
     Hostile(
         "fork_bomb", "import os\n# ---\n" + mean("while True: os.fork()"), "forbidden", says="starts other programs"
@@ -113,6 +120,7 @@ HUNGRY = [
             "time.sleep(5)",
         ),
         "too much output",
+        slowly="timed out",
     ),
     Hostile(
         "memory_that_no_limit_counts",
@@ -537,13 +545,18 @@ LEFT_BEHIND = [
         + mean(
             "os.chdir('/')",
             "torch.set_default_dtype(torch.float64)",
-            "torch.set_grad_enabled(False)",
             "random.seed(5)",
             "torch.manual_seed(5)",
             returns=RIGHT,
         ),
         "graded",
         1.0,
+    ),
+    Hostile(
+        "leaves_gradients_off",
+        "import torch\n# ---\n" + mean("torch.set_grad_enabled(False)", returns=RIGHT),
+        "graded",
+        says="You leave gradients switched off",
     ),
     Hostile(
         "watches_the_clock",
