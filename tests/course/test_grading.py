@@ -540,6 +540,9 @@ MISCHIEF = {
 }
 
 
+NOTICED = ("grad_mode", "inference_mode")  # a fault of the answer: whoever calls it next has no gradients
+
+
 def program_state() -> dict:
     """All that the mischief above changes."""
     return {
@@ -563,7 +566,7 @@ def test_what_code_does_to_the_program_is_undone(graded, mischief):
     source = f"def mean(values):\n{MISCHIEF[mischief]}{BEHAVE}"
     graded(MEAN)
     before = program_state()
-    assert graded(source).status == "done"
+    assert graded(source).status == ("failing" if mischief in NOTICED else "done")
     assert program_state() == before
     assert graded(MEAN).status == "done", "the next answer is graded as if nothing had happened"
 
