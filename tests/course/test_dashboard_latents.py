@@ -177,7 +177,7 @@ def test_models_without_a_file_of_examples_have_logits_only(tiny, tmp_path):
     assert set(described) == {(0, 3), (2, 40)}
     assert all(len(d["top_logits"]) == 10 and d["examples_quantiles"] == [] for d in described.values())
     assert "activation_frequency" not in described[0, 3]
-    with pytest.raises(ValueError, match="'auto', 'download' or 'none', not 'all'"):
+    with pytest.raises(ValueError, match="'auto', 'download', 'neuronpedia' or 'none', not 'all'"):
         describe_latents("atlas", model, transcoders, set(), examples="all")
 
 
