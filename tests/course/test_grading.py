@@ -660,8 +660,9 @@ def test_code_cannot_end_the_tests(graded, line, sentence):
     ["while True: pass", "while True:\n        try:\n            while True: pass\n        except Exception: pass"],
 )
 def test_an_endless_loop_is_stopped_once(graded, toy_session, monkeypatch, loop):
-    monkeypatch.setattr(toy_session[0].grader, "seconds", 0.5)
-    result = graded(f"def mean(values):\n    {loop}\n")
+    with monkeypatch.context() as impatient:
+        impatient.setattr(toy_session[0].grader, "seconds", 0.5)
+        result = graded(f"def mean(values):\n    {loop}\n")
     assert result.problem.startswith("Your code was stopped after 0.5 seconds: does a loop never end")
     assert result.status == "failing" and len(result.cases) == 1, "the other tests are not waited for"
     assert graded(MEAN).status == "done"
