@@ -79,7 +79,7 @@ def agree(kept, scanned, row_of):
     """A summary from a file is one of a scan, up to what is rounded; `row_of`: the scan's number of the file's text."""
     assert kept.count == scanned.count
     assert (kept.low, kept.high) == pytest.approx((scanned.low, scanned.high), rel=3e-4)
-    step = 0.0051 * kept.high
+    step = 0.0053 * kept.high  # half a hundredth, and what the four digits of `high` leave
     assert kept.cuts == pytest.approx(scanned.cuts, abs=step)
     assert len(kept.bars) == len(scanned.bars)
     for bar, truth in zip(kept.bars, scanned.bars, strict=True):
