@@ -221,7 +221,7 @@ def test_a_line_that_is_brought_out_can_be_clicked(page, graph):
           const bright = picture.bright.filter(({ link }) => link.source === places[0] && link.target === places[1]);
           const board = picture.board.getBoundingClientRect();
           const isFree = ([x, y]) => picture.nodeAt({ clientX: x, clientY: y }) < 0;
-          return pointsOf(bright, board).find((point) => isFree(point));
+          return pointsOf(bright, board, FINE).find((point) => isFree(point));
         }""",
         [edge["source"], edge["target"]],
     )

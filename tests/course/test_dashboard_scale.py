@@ -247,7 +247,7 @@ def test_the_name_beside_a_node_covers_none_of_its_lines(visit):
         covered += page.evaluate(
             """(id) => { const i = graphs[0].place.get(id); point(0, i); const tip = byId("tip").getBoundingClientRect();
               if (tip.width === 0 || byId("tip").textContent !== nameOf(graphs[0].nodes[i])) return 1000;
-              return pointsOf(pictures[0].bright, pictures[0].board.getBoundingClientRect()).filter(([x, y]) => x > tip.left && x < tip.right && y > tip.top && y < tip.bottom).length; }""",
+              return pointsOf(pictures[0].bright, pictures[0].board.getBoundingClientRect(), 2).filter(([x, y]) => x > tip.left && x < tip.right && y > tip.top && y < tip.bottom).length; }""",
             name,
         )
     assert len(ids) > 12 and covered == 0

@@ -9,14 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from utils.engine.json_input import MAX_NUMBER, is_number, short
+from utils.engine.json_input import is_drawable, short
 
 MAX_HEADS, MAX_PAIRS = 50, 50  # of one edge, of one look
-
-
-def is_drawable(value: Any) -> bool:
-    """Whether it is a number that a page can show."""
-    return is_number(value) and abs(value) <= MAX_NUMBER
 
 
 def read_attention(

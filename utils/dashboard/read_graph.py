@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from utils.dashboard.graph_json import FEATURE_TYPES
-from utils.dashboard.read_attention import is_drawable, read_attention
-from utils.engine.json_input import MAX_NUMBER, GraphFormatError, is_number, need, read_json, short, shown
+from utils.dashboard.read_attention import read_attention
+from utils.engine.json_input import GraphFormatError, is_drawable, is_number, need, read_json, short, shown
 from utils.latents.files import uncantor
 from utils.latents.labels import names_only_tokens
 
@@ -114,7 +114,7 @@ def _number(value: Any, where: str) -> float | None:
     if value is None:
         return None
     need(is_number(value), f"{where} must be a number.")
-    need(-MAX_NUMBER <= value <= MAX_NUMBER, f"{where} is {shown(value)}, which is not a number that can be drawn.")
+    need(is_drawable(value), f"{where} is {shown(value)}, which is not a number that can be drawn.")
     return float(value)
 
 
@@ -297,7 +297,7 @@ def _links(raw: list[Any], nodes: list[dict[str, Any]], places: Mapping[str, lis
         names = f"{shown(link['source'])} to {shown(link['target'])}"
         weight = link["weight"]
         need(is_number(weight), f"The weight of the link from {names} must be a number.")
-        need(-MAX_NUMBER <= weight <= MAX_NUMBER, f"The link from {names} weighs {shown(weight)}.")
+        need(is_drawable(weight), f"The link from {names} weighs {shown(weight)}.")
         target = ends[1][0]  # of a latent and an error only the latent has inputs
         free = [i for i in ends[0] if (i, target) not in taken and i != target]
         below = [i for i in free if nodes[i]["row"] < nodes[target]["row"]]
@@ -508,7 +508,7 @@ def _text(value: Any) -> str:
 
 
 def _formatted(value: Any, form: str) -> str:
-    return format(value, form) if is_number(value) and abs(value) <= MAX_NUMBER else ""
+    return format(value, form) if is_drawable(value) else ""
 
 
 def _date(milliseconds: Any) -> str:

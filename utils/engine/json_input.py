@@ -47,6 +47,11 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def is_drawable(value: Any) -> bool:
+    """Whether it is a finite number, of a size that a page can show and add up."""
+    return is_number(value) and -MAX_NUMBER <= value <= MAX_NUMBER
+
+
 def shown(value: Any) -> str:
     """A value inside a sentence: short and on one line."""
     text = ascii(value) if not isinstance(value, int) or abs(value) < 10**18 else "a very large number"

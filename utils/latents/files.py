@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from utils.engine.json_input import MAX_NUMBER, GraphFormatError, is_number, need, read_json, short, shown
+from utils.engine.json_input import GraphFormatError, is_drawable, need, read_json, short, shown
 
 Latents = Mapping[tuple[int, int], Mapping[str, Any]]
 
@@ -214,13 +214,13 @@ def _logits(data: Mapping[str, Any], names: str, values: str) -> list[list[Any]]
 def _number(value: Any, where: str) -> float | None:
     if value is None:
         return None
-    fits = is_number(value) and -MAX_NUMBER <= value <= MAX_NUMBER
+    fits = is_drawable(value)
     need(fits, f"'{where}' is {shown(value)}, which is not a finite number.")
     return float(value)
 
 
 def _numbers(values: Any, where: str) -> list[float]:
     need(isinstance(values, list), f"'{where}' must be a list of numbers.")
-    fits = all(is_number(value) and -MAX_NUMBER <= value <= MAX_NUMBER for value in values)
+    fits = all(map(is_drawable, values))
     need(fits, f"'{where}' must hold finite numbers only.")
     return [float(value) for value in values]

@@ -102,7 +102,8 @@ const isNamed = (node) => node.named || state.labels[labelKey(node)] !== undefin
 /** Whether all that a name says is on which tokens the latent fires. */
 const isQuiet = (node) => node.quiet && state.labels[labelKey(node)] === undefined;
 const kindOf = (node) => (node.what ? visible(node.what) : node.kind === "latent" ? graphs[node.side].word : KIND[node.kind]);
-const atToken = (node) => "“" + shorten(token(graphs[node.side].tokens[node.pos]), 14) + "” (" + node.pos + ")";
+const atPosition = (graph, pos) => "“" + shorten(token(graph.tokens[pos]), 14) + "” (" + pos + ")";
+const atToken = (node) => atPosition(graphs[node.side], node.pos);
 
 function whereOf(node) {
   if (node.kind === "logit") return "output";

@@ -49,8 +49,6 @@ function headsPart(graph, link) {
   return [list, make("p", { class: "soft" }, "A head's part is what the edge loses without that head's output, all patterns kept. A way through two heads counts at both.")];
 }
 
-const atPosition = (graph, pos) => "“" + shorten(token(graph.tokens[pos]), 14) + "” (" + pos + ")";
-
 /** One head unfolded: its pattern, and what makes its score between two positions. */
 function lookPart(graph, head, query, key) {
   const look = head.looks.find((one) => one.query === query && one.key === key);

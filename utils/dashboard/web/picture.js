@@ -78,7 +78,7 @@ class Picture {
     const board = this.board.getBoundingClientRect();
     let [nearest, id] = [LINE_REACH, ""];
     for (const { link, line } of this.bright) {
-      for (const [x, y] of pointsOf([{ line }], board)) {
+      for (const [x, y] of pointsOf([{ line }], board, FINE)) {
         const far = Math.hypot(x - event.clientX, y - event.clientY);
         if (far < nearest) [nearest, id] = [far, edgeId(this.graph, link)];
       }
@@ -607,16 +607,20 @@ function showTip() {
   const spot = picture.plan.spots[at];
   if (!spot) return;
   const r = radius(picture.graph, picture.graph.nodes[at]) * picture.plan.scale + 6;
-  const free = freePlace(tip, { x: board.left + spot.x, y: board.top + spot.y, r }, ground, pointsOf(picture.bright, board));
+  const free = freePlace(tip, { x: board.left + spot.x, y: board.top + spot.y, r }, ground, pointsOf(picture.bright, board, COARSE));
   tip.style.left = round(free.left) + "px";
   tip.style.top = round(free.top) + "px";
 }
 
-/** Points of the window along the lines that are brought out. */
-function pointsOf(bright, board) {
+const COARSE = 8; // pixels between points of a line, for a name
+const FINE = 3; // and for the pointer
+const AROUND = 4; // pixels that a name keeps from such points, so that no line crosses its corner between two of them
+
+/** Points of the window along the lines that are brought out, about so many pixels apart. */
+function pointsOf(bright, board, apart) {
   const points = [];
   for (const { line: [x0, y0, x1, y1, x2, y2, x3, y3] } of bright) {
-    const steps = Math.max(24, Math.ceil(Math.hypot(x3 - x0, y3 - y0) / 12));
+    const steps = Math.max(2, Math.ceil(Math.hypot(x3 - x0, y3 - y0) / apart));
     for (let k = 0; k <= steps; k++) {
       const t = k / steps;
       const [a, b, c, d] = [(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t * t * (1 - t), t ** 3];
@@ -630,7 +634,7 @@ const FARTHEST = 340; // pixels from its node that a name may stand
 
 /** The place nearest to a node at which a box covers none of these points; where there is none, the one that covers fewest. */
 function freePlace(box, { x, y, r }, ground, points) {
-  const [w, h] = [box.offsetWidth + 4, box.offsetHeight + 4];
+  const [w, h] = [box.offsetWidth + 2 * AROUND, box.offsetHeight + 2 * AROUND];
   const reach = FARTHEST + r + w;
   const near = points.filter(([px, py]) => Math.abs(px - x) < reach && Math.abs(py - y) < reach);
   let best = null;
@@ -644,7 +648,7 @@ function freePlace(box, { x, y, r }, ground, points) {
       if (left < ground.left + 2 || left + w > ground.right - 2 || top < ground.top + 2 || top + h > ground.bottom - 2) continue;
       let covered = 0;
       for (const [px, py] of near) if (px > left && px < left + w && py > top && py < top + h && ++covered > (best?.covered ?? Infinity)) break;
-      if (!best || covered < best.covered) best = { left: left + 2, top: top + 2, covered };
+      if (!best || covered < best.covered) best = { left: left + AROUND, top: top + AROUND, covered };
       if (!covered) return best;
     }
   }
