@@ -206,7 +206,7 @@ MISTAKES: dict[str, list[Mistake]] = {
     "contributions": [
         Mistake(
             "after_the_norm",
-            "You read after the next norm, at the MLP's input: a contribution is to the live tensor that is given.",
+            "You read the MLP's input, and not the live tensor that is given. A run from `replace(x.run, ...)` does so, too.",
             [("{layer: values[None]}", "{layer: x.run.reads[layer][..., : values.shape[1]]}")],
         ),
         Mistake(
