@@ -27,7 +27,7 @@ from solutions.chapter6_real_models import NeuronHooks, linearise
 from utils.engine.arguments import TracingArguments, evaluating
 from utils.engine.cross_layer import CrossLayerWeights
 from utils.engine.graph import AttributionResult, GraphNodes, NodeType, at_least_float32
-from utils.engine.hooks import EMBEDDING_HOOK, Hook, Transcoder, hooked, writing_hook
+from utils.engine.hooks import EMBEDDING_HOOK, NO_LOGITS, Hook, Transcoder, hooked, writing_hook
 from utils.engine.neurons import acts_hook
 
 
@@ -212,7 +212,7 @@ def activations(
 
         return note
 
-    with hooked(model, [*hooks, *((name, keep(name)) for name in names)]):
+    with hooked(model, [*hooks, *((name, keep(name)) for name in names), NO_LOGITS]):
         model(tokens)
     return [found[name] for name in names]
 

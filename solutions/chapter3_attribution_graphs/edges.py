@@ -19,8 +19,11 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from solutions.chapter3_attribution_graphs.freezing import FreezeHooks, TranscoderReplacementHooks
 from utils.engine.graph import GraphNodes, NodeInfo, NodeType
-from utils.engine.hooks import EMBEDDING_HOOK, FINAL_HOOK, Hook, hooked, reading_hook, writing_hook
+from utils.engine.hooks import EMBEDDING_HOOK, FINAL_HOOK, NO_LOGITS, Hook, hooked, reading_hook, writing_hook
 from utils.engine.memory import zero_edges
+
+# Targets x positions left out x d_model², from which a shorter run saves more time than it takes to record (measured on a CPU).
+SHORTEN_FROM = 1 << 24
 
 
 @dataclass
@@ -38,10 +41,11 @@ class FrozenRun:
     made_from: tuple | None = None
     _shorter: "tuple[int, FrozenRun] | None" = None
 
-    def until(self, position: int) -> "FrozenRun":
+    def until(self, position: int, n_targets: int | None = None) -> "FrozenRun":
         """The same run, ended soon after a position: attention never looks ahead, so what stands before does not notice.
 
-        There are at most 16 lengths, and the latest one is kept.
+        There are at most 16 lengths, and the latest one is kept. A new length is a forward pass: where it takes longer than
+        `n_targets` targets gain by it, this run itself is returned. None stands for very many targets.
         """
         if self.made_from is None:
             return self
@@ -57,6 +61,9 @@ class FrozenRun:
             return frozen[tuple(slice(size) for size in value.shape)]
 
         if self._shorter is None or self._shorter[0] != n_tokens:
+            saved = (seq_len - n_tokens) * model.cfg.d_model**2
+            if n_targets is not None and n_targets * saved < SHORTEN_FROM:
+                return self
             self._shorter = None  # its memory is free before the next one is made
             frozen = SimpleNamespace(fwd_hooks=[(name, cut) for name in freeze.frozen_values])
             self._shorter = n_tokens, setup_attribution(model, tokens[:, :n_tokens], frozen, tc_hooks)
@@ -208,7 +215,7 @@ def walk_back(
         place's gradients are held at a time.
     """
     # what comes behind the last target has no part in its edges: a shorter run gives the same gradients sooner
-    seq_len, run = run.reads[layer].shape[1], run.until(int(positions.max()))
+    seq_len, run = run.reads[layer].shape[1], run.until(int(positions.max()), len(positions))
 
     def whole(grad: Float[Tensor, "batch 1 shorter d_model"]) -> Float[Tensor, "batch seq d_model"]:
         """Zeros behind the end of the shorter run."""
@@ -339,7 +346,7 @@ def readings_with(
     def keep(value, hook):
         reads[places[hook.name]] = value
 
-    with hooked(model, [*hooks, *((name, keep) for name in places)]):
+    with hooked(model, [*hooks, *((name, keep) for name in places), NO_LOGITS]):
         model(tokens)
     return read_targets(graph, reads)
 

@@ -14,7 +14,7 @@ from solutions.chapter3_attribution_graphs import FreezeHooks, choose_outputs
 from solutions.chapter6_real_models.linear import NeuronHooks, half_rule
 from utils.engine.arguments import TracingArguments, evaluating, tokenize_prompt
 from utils.engine.graph import at_least_float32
-from utils.engine.hooks import EMBEDDING_HOOK, FINAL_HOOK, hooked
+from utils.engine.hooks import EMBEDDING_HOOK, FINAL_HOOK, LAST_LOGITS, NO_LOGITS, hooked
 from utils.engine.neurons import acts_hook, check_neurons, neuron_hook_names
 from utils.engine.targets import OutputToken
 
@@ -71,7 +71,9 @@ def neuron_attributions(
     given = TracingArguments(**arguments)
     tokens = tokenize_prompt(model, prompt, given.position)
     with torch.inference_mode(False), torch.no_grad(), evaluating(model):
-        return all_attributions(linearise(model, tokens.clone(), given, rule))
+        x = linearise(model, tokens.clone(), given, rule)
+        with hooked(model, [NO_LOGITS]):
+            return all_attributions(x)
 
 
 def linearise(
@@ -86,7 +88,7 @@ def linearise(
     def keep(value: Tensor, hook: HookPoint) -> None:
         found[hook.name] = value  # of the last run, which is that of the frozen model
 
-    with hooked(model, [(name, keep) for name in neuron_hook_names(model)]):
+    with hooked(model, [LAST_LOGITS, *((name, keep) for name in neuron_hook_names(model))]):
         cache = freeze.cache_frozen_values(tokens)
     cache = ActivationCache(cache.cache_dict | found | freeze.frozen_values, model)
     vectors, outputs = choose_outputs(model, freeze.logits, given)
@@ -137,6 +139,6 @@ def silent_output(x: LinearPrompt) -> Float[Tensor, " d_model"]:
     """The output of `ln_final` at the last position when no embedding writes."""
     found = []
     end = (FINAL_HOOK, lambda value, hook: found.append(value))
-    with hooked(x.model, [*x.hooks.silent_hooks, *x.freeze.fwd_hooks, end]):
+    with hooked(x.model, [*x.hooks.silent_hooks, *x.freeze.fwd_hooks, end, NO_LOGITS]):
         x.model(x.tokens)
     return found[0][0, -1]

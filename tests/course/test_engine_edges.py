@@ -8,7 +8,9 @@ from solutions.chapter3_attribution_graphs import (
     FrozenRun,
     completeness_gap,
     compute_adjacency_matrix,
+    edges,
     prepare_backward_batches,
+    setup_attribution,
     tabulate_sources,
     walk_back,
 )
@@ -133,8 +135,9 @@ def test_sources_are_tabulated_by_position(traced):
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_runs_that_end_at_the_targets_give_the_same_edges(traced, architecture, size):
+def test_runs_that_end_at_the_targets_give_the_same_edges(traced, monkeypatch, architecture, size):
     """With every batch walked back through the whole prompt the matrix is the same, and the runs are really shorter."""
+    monkeypatch.setattr(edges, "SHORTEN_FROM", 0)
     x = traced(architecture)
     batches = prepare_backward_batches(x.graph, size)
     whole = FrozenRun(x.run.writes, x.run.reads)  # it does not know how it was made, so it cannot be cut
@@ -146,14 +149,34 @@ def test_runs_that_end_at_the_targets_give_the_same_edges(traced, architecture, 
         assert x.run.until(last).reads["L"].shape[1] == last + 1 <= seq_len
 
 
-def test_a_long_prompt_is_cut_at_16_lengths_at_most(traced):
-    x = traced("gpt2")
+def passes_of(x) -> list[tuple[int, ...]]:
+    """The shapes of the embedding in all forward passes of one computation of the edges."""
     passes = []
     x.model.add_hook("blocks.0.hook_in", lambda value, hook: passes.append(tuple(value.shape)))
     try:
         compute_adjacency_matrix(x.model, x.tokens, x.graph, x.freeze, x.tc_hooks, prepare_backward_batches(x.graph, 1))
     finally:
         x.model.reset_hooks()
-    seq_len = x.tokens.shape[1]
-    assert len(passes) == len(set(passes)) <= min(seq_len, 17)  # each length once, and the whole prompt first
+    return passes
+
+
+def test_a_long_prompt_is_cut_at_16_lengths_at_most(traced, monkeypatch):
+    monkeypatch.setattr(edges, "SHORTEN_FROM", 0)
+    x = traced("gpt2")
+    passes, seq_len = passes_of(x), x.tokens.shape[1]
+    assert 1 < len(passes) == len(set(passes)) <= min(seq_len, 17)  # each length once, and the whole prompt first
     assert passes[0] == (1, seq_len, D_MODEL)
+
+
+def test_a_shorter_run_is_recorded_only_where_it_pays(traced, monkeypatch):
+    """For a few targets of a small model a forward pass takes longer than the positions that it leaves out."""
+    x = traced("gpt2")
+    seq_len = x.tokens.shape[1]
+    assert passes_of(x) == [(1, seq_len, D_MODEL)]
+
+    monkeypatch.setattr(edges, "SHORTEN_FROM", 3 * 2 * D_MODEL**2)
+    run = setup_attribution(x.model, x.tokens, x.freeze, x.tc_hooks)
+    assert run.until(seq_len - 3, 2) is run
+    shorter = run.until(seq_len - 3, 3)
+    assert shorter.reads["L"].shape[1] == seq_len - 2
+    assert run.until(seq_len - 3, 1) is shorter  # it is there already

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from tests.tiny import ARCHITECTURES, tiny_transcoders
+from tests.tiny import ARCHITECTURES, MORE_ARCHITECTURES, PROMPT, tiny_transcoders
 from tests.tracing import state_of
-from utils.engine.hooks import check_transcoders, hooked
+from utils.engine.hooks import FINAL_HOOK, LAST_LOGITS, NO_LOGITS, check_transcoders, hooked
 
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 0.1}
 
@@ -45,6 +45,22 @@ def test_a_hook_is_found_by_each_of_its_names(tiny, architecture):
         assert not point.has_hooks()
     with pytest.raises(ValueError, match="no hook 'blocks.0.nothing'"), hooked(model, [("blocks.0.nothing", print)]):
         pass
+
+
+@pytest.mark.parametrize("architecture", (*ARCHITECTURES, *MORE_ARCHITECTURES))
+def test_logits_that_nobody_needs_are_not_computed(tiny, architecture):
+    """Up to the final norm the run is the same; the last position's logits are the model's."""
+    model, _ = tiny(architecture)
+    tokens, ends = model.to_tokens(PROMPT), []
+    with torch.no_grad(), hooked(model, [(FINAL_HOOK, lambda value, hook: ends.append(value))]):
+        logits = model(tokens)
+        with hooked(model, [NO_LOGITS]):
+            none = model(tokens)
+        with hooked(model, [LAST_LOGITS]):
+            last = model(tokens)
+    assert none.shape == (1, 0, logits.shape[2])
+    torch.testing.assert_close(last, logits[:, -1:])
+    assert torch.equal(ends[0], ends[1]) and torch.equal(ends[0], ends[2])
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

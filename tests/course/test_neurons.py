@@ -219,10 +219,19 @@ def test_bad_input_is_refused_in_one_sentence(model_of, arguments, kind, message
     assert "\n" not in str(error.value)
 
 
+def test_only_one_row_of_logits_is_computed(model_of):
+    """Three runs; the first one chooses the targets, and no other needs the unembedding."""
+    model, shapes = model_of("gpt2"), []
+    with hooked(model, [("unembed.hook_out", lambda logits, hook: shapes.append(logits.shape[1]))]):
+        neuron_attributions(model, PROMPT, n_output_nodes=1)
+    assert shapes == [1, 0, 0]
+
+
 def test_a_model_without_such_neurons_is_refused(model_of, monkeypatch):
     model = model_of("qwen3")
+    find = TransformerBridge.get_hook_point
     monkeypatch.setattr(
-        TransformerBridge, "hook_dict", {name: p for name, p in model.hook_dict.items() if ".mlp.out." not in name}
+        TransformerBridge, "get_hook_point", lambda self, name: None if ".mlp.out." in name else find(self, name)
     )
     with pytest.raises(ValueError, match="layer 0 has no neurons"):
         attribute_neurons(model, PROMPT)

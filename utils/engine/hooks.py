@@ -26,6 +26,10 @@ warnings.filterwarnings("ignore", message="A forward hook edited hook_scale/hook
 EMBEDDING_HOOK = "blocks.0.hook_in"
 FINAL_HOOK = "ln_final.hook_out"
 
+# The unembedding reads here. A run whose logits nobody needs leaves it nothing to do.
+NO_LOGITS: Hook = ("unembed.hook_in", lambda x, hook: x[:, :0])
+LAST_LOGITS: Hook = ("unembed.hook_in", lambda x, hook: x[:, -1:])
+
 
 def reading_hook(layer: int) -> str:
     """Where the latents of `layer` read: the input of the MLP, after ln2."""

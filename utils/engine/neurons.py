@@ -27,10 +27,10 @@ def post_norm_hook(layer: int) -> str:
 
 def neuron_hook_names(model: TransformerBridge) -> set[str]:
     """All places where values of neurons, of what they are made of, and of the norm behind them can be noted."""
-    there, names = set(model.hook_dict), set()  # the bridge makes its dict of hooks anew each time, which takes long
-    for layer in range(model.cfg.n_layers):
-        names |= {acts_hook(layer), *inner_hooks(there, layer), post_norm_hook(layer)} & there
-    return names
+    parts = ("mlp.out.hook_in", "mlp.in.hook_out", "mlp.gate.hook_out", "ln2_post.hook_scale")
+    names = {f"blocks.{layer}.{part}" for layer in range(model.cfg.n_layers) for part in parts}
+    # not `model.hook_dict`: the bridge makes that dict anew each time, with all names
+    return {name for name in names if model.get_hook_point(name) is not None}
 
 
 def check_neurons(model: TransformerBridge) -> None:
@@ -42,7 +42,7 @@ def check_neurons(model: TransformerBridge) -> None:
     """
     if not isinstance(model, TransformerBridge):
         raise TypeError(f"The model must be a TransformerBridge, as `load` gives it, not a {type(model).__name__}.")
-    there = set(model.hook_dict)
+    there = neuron_hook_names(model)
     for layer in range(model.cfg.n_layers):
         missing = [name for name in (acts_hook(layer), *inner_hooks(there, layer)) if name not in there]
         if missing:
