@@ -5,7 +5,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def opened(tiny):
-    """`opened(architecture)`: a graph of a tiny model, opened again, made once."""
+    """`opened(architecture, cross_layer=False)`: a graph of a tiny model, opened again, made once."""
     from tests.chapter7.shared import graphs_of
 
     return graphs_of(tiny)

@@ -259,9 +259,24 @@ MISTAKES: dict[str, list[Mistake]] = {
             "You return absolute values: a node may take something away.",
             [("* vectors).sum(-1).T", "* vectors).sum(-1).T.abs()")],
         ),
+        Mistake(
+            "last_place_only",
+            "A node may write in several layers, and you keep only one of them: add up what it does.",
+            [("found[nodes] +=", "found[nodes] =")],
+        ),
     ],
     # 4. The score of a real head, in pairs
     "pair_attributions": [
+        Mistake(
+            "table_alone",
+            "You return the table alone: return `PairAttributions(pairs, value)`.",
+            [
+                (
+                    "return PairAttributions(split_score(at_query, at_key, head.scaling), value)",
+                    "return split_score(at_query, at_key, head.scaling)",
+                )
+            ],
+        ),
         Mistake(
             "exchanged",
             "Query and key are exchanged: rows are nodes at the query, columns are nodes at the key.",
@@ -365,6 +380,16 @@ MISTAKES: dict[str, list[Mistake]] = {
             [("(at_query[chosen] + at_key[chosen])", "at_query[chosen]")],
         ),
         Mistake(
+            "product",
+            "You multiply the changes of both sides: add them, each with the other side as it is.",
+            [
+                (
+                    "(at_query[chosen] + at_key[chosen]).sum(dim=0)",
+                    "at_query[chosen].sum(dim=0) * at_key[chosen].sum(dim=0)",
+                )
+            ],
+        ),
+        Mistake(
             "key_side_only",
             "You forget the query side: the nodes may change the query, too.",
             [("(at_query[chosen] + at_key[chosen])", "at_key[chosen]")],
@@ -463,6 +488,16 @@ MISTAKES: dict[str, list[Mistake]] = {
             "all_heads",
             "You cut all heads of the layer: only those that are named.",
             [("z[:, :, chosen] = z[:, :, chosen].detach()", "z = z.detach()")],
+        ),
+        Mistake(
+            "every_layer",
+            "You cut the heads in every layer that is named: each only in its own.",
+            [
+                (
+                    "chosen=chosen)) for layer, chosen in by_layer.items()",
+                    "chosen=[head for _, head in heads])) for layer in by_layer",
+                )
+            ],
         ),
         Mistake(
             "positions_for_heads",

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from solutions.chapter3_attribution_graphs import attribute
+from solutions.chapter5_cross_layer_transcoders import attribute_cross_layer
 from solutions.chapter7_attention import (
     HeadOnPrompt,
     OpenGraph,
@@ -16,6 +17,7 @@ from solutions.chapter7_attention import (
     open_graph,
 )
 from solutions.chapter7_attention.heads import AttentionParts
+from tests.chapter5.shared import random_clt
 from tests.tiny import PROMPT
 
 N_LAYERS = 3
@@ -24,11 +26,14 @@ FORMS = ("gemma3", "qwen3", "gpt2", "llama")
 
 
 def graphs_of(tiny: Callable) -> Callable[[str], OpenGraph]:
-    """`graphs_of(tiny)(architecture)`: a traced prompt of a tiny model, opened once."""
+    """`graphs_of(tiny)(architecture, cross_layer=False)`: a traced prompt of a tiny model, opened once."""
 
     @cache
-    def make(architecture: str) -> OpenGraph:
+    def make(architecture: str, cross_layer: bool = False) -> OpenGraph:
         model, transcoders = tiny(architecture)
+        if cross_layer:
+            clt = random_clt()
+            return open_graph(model, clt, attribute_cross_layer(model, clt, PROMPT))
         return open_graph(model, transcoders, attribute(model, transcoders, PROMPT))
 
     return make

@@ -9,10 +9,14 @@ from utils.engine.graph import NodeType
 from utils.grading import expect_close
 
 
-@pytest.mark.parametrize("architecture", ["qwen3", "gpt2"])
-def test_contributions_and_constants_are_the_stream(contributions, opened, architecture):
+@pytest.mark.parametrize(
+    ("architecture", "cross_layer"),
+    [("qwen3", False), ("gpt2", False), ("qwen3", True)],
+    ids=["qwen3", "gpt2", "latents that write in several layers"],
+)
+def test_contributions_and_constants_are_the_stream(contributions, opened, architecture, cross_layer):
     """What the nodes add, with the constants, is the residual stream in front of the layer."""
-    x = opened(architecture)
+    x = opened(architecture, cross_layer)
     axes = torch.eye(x.model.cfg.d_model, dtype=torch.float64)
     for layer in range(N_LAYERS):
         (true,) = activations(x.model, x.tokens, x.freeze.fwd_hooks, [stream_hook(layer)])

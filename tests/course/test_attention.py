@@ -33,22 +33,14 @@ from solutions.chapter7_attention import (
     with_heads_cut,
     writes_added,
 )
-from tests.tiny import ARCHITECTURES, D_LATENTS, D_MODEL, MORE_ARCHITECTURES, PROMPT
+from tests.chapter5.shared import random_clt
+from tests.tiny import ARCHITECTURES, D_MODEL, MORE_ARCHITECTURES, PROMPT
 from tests.tracing import state_of
 from utils.engine.graph import AttributionResult, NodeType
 
 ALL = (*ARCHITECTURES, *MORE_ARCHITECTURES)
 EXACT = {"rtol": 1e-6, "atol": 1e-8}
 KINDS = ("transcoders", "neurons", "clt")
-
-
-def tiny_clt(seed: int = 5) -> CrossLayerTranscoder:
-    torch.manual_seed(seed)
-    clt = CrossLayerTranscoder(3, D_MODEL, D_LATENTS).double()
-    with torch.no_grad():
-        for weight in clt.parameters():
-            weight.copy_(torch.randn_like(weight) * 0.3)
-    return clt
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +51,7 @@ def opened(tiny):
     def make(architecture: str, kind: str = "transcoders") -> SimpleNamespace:
         if (architecture, kind) not in done:
             model, transcoders = tiny(architecture)
-            dictionary = {"transcoders": transcoders, "neurons": None, "clt": tiny_clt()}[kind]
+            dictionary = {"transcoders": transcoders, "neurons": None, "clt": random_clt()}[kind]
             result = trace(model, dictionary)
             done[architecture, kind] = SimpleNamespace(
                 model=model, dictionary=dictionary, result=result, x=open_graph(model, dictionary, result)

@@ -165,6 +165,13 @@ def test_check_of_another_exercise_under_a_name_is_refused(kernel):
     assert "0 done, 0 failing" in kernel.run("progress()"), "nothing is recorded"
 
 
+def test_two_checks_on_a_line(kernel):
+    kernel.run(MEAN)
+    kernel.run(RUNNING_MEAN)
+    said = kernel.run("check(mean); check(RunningMean)")
+    assert "mean: done" in said and "RunningMean: done" in said
+
+
 @pytest.mark.parametrize("broken", [MEAN.replace("float:", "float", 1), MEAN + "\nprint("])
 def test_check_after_a_syntax_error_says_so(kernel, broken):
     """What was run before the broken cell would be graded otherwise."""

@@ -116,9 +116,9 @@ def find_exercise(answer: object, notebook: dict) -> tuple[Chapter, str]:
 
 def refuse_other(name: str, line: str, chapter: Chapter) -> None:
     """Raises NoExercise if the line of the call names another exercise than the one that the answer is."""
-    called = re.search(r"\bcheck\(\s*(\w+)", line)
-    if called and called[1] != name and called[1] in chapter.points:
-        raise NoExercise(f"This is your function `{name}`, under the name `{called[1]}`: define `{called[1]}` itself.")
+    called = [word for word in re.findall(r"\bcheck\(\s*(\w+)", line) if word in chapter.points]
+    if called and name not in called:
+        raise NoExercise(f"This is your function `{name}`, under the name `{called[0]}`: define `{called[0]}` itself.")
 
 
 def refuse_broken(name: str, cells: object) -> None:
