@@ -169,7 +169,7 @@ def test_two_checks_on_a_line(kernel):
     kernel.run(MEAN)
     kernel.run(RUNNING_MEAN)
     said = kernel.run("check(mean); check(RunningMean)")
-    assert "mean: done" in said and "RunningMean: done" in said
+    assert "mean: done" in said and "\nRunningMean: " in said
 
 
 @pytest.mark.parametrize("broken", [MEAN.replace("float:", "float", 1), MEAN + "\nprint("])
