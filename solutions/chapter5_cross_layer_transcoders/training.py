@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from solutions.chapter5_cross_layer_transcoders.losses import dead_latent_loss, reconstruction_loss, sparsity_loss
 from solutions.chapter5_cross_layer_transcoders.storing import ActivationStore
 from solutions.chapter5_cross_layer_transcoders.transcoder import CrossLayerTranscoder
+from utils.engine.graph import at_least_float32
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,13 @@ class TrainingState:
         """A new training. `b_dec` begins at the mean of the outputs."""
         torch.manual_seed(config.seed)
         n_layers, _, d_model = store.inputs.shape
-        clt = CrossLayerTranscoder(n_layers, d_model, config.width, cross_layer=config.cross_layer).to(store.inputs)
+        clt = CrossLayerTranscoder(n_layers, d_model, config.width, cross_layer=config.cross_layer)
+        clt.to(store.output_scale)
         with torch.no_grad():
-            clt.b_dec.copy_(store.outputs.mean(1))
+            for b_dec, outputs, scale in zip(clt.b_dec, store.outputs, store.output_scale):
+                b_dec.copy_((at_least_float32(outputs) / scale.to(outputs.device)).mean(0))
         optimizer = torch.optim.Adam(clt.parameters(), betas=(0.9, 0.99), lr=config.learning_rate)
-        return cls(clt, optimizer, torch.zeros(n_layers, config.width).to(store.inputs), step=0, history=[])
+        return cls(clt, optimizer, torch.zeros(n_layers, config.width).to(store.output_scale), step=0, history=[])
 
     def save(self, path: Path, store: ActivationStore, config: TrainingConfig) -> None:
         """Write a checkpoint: beside its place first, so that a half-written one is never seen."""
@@ -94,7 +97,7 @@ class TrainingState:
         Raises:
             ValueError: it belongs to a training with another configuration, or to a store with another seed or number of tokens.
         """
-        content = torch.load(path, weights_only=True, map_location=store.inputs.device)
+        content = torch.load(path, weights_only=True, map_location=store.device)
         if content.get("training") != cls.training(store, config):
             raise ValueError(f"{path} is a checkpoint of another training: delete it, or choose another path.")
         state = cls.start(store, config)

@@ -31,6 +31,10 @@ def run(arguments: argparse.Namespace) -> str:
         from solutions.trace.tracing import register
 
         register(arguments)
+    if arguments.result is None and arguments.scheduler is None:
+        from utils.models import require
+
+        require(arguments.model)
     if arguments.prompts is not None:
         from solutions.trace.many import trace_many
 

@@ -11,6 +11,14 @@ from typing import NoReturn
 from utils import __version__
 
 EXAMPLE = "The capital of the state containing Dallas is"
+USAGE = """%(prog)s PROMPT [options]
+       %(prog)s --prompts FILE --out DIR [options]
+       %(prog)s --from DIR [options]"""
+DESCRIPTION = """\
+Trace how a language model gets from a prompt to its next token.
+
+The command prints the answer and the strongest paths to it, and writes a folder: index.html is the page to open in a
+browser, graph.json is for other tools, result/ holds all numbers for Python."""
 SHARES = ("node_threshold", "edge_threshold")
 COUNTS = ("top_k", "max_latent_nodes", "n_output_nodes", "max_output_nodes", "batch_size")
 
@@ -45,8 +53,10 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 def _make_parser() -> _Parser:
     parser = _Parser(
         prog="python -m solutions.trace",
-        description="Trace how a language model gets from a prompt to its next token.",
-        epilog=f'example: python -m solutions.trace "{EXAMPLE}"',
+        usage=USAGE,
+        description=DESCRIPTION,
+        epilog=f'example: python -m solutions.trace "{EXAMPLE}" --target Austin --contrast Boise Denver',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_prompt(parser)
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
@@ -61,19 +71,29 @@ def _make_parser() -> _Parser:
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("model").add_argument
-    add("--model", help="a model's name, or a folder (default: atlas, which is bundled)")
+    add(
+        "--model",
+        metavar="NAME",
+        help="atlas (the default, bundled), smollm2-135m, gemma-3-270m-it, gemma-3-1b-it, qwen3-0.6b; or a folder; or OWNER/NAME on "
+        "the hub, with --release",
+    )
     add(
         "--dictionary",
         choices=("transcoders", "clt", "neurons"),
-        help="per-layer transcoders (the default where there are any), a cross-layer transcoder (atlas and Gemma 3 have one), "
-        "or the MLPs' own neurons (any model)",
+        help="what the graph's latents are: those of one transcoder a layer (the default where there are any), those of a cross-layer "
+        "transcoder (atlas and Gemma 3 have one), or the MLPs' own neurons (any model, no dictionary)",
     )
     add(
         "--release",
         metavar="SET",
-        help="public dictionaries for --model OWNER/NAME: a release of SAELens, or a repository in circuit-tracer's form",
+        help="whose transcoders to take for --model OWNER/NAME: a release of SAELens (with --sae-id), or a repository in "
+        "circuit-tracer's form",
     )
-    add("--sae-id", metavar="ID", help="one dictionary of SAELens' release, with {layer} in it; * stands for any text")
+    add(
+        "--sae-id",
+        metavar="ID",
+        help="the name in SAELens' release of one layer's transcoder, with {layer} in it; * stands for any text",
+    )
     add("--device", help="cpu, cuda or mps (default: the GPU if there is one)")
     add("--dtype", help="float32, bfloat16 or float64 (default: float32 for models below 10 GB)")
     add("--offload", action="store_true", help="keep the transcoders' large matrices on disk: less memory, more time")
@@ -82,7 +102,12 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_prompt(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("prompt", nargs="?", help="the text to trace; - reads it from standard input")
+    parser.add_argument(
+        "prompt",
+        nargs="?",
+        metavar="PROMPT",
+        help="the text whose next token is traced; - reads it from standard input",
+    )
     parser.add_argument(
         "--chat",
         action="store_true",
@@ -96,30 +121,43 @@ def _add_target(parser: argparse.ArgumentParser) -> None:
         "--target",
         nargs="+",
         metavar="TOKEN",
-        help="these tokens; with or without a space in front, as is likelier; #123 is the token with that id",
+        help="trace these next tokens; each is taken with or without a space in front, as is likelier; #123 is the token with that id",
     )
     add(
         "--contrast",
         nargs="+",
         metavar="TOKEN",
-        help="the target's logit less the mean logit of these tokens: why the target and not those",
+        help="trace the logit of --target (else of the likeliest token) less the mean logit of these tokens: why that answer and not these",
     )
-    add("--weights", nargs="+", type=float, metavar="W", help="one for each target (default: all weigh the same)")
+    add("--weights", nargs="+", type=float, metavar="W", help="how much each --target counts (default: all the same)")
     add(
         "--direction",
         type=Path,
         metavar="FILE",
-        help="what the output of the final norm has along a vector, such as a probe's weights: d_model numbers in a .npy file",
+        help="trace no token but a direction, such as a probe's weights: how far the output of the final norm goes along it; d_model "
+        "numbers in a .npy file",
     )
     add("--n-output-nodes", type=int, metavar="N", help="trace the N likeliest tokens (default: 3)")
-    add("--probability-mass", type=float, metavar="P", help="trace as many of the likeliest as hold this probability")
-    add("--max-output-nodes", type=int, metavar="N", help="but no more than N tokens (default: 10)")
-    add("--position", type=int, metavar="N", help="trace the answer after token N (0 is the first, -1 the last)")
+    add(
+        "--probability-mass",
+        type=float,
+        metavar="P",
+        help="trace the likeliest tokens that together have this probability",
+    )
+    add(
+        "--max-output-nodes", type=int, metavar="N", help="with --probability-mass: no more than N tokens (default: 10)"
+    )
+    add(
+        "--position",
+        type=int,
+        metavar="N",
+        help="trace what comes after token N of the prompt (0 is the first, -1 the last; default: -1)",
+    )
     add(
         "--start-posn",
         type=int,
         metavar="N",
-        help="hide the tokens before N from the graph (default: a beginning-of-sequence token)",
+        help="leave the tokens before token N out of the pruned graph (default: only a beginning-of-sequence token is left out)",
     )
 
 
@@ -132,8 +170,18 @@ def _add_size(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="keep the N latents with most influence, found as the graph is built (default: all; 300 neurons)",
     )
-    add("--node-threshold", type=float, metavar="X", help="influence to keep, 0 to 1 (default: 0.8)")
-    add("--edge-threshold", type=float, metavar="X", help="edge scores to keep, 0 to 1 (default: 0.85)")
+    add(
+        "--node-threshold",
+        type=float,
+        metavar="X",
+        help="share of the influence that the kept nodes hold, 0 to 1: more keeps more (default: 0.8)",
+    )
+    add(
+        "--edge-threshold",
+        type=float,
+        metavar="X",
+        help="share of the score that the kept edges hold, 0 to 1 (default: 0.85)",
+    )
     add(
         "--keep-embeddings",
         action=argparse.BooleanOptionalAction,
@@ -145,7 +193,7 @@ def _add_size(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=128,
         metavar="N",
-        help="targets that are walked back together: more is faster and needs more memory (default: 128)",
+        help="nodes whose inputs are found together: more is faster and needs more memory (default: 128)",
     )
 
 
@@ -156,18 +204,19 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         "--examples",
         choices=("auto", "download", "neuronpedia", "none"),
         default="auto",
-        help="what latents fire on: what can be had here (default), GemmaScope's files too, what Neuronpedia says of each latent "
-        "(with its labels; kept for the next time), or nothing",
+        help="the texts on the page on which each latent fires. auto: what is on this disk (the default); download: GemmaScope's files "
+        "too; neuronpedia: what that site says of each latent, with its labels; none: none",
     )
     add(
         "--ablate",
         action="store_true",
-        help="run the model without the latents of each box of the page, and without others of the same written length",
+        help="measure what the target loses in the model without the latents of each box of the page, and, as a control, without "
+        "others that write as much",
     )
     add(
         "--attention",
         action="store_true",
-        help="say which heads the strongest edges go through, where these heads look, and why",
+        help="say which attention heads the strongest edges go through, where these heads look, and why",
     )
     add("--circuit-tracer", action="store_true", help="also write a folder for circuit-tracer's local page")
 
@@ -177,10 +226,14 @@ def _add_many(parser: argparse.ArgumentParser) -> None:
     add(
         "--prompts",
         metavar="FILE",
-        help="trace every line of a file (- reads standard input) into folders of --out, with summary.csv; "
-        "the same command goes on where it was stopped",
+        help="trace every line of a file (- reads standard input): a folder for each below --out, and summary.csv with a line for "
+        "each; the same command goes on where it was stopped",
     )
-    add("--scheduler", metavar="tcp://…", help="trace --prompts on the workers of this Dask scheduler")
+    add(
+        "--scheduler",
+        metavar="tcp://…",
+        help="trace --prompts on the workers of this Dask scheduler (instructions/researchers.md)",
+    )
 
 
 def _add_again(parser: argparse.ArgumentParser) -> None:
@@ -190,13 +243,16 @@ def _add_again(parser: argparse.ArgumentParser) -> None:
         dest="result",
         type=Path,
         metavar="DIR",
-        help="prune, weigh and draw this earlier trace again, without tracing: --target and --contrast choose among its tokens",
+        help="take the trace in this folder, and prune, weigh and draw it again with other options, without tracing: --target and "
+        "--contrast choose among its tokens",
     )
 
 
 def _check_arguments(arguments: argparse.Namespace) -> None:
     if arguments.prompt == "-":
-        arguments.prompt = _standard_input()
+        arguments.prompt = (
+            standard_input().removesuffix("\n").removesuffix("\r")
+        )  # the line break that echo puts behind it
     if arguments.prompt is not None:
         check_prompt(arguments.prompt)
     for name in COUNTS:
@@ -260,8 +316,8 @@ def check_prompt(prompt: str) -> None:
         raise ValueError("The prompt is not valid UTF-8 text.")
 
 
-def _standard_input() -> str:
-    """All of standard input, without the line break that echo puts behind it."""
+def standard_input() -> str:
+    """All of standard input. What is not UTF-8 is refused later, by `check_prompt`."""
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
-    return sys.stdin.read().removesuffix("\n").removesuffix("\r")
+    return sys.stdin.read()

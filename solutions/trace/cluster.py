@@ -16,13 +16,11 @@ import torch
 from solutions.trace.many import Job, Row, failed_row, trace_job
 from solutions.trace.output import is_complete
 from solutions.trace.tracing import Tracer
+from utils.engine.dask_client import connect, has_no_workers
 
 if TYPE_CHECKING:
     from distributed import Future
 
-INSTALL = "pip install -r requirements-cluster.txt"
-CONNECT_SECONDS = 20
-WORKER = "python -m distributed.cli.dask_worker {} --nthreads 1"
 one_at_a_time = Lock()  # hooks on a model are no matter for two threads
 
 
@@ -33,22 +31,15 @@ def on_workers(arguments: Namespace, jobs: list[Job]) -> Iterator[tuple[Job, Row
         ImportError: Dask is not installed.
         ConnectionError: there is no scheduler at that address.
     """
-    try:
-        from distributed import Client, as_completed
-    except ImportError:
-        raise ImportError(f"--scheduler needs Dask: `{INSTALL}`.") from None
-    address = arguments.scheduler
-    try:
-        client = Client(address, timeout=CONNECT_SECONDS)
-    except (OSError, ValueError, TypeError) as error:
-        raise ConnectionError(f"No Dask scheduler answers at {address} ({type(error).__name__}).") from None
-    with client:
+    with connect(arguments.scheduler) as client:
+        from distributed import as_completed
+
         if not client.scheduler_info()["workers"]:
-            print(f"{address} has no worker yet; this starts one: {WORKER.format(address)}", file=sys.stderr)
+            print(has_no_workers(arguments.scheduler), file=sys.stderr)
         # the number of threads decides how sums are cut into parts: with the same number, results are the same to the bit
         threads = torch.get_num_threads()
         futures = {client.submit(trace_on_worker, arguments, job, threads, pure=False): job for job in jobs}
-        for future in as_completed(futures):
+        for future in as_completed(futures, loop=client.loop):
             job = futures[future]
             yield job, _outcome(future, job)
 

@@ -7,14 +7,13 @@ import io
 import json
 import os
 import re
-import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from solutions.trace.arguments import check_prompt
+from solutions.trace.arguments import check_prompt, standard_input
 from solutions.trace.output import ROW, SomeFailed, Stopped, is_complete, staged, writing_errors
 from utils.dashboard import slugify
 from utils.models import default_dictionary
@@ -188,9 +187,7 @@ def read_prompts(file: str) -> list[str]:
         ValueError: there is no such file, or no prompt in it.
     """
     if file == "-":
-        if isinstance(sys.stdin, io.TextIOWrapper):
-            sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
-        text, name = sys.stdin.read(), "Standard input"
+        text, name = standard_input(), "Standard input"
     else:
         path = Path(file).expanduser()
         name = str(path)

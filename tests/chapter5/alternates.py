@@ -7,9 +7,9 @@ ALTERNATES = {
         Alternate(
             "standard_deviation_and_loops",
             [
-                ("centred = outputs - outputs.mean(1, keepdim=True)\n", "pass\n"),
-                ("centred.pow(2).mean((1, 2)).sqrt()", "outputs.var(1, correction=0).mean(1).sqrt()"),
-                ("inputs.pow(2).mean((1, 2)).sqrt()", "torch.stack([x.square().mean() ** 0.5 for x in inputs])"),
+                ("centred = y - y.mean(0)\n", "pass\n"),
+                ("centred.pow(2).mean().sqrt()", "y.var(0, correction=0).mean().sqrt()"),
+                ("x.pow(2).mean().sqrt()", "x.square().mean() ** 0.5"),
                 (
                     "return outputs * self.output_scale[:, None, None]",
                     'return torch.einsum("l,ltd->ltd", self.output_scale, outputs)',

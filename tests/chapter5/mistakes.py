@@ -8,8 +8,8 @@ MISTAKES = {
             "one_scale_for_all",
             "You use one scale for all layers: late layers would be all that counts. Each layer has a scale of its own.",
             [
-                ("inputs.pow(2).mean((1, 2)).sqrt()", "inputs.pow(2).mean().sqrt().expand(len(inputs))"),
-                ("centred.pow(2).mean((1, 2)).sqrt()", "centred.pow(2).mean().sqrt().expand(len(inputs))"),
+                ("inputs / self.input_scale[:, None, None]", "inputs / self.input_scale.mean()"),
+                ("outputs / self.output_scale[:, None, None]", "outputs / self.output_scale.mean()"),
             ],
         ),
         Mistake(
@@ -24,24 +24,29 @@ MISTAKES = {
         Mistake(
             "scale_with_the_mean",
             "The scale of your outputs still contains their mean: subtract each dimension's mean before you square.",
-            [("centred = outputs - outputs.mean(1, keepdim=True)", "centred = outputs")],
+            [("centred = y - y.mean(0)", "centred = y")],
         ),
         Mistake(
             "one_mean_a_layer",
             "You subtract one number a layer from the outputs: their mean is a vector, one number for each dimension.",
-            [("outputs.mean(1, keepdim=True)", "outputs.mean((1, 2), keepdim=True)")],
+            [("y.mean(0)", "y.mean()")],
         ),
         Mistake(
             "mean_taken_out",
-            "You take the mean out of the outputs themselves: it is subtracted for the scale only, `outputs` keep it.",
-            [("self.outputs = outputs /", "self.outputs = centred /")],
+            "You take the mean out of the outputs themselves: it is subtracted for the scale only, what is trained on keeps it.",
+            [
+                (
+                    "outputs / self.output_scale[:, None, None]",
+                    "(outputs - self.outputs.mean(1, keepdim=True)) / self.output_scale[:, None, None]",
+                )
+            ],
         ),
         Mistake(
             "variance_not_its_root",
             "You divide by the mean square: the scale is its root.",
             [
-                ("inputs.pow(2).mean((1, 2)).sqrt()", "inputs.pow(2).mean((1, 2))"),
-                ("centred.pow(2).mean((1, 2)).sqrt()", "centred.pow(2).mean((1, 2))"),
+                ("x.pow(2).mean().sqrt()", "x.pow(2).mean()"),
+                ("centred.pow(2).mean().sqrt()", "centred.pow(2).mean()"),
             ],
         ),
         Mistake(
@@ -56,8 +61,8 @@ MISTAKES = {
             "swapped",
             "You store what the MLPs write as inputs and what they read as outputs: it is the other way round.",
             [
-                ("inputs[layer].append(cache[reading_hook(layer)]", "outputs[layer].append(cache[reading_hook(layer)]"),
-                ("outputs[layer].append(cache[mlp_out_hook(layer)]", "inputs[layer].append(cache[mlp_out_hook(layer)]"),
+                ("inputs[layer] = cache[reading_hook(layer)]", "outputs[layer] = cache[reading_hook(layer)]"),
+                ("outputs[layer] = cache[mlp_out_hook(layer)]", "inputs[layer] = cache[mlp_out_hook(layer)]"),
             ],
         ),
         Mistake(
@@ -111,31 +116,26 @@ MISTAKES = {
         Mistake(
             "mismatched",
             "You shuffle the inputs and not the outputs: the two vectors of a token belong together.",
-            [("self.outputs[:, index]", "self.outputs[:, place * size : (place + 1) * size]")],
+            [
+                (
+                    "return self.normalize(*self.take(order[place * size : (place + 1) * size]))",
+                    "index = order[place * size : (place + 1) * size]\n"
+                    "        return self.normalize(self.take(index)[0], self.take(index.sort().values)[1])",
+                )
+            ],
         ),
         Mistake(
             "given_tensors_changed",
             "You change the tensors that you are given: divide into new ones (`inputs / scale`, not `inputs /= scale`).",
             [
-                (
-                    "self.inputs = inputs / self.input_scale[:, None, None]",
-                    "self.inputs = inputs.div_(self.input_scale[:, None, None])",
-                ),
-                (
-                    "self.outputs = outputs / self.output_scale[:, None, None]",
-                    "self.outputs = outputs.div_(self.output_scale[:, None, None])",
-                ),
+                ("inputs / self.input_scale[:, None, None]", "inputs.div_(self.input_scale[:, None, None])"),
+                ("outputs / self.output_scale[:, None, None]", "outputs.div_(self.output_scale[:, None, None])"),
             ],
         ),
         Mistake(
             "inputs_changed",
             "You change the `inputs` that you are given: divide into a new tensor.",
-            [
-                (
-                    "self.inputs = inputs / self.input_scale[:, None, None]",
-                    "self.inputs = inputs.div_(self.input_scale[:, None, None])",
-                )
-            ],
+            [("inputs / self.input_scale[:, None, None]", "inputs.div_(self.input_scale[:, None, None])")],
         ),
         Mistake(
             "denormalized_in_place",

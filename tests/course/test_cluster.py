@@ -117,7 +117,7 @@ def order(course: Path, digest: str = "another") -> Order:  # noqa: F811
 
 
 def test_a_cluster_that_is_not_there(course, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("utils.cohort.cluster.SECONDS", 0.5)
+    monkeypatch.setattr("utils.engine.dask_client.SECONDS", 0.5)
     address = f"tcp://127.0.0.1:{free_port()}"
     with pytest.raises(WorkerLost, match=rf"^No Dask scheduler answers at {address}[^\n]*$"):
         next(grade_elsewhere(address, order(course), [[]]))

@@ -188,6 +188,20 @@ def test_two_workers_give_the_same_bytes_and_the_death_of_one_loses_nothing(run,
 
 def test_a_scheduler_that_is_not_there_is_one_sentence(run, tmp_path, monkeypatch):
     pytest.importorskip("distributed")
-    monkeypatch.setattr("solutions.trace.cluster.CONNECT_SECONDS", 1)
+    monkeypatch.setattr("utils.engine.dask_client.SECONDS", 1)
     code, _, err = run("a", "--scheduler", "tcp://127.0.0.1:9")
     assert code == 2 and "No Dask scheduler answers at tcp://127.0.0.1:9" in err and err.count("\n") == 1
+
+
+def test_dask_that_is_missing_is_one_sentence(run, monkeypatch):
+    from utils.cohort.cluster import Order, grade_elsewhere
+    from utils.cohort.isolate.processes import WorkerLost
+    from utils.cohort.isolate.student_process import Settings
+
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    sentence = "--scheduler needs Dask, which is not installed: run `pip install -r requirements-cluster.txt`."
+    code, _, err = run("a", "--scheduler", "tcp://127.0.0.1:9")
+    assert (code, err) == (2, f"{sentence}\n")
+    with pytest.raises(WorkerLost) as lost:
+        next(grade_elsewhere("tcp://127.0.0.1:9", Order(Settings(".", 9, "", 2, 500, ""), "x"), [[]]))
+    assert str(lost.value) == sentence

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "dashboard": {"engine", "models", "latents"},
     "notebooks": set(),
     "grading": {"notebooks"},
-    "cohort": {"grading", "notebooks"},
+    "cohort": {"engine", "grading", "notebooks"},
 }
 UTILS = sorted((ROOT / "utils").rglob("*.py"))
 

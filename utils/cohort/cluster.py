@@ -14,12 +14,12 @@ from utils.cohort.isolate import sandbox
 from utils.cohort.isolate.processes import Reply, Worker, WorkerLost
 from utils.cohort.isolate.student_process import Settings
 from utils.cohort.versions import digest_of_tests
+from utils.engine.dask_client import connect, has_no_workers
 from utils.grading.chapters import chapters
 from utils.grading.find.cells import Cell
 from utils.notebooks.place import course_folder
 
-SECONDS = 30
-INSTALL = "python -m pip install -r requirements-cluster.txt"
+SECONDS_FOR_WORKERS = 30
 _mine = threading.local()
 
 
@@ -49,20 +49,17 @@ def grade_elsewhere(
         WorkerLost: there is no such cluster, its course is another one, or it lost a notebook again and again.
     """
     try:
-        from distributed import Client, as_completed
-        from distributed.scheduler import KilledWorker
-    except ImportError:
-        raise WorkerLost(f"--scheduler needs Dask, which is not installed: {INSTALL}") from None
-    try:
-        client = Client(address, timeout=SECONDS, set_as_default=False)
-    except (OSError, ValueError, TypeError) as error:
-        raise WorkerLost(f"No Dask scheduler answers at {address} ({type(error).__name__}).") from None
+        client = connect(address)
+    except (ImportError, ConnectionError) as error:
+        raise WorkerLost(str(error)) from None
     with client:
+        from distributed import as_completed
+        from distributed.scheduler import KilledWorker
+
         try:
-            client.wait_for_workers(1, timeout=SECONDS)
+            client.wait_for_workers(1, timeout=SECONDS_FOR_WORKERS)
         except (OSError, TimeoutError):
-            start = f"python -m distributed.cli.dask_worker {address} --nthreads 1"
-            raise WorkerLost(f"The scheduler at {address} has no workers; this starts one: {start}") from None
+            raise WorkerLost(has_no_workers(address)) from None
         futures = {client.submit(run_here, order, cells, pure=False): n for n, cells in enumerate(notebooks)}
         try:
             yield None

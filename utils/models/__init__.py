@@ -23,8 +23,8 @@ dictionary comes with no transcoders):
 """
 
 from utils.models.layers import LoadedModel
-from utils.models.loading import load, load_clt, load_model, load_saes
-from utils.models.registry import MODELS, ModelSpec, default_dictionary, dictionary_name, register_model
+from utils.models.loading import load, load_clt, load_model, load_saes, require
+from utils.models.registry import MODELS, ModelSpec, default_dictionary, dictionary_name, has_clt, register_model
 
 __all__ = [
     "MODELS",
@@ -32,9 +32,11 @@ __all__ = [
     "ModelSpec",
     "default_dictionary",
     "dictionary_name",
+    "has_clt",
     "load",
     "load_clt",
     "load_model",
     "load_saes",
     "register_model",
+    "require",
 ]

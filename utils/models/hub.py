@@ -196,12 +196,25 @@ def load_hub_model(spec: ModelSpec, device: str, dtype: torch.dtype) -> Transfor
     """Download (or take from the cache) a model alone. Where a package brings its weights, nothing is downloaded."""
     if (folder := packaged_folder(spec)) is not None:
         return load_folder_model(folder, spec.name, device, dtype)
-    require_token(spec)
+    require_hub(spec)
     with hub_errors(spec, spec.hub_id), no_retries_offline():
         model = boot(spec.hub_id, device, dtype)
     if spec.bos_token is not None:
         _begin_with(model, spec.bos_token)
     return model
+
+
+def require_hub(spec: ModelSpec) -> None:
+    """Say early, before other libraries are imported for seconds, what keeps a model from being loaded: no token, no network.
+
+    Raises:
+        PermissionError, ConnectionError, OSError: as in `load`.
+    """
+    from huggingface_hub import hf_hub_download
+
+    require_token(spec)
+    with hub_errors(spec, spec.hub_id), no_retries_offline():
+        hf_hub_download(spec.hub_id, "config.json")
 
 
 def _begin_with(model: TransformerBridge, bos_token: str) -> None:

@@ -12,8 +12,9 @@ from tqdm import tqdm
 
 from utils.models import registry
 from utils.models.folder import folder_clt, folder_saes, load_folder, load_folder_model
-from utils.models.hub import hub_clt, hub_saes, load_hub, load_hub_model
+from utils.models.hub import hub_clt, hub_saes, load_hub, load_hub_model, require_hub
 from utils.models.layers import LoadedModel
+from utils.models.packaged import packaged_folder
 from utils.models.placement import device_name, dtype_name, parse_dtype
 from utils.models.registry import ModelSpec, resolve
 
@@ -62,6 +63,19 @@ def load(
             registry.ATLAS_FOLDER, source.name, device, parse_dtype(dtype) or source.default_dtype, offload
         )
     return load_hub(source, device, parse_dtype(dtype) or source.default_dtype, offload)
+
+
+def require(name: str | os.PathLike[str]) -> None:
+    """Say in a second what would keep a model of the hub from being loaded. The libraries that load take longer to import.
+
+    Raises:
+        ValueError, FileNotFoundError: unknown name.
+        PermissionError: a token is missing or not accepted, or the licence is not yet accepted.
+        ConnectionError: the hub cannot be reached.
+    """
+    source = resolve(name)
+    if isinstance(source, ModelSpec) and source.hub_id is not None and packaged_folder(source) is None:
+        require_hub(source)
 
 
 def load_model(

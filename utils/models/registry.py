@@ -194,6 +194,18 @@ def clt_place(spec: ModelSpec) -> str | None:
     return spec.clt or (spec.release if spec.release and spec.sae_id is None else None)
 
 
+def has_clt(name: str | os.PathLike[str]) -> bool:
+    """Whether a cross-layer transcoder of a model is known, which `load_clt(name)` loads. (Of a registered repository that is not known.)
+
+    Raises:
+        ValueError, FileNotFoundError: unknown name.
+    """
+    source = resolve(name)
+    if isinstance(source, ModelSpec):
+        return source.hub_id is None or source.clt is not None
+    return (source / "clt").is_dir()
+
+
 def resolve(name: str | os.PathLike[str]) -> ModelSpec | Path:
     """The registered model called `name` (or known by this hub id), else the folder `name`."""
     text = os.fspath(name)

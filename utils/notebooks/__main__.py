@@ -1,4 +1,4 @@
-"""Build the notebooks: `python -m utils.notebooks [--check] [--numbers] [--chapter N]`.
+"""Build the notebooks: `python -m utils.notebooks [--check] [--numbers] [--chapter N]`; or try them on another model: `--model NAME`.
 
 Exit code 0: all is built (or nothing is stale), 1: `--check` found something stale, 2: something has to be changed first,
 130: stopped by Ctrl-C.
@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 from utils import __version__
-from utils.notebooks.build import build, find_stale
+from utils.notebooks.build import build, chosen_chapters, find_stale
 from utils.notebooks.errors import CourseError, shown
+from utils.notebooks.other_model import execute_on, takes_models
 from utils.notebooks.page import read_pages
 from utils.notebooks.place import course_folder
 
@@ -27,9 +28,22 @@ def main() -> int:
         help="write into the pages the numbers that outputs give; with --check, say which numbers in the text have no marker",
     )
     parser.add_argument("--chapter", type=int, metavar="N", help="only this chapter")
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        help="build nothing: execute the answer notebooks on this model (or folder), and write them into --out",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", default=Path("out/notebooks"), help="for --model (default: out/notebooks)"
+    )
     arguments = parser.parse_args()
+    if arguments.model and (arguments.check or arguments.numbers):
+        parser.error("--model builds nothing: leave out --check and --numbers")
     course = course_folder()
     try:
+        if arguments.model:
+            try_model(course, arguments.chapter, arguments.model, arguments.out)
+            return 0
         if arguments.check:
             if arguments.numbers:
                 say_unmarked(course, arguments.chapter)
@@ -47,6 +61,13 @@ def main() -> int:
     except KeyboardInterrupt:
         print("Stopped; nothing was written.", file=sys.stderr)
         return 130
+
+
+def try_model(course: Path, number: int | None, model: str, folder: Path) -> None:
+    """Execute one chapter on another model, or all that have a line for it."""
+    for chapter in chosen_chapters(course, number):
+        if number is not None or takes_models(chapter):
+            print(f"wrote {shown(execute_on(chapter, model, folder))}")
 
 
 def say_unmarked(course: Path, chapter: int | None) -> None:
