@@ -141,7 +141,10 @@ def _load(arguments: Namespace) -> tuple[TransformerBridge, Any, Mapping[int, An
         return model, None, {layer: neuron_weights(model, layer) for layer in range(model.cfg.n_layers)}
     if arguments.dictionary == "clt":
         clt = load_clt(name, **place)
-        return load_model(name, **place), clt, clt.transcoders()
+        model = load_model(
+            name, **(place | {"dtype": clt.W_enc.dtype})
+        )  # a large one is in bfloat16, and so must be its model
+        return model, clt, clt.transcoders()
     model, transcoders = load(name, offload=arguments.offload, **place)
     if not transcoders:
         raise ValueError(f"There are no transcoders of {name}: leave out --dictionary, and its own neurons are traced.")

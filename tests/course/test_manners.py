@@ -284,6 +284,30 @@ def test_a_prompt_taken_for_a_token_is_explained(capsys):
     assert stop.value.code == 2 and said.count("\n") == 1 and "give it first, or put another option between" in said
 
 
+@pytest.mark.parametrize(
+    "call", ["main(['Dallas', '--model', 'gemma-3-270m-it', '--out', 'o'])", "load('gemma-3-270m-it')"]
+)
+def test_without_network_the_sentence_comes_at_once(tmp_path, call):
+    """One sentence, nothing written, and well below 10 s: no retries, and the large libraries are not imported for it."""
+    import resource
+
+    program = "import sys\nfrom utils.models import load\nfrom solutions.trace.__main__ import main\n"
+    program += (
+        f"try:\n    code = {call}\nexcept ConnectionError as error:\n    code = 2\n    print(error, file=sys.stderr)\n"
+    )
+    program += "assert 'transformer_lens' not in sys.modules\nsys.exit(code)"
+    closed = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": "none", "HF_HOME": str(tmp_path / "hf")}
+    environment = os.environ | closed | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("Hugging Face cannot be reached") and done.stderr.count("\n") == 1
+    assert after.ru_utime - before.ru_utime < 10  # seconds of a core: what else the machine does counts for nothing
+    assert not (tmp_path / "o").exists()
+
+
 def test_standard_input_is_a_prompt(trace, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(f"{PROMPT}\n".encode())))
     code, _, _ = trace("-", "--out", tmp_path / "o")

@@ -300,6 +300,18 @@ def test_a_clt_of_the_hub(other_hub, registry, which):
         torch.testing.assert_close(clt.W_dec[layer], w["W_dec"][layer].transpose(0, 1))
 
 
+def test_a_large_clt_and_its_model_have_one_precision(other_hub, registry, tmp_path, capsys, monkeypatch):
+    """A CLT that is loaded in bfloat16 because of its size, as Gemma 3 1B's, is traced with its model in bfloat16."""
+    models.save_tiny_model(other_hub.root / "google/gemma-3-1b-it", "gemma3")
+    repo, folder, _ = repository(MODELS["gemma-3-1b-it"].clt)
+    save_gemma_scope_2_clt(other_hub.root / repo / folder, clt_of(LAYERS, models.D_MODEL))
+    assert MODELS["gemma-3-1b-it"].default_dtype is torch.float32
+    line = ["Dallas", "--model", "gemma-3-1b-it", "--dictionary", "clt", "--top-k", "3", "--out", str(tmp_path / "o")]
+    assert command.main(line) == 0, capsys.readouterr().err
+    result = AttributionResult.load(tmp_path / "o" / "result")
+    assert result.graph.indices(NodeType.LATENT)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
