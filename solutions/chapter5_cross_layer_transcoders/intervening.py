@@ -43,7 +43,8 @@ def run_base_cross_layer(
     for layer in range(clt.n_layers):
         x, y = cache[reading_hook(layer)], cache[mlp_out_hook(layer)]
         acts[layer] = clt.encode(layer, x)
-        base.x[layer], base.acts[layer], base.errors[layer] = x, acts[layer], y - clt.decode(layer, acts)
+        base.x[layer], base.acts[layer] = x, acts[layer]
+        base.errors[layer] = y - clt.decode(layer, acts) - clt.skip(layer, x)
     return base
 
 
@@ -61,8 +62,8 @@ def intervene_cross_layer(
 ) -> Outcome:
     """Chapter 4's `intervene` through a cross-layer transcoder.
 
-    The MLP of layer m writes `b_dec[m]`, what the latents of all layers up to m write there with their new activations, and its
-    error: that of this run, in which the latents are as they answer before the edits of their own layers, or that of `base`.
+    The MLP of layer m writes `b_dec[m]`, what the latents of all layers up to m write there with their new activations, the skip of
+    its input in this run (if there is a skip), and its error: that of this run, in which the latents are as they answer before the edits of their own layers, or that of `base`.
 
     Args:
         base: from `run_base_cross_layer`.
@@ -90,8 +91,9 @@ def intervene_cross_layer(
 
     def write(y: Tensor, hook: HookPoint, layer: int) -> Tensor:
         is_held = freeze_errors or layer in constrained_layers
-        error = base.errors[layer] if is_held else y - clt.decode(layer, live)
-        return clt.decode(layer, acts) + error
+        skip = clt.skip(layer, reads[layer])
+        error = base.errors[layer] if is_held else y - clt.decode(layer, live) - skip
+        return clt.decode(layer, acts) + skip + error
 
     def read_last(x: Tensor, hook: HookPoint) -> None:
         reads["L"] = x

@@ -29,7 +29,14 @@ def cross_layer_hooks(
 
     Returns:
         (hook name, function) pairs, ready for `hooked(model, hooks)`. A hook function is called as `function(value, hook)`.
+
+    Raises:
+        ValueError: the CLT has a skip, which these hooks leave out.
     """
+    if clt.W_skip is not None:
+        raise ValueError(
+            "This cross-layer transcoder has a skip: it can be traced, but not put in the place of all MLPs."
+        )
     norms = clt.decoder_norms()
     ### BEGIN SOLUTION
     acts: dict[int, Tensor] = {}

@@ -38,7 +38,7 @@ from utils.engine.arguments import (
     tokenize_prompt,
 )
 from utils.engine.graph import AttributionResult, GraphNodes, NodeType, at_least_float32
-from utils.engine.hooks import mlp_out_hook
+from utils.engine.hooks import mlp_out_hook, reading_hook
 from utils.engine.memory import zero_edges
 
 
@@ -76,7 +76,7 @@ def collect_sources(
     At "E" the embeddings write `graph.writing_vecs`. Into layer m write the latents of `clt.sources_of(m)` (all layers up to m; only
     m itself with `cross_layer=False`), each its activation times its decoder into m; and last the errors of m, one a position in
     order: `y - b_dec[m] -` what these latents write there.
-    `y`, what the MLP of m adds, is `cache[mlp_out_hook(m)]`, (1, seq, d_model).
+    `y`, what the MLP of m adds (besides the skip, if the CLT has one), is set below.
 
     In a layer's range of nodes (`graph.node_range_dict[m]`) the latents come first and then `graph.seq_len` errors. A latent's
     node has its `activation`; `latents_of_layer` gives all that is needed of a layer's latents.
@@ -88,7 +88,8 @@ def collect_sources(
     }
     latents = {layer: latents_of_layer(graph, layer) for layer in range(graph.n_layers)}
     for target in range(graph.n_layers):
-        y = at_least_float32(cache[mlp_out_hook(target)][0])
+        x, y = (at_least_float32(cache[hook(target)][0]) for hook in (reading_hook, mlp_out_hook))
+        y = y - clt.skip(target, x)
         b_dec = clt.b_dec[target].detach().to(y)
         # Set `sources[target]`.
         ### BEGIN SOLUTION

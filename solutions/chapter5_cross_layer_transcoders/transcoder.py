@@ -22,6 +22,7 @@ class CrossLayerTranscoder(torch.nn.Module):
             of layer l write into layer l + k. At the start a latent writes a random vector of length 1 into its own layer, and
             nothing into later ones.
         b_dec: (layer, d_model), zeros.
+        W_skip: None; for some that others have published (layer, d_out, d_in), a skip for each MLP, as in chapter 3.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class CrossLayerTranscoder(torch.nn.Module):
         W_enc = torch.randn(n_layers, d_model, width) / d_model**0.5
         own_layer = torch.nn.functional.normalize(torch.randn(n_layers, width, d_model), dim=-1)
         self.W_enc = torch.nn.Parameter(W_enc)
+        self.register_buffer("W_skip", None)
         # Set the other four parameters.
         ### BEGIN SOLUTION
         self.b_enc = torch.nn.Parameter(torch.zeros(n_layers, width))
@@ -68,12 +70,17 @@ class CrossLayerTranscoder(torch.nn.Module):
         return JumpReLU.apply(self.pre_activations(layer, x), self.threshold[layer], self.bandwidth)
         ### END SOLUTION
 
+    def skip(self, layer: int, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        """What the MLP of a layer writes besides its latents: the skip of its input, or zeros where there is no skip."""
+        return torch.zeros_like(x) if self.W_skip is None else x @ self.W_skip[layer].to(x).T
+
     def sources_of(self, target: int) -> range:
         """The layers whose latents write into layer `target`."""
         return range(target + 1) if self.cross_layer else range(target, target + 1)
 
     def decode(self, target: int, acts: dict[int, Float[Tensor, "*batch latent"]]) -> Float[Tensor, "*batch d_model"]:
-        """What is reconstructed of the MLP of layer `target`: `b_dec`, and what the latents of `self.sources_of(target)` write.
+        """What is reconstructed of the MLP of layer `target`: `b_dec`, and what the latents of `self.sources_of(target)` write. The
+        skip, if there is one, comes on top.
 
         Args:
             acts: layer -> activations; at least of those layers.
@@ -88,7 +95,7 @@ class CrossLayerTranscoder(torch.nn.Module):
     ) -> tuple[Float[Tensor, "layer *batch d_model"], Float[Tensor, "layer *batch latent"]]:
         """The reconstructions of all MLPs, and the activations of all latents."""
         acts = {layer: self.encode(layer, inputs[layer]) for layer in range(self.n_layers)}
-        outputs = [self.decode(layer, acts) for layer in range(self.n_layers)]
+        outputs = [self.decode(layer, acts) + self.skip(layer, inputs[layer]) for layer in range(self.n_layers)]
         return torch.stack(outputs), torch.stack(list(acts.values()))
 
     def decoder_norms(self) -> Float[Tensor, "layer latent"]:
@@ -136,6 +143,7 @@ class CrossLayerTranscoder(torch.nn.Module):
             | {"log_threshold": weights.threshold.log()}
             | {f"W_dec.{layer}": rows for layer, rows in enumerate(weights.W_dec)}
         )
+        clt.W_skip = weights.W_skip
         return clt.requires_grad_(False)
 
     def weights(self) -> CrossLayerWeights:
@@ -144,5 +152,5 @@ class CrossLayerTranscoder(torch.nn.Module):
         if not self.cross_layer:
             W_dec = [torch.cat([W[:1], torch.zeros_like(W[1:])]) for W in W_dec]
         return CrossLayerWeights(
-            self.W_enc.detach(), self.b_enc.detach(), self.threshold.detach(), W_dec, self.b_dec.detach()
+            self.W_enc.detach(), self.b_enc.detach(), self.threshold.detach(), W_dec, self.b_dec.detach(), self.W_skip
         )

@@ -1,5 +1,7 @@
 """Interventions through a cross-layer transcoder, in float64, against the edges and against hooks written plainly."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -21,12 +23,13 @@ from solutions.chapter5_cross_layer_transcoders import (
     attribute_cross_layer,
     intervene_cross_layer,
     run_base_cross_layer,
+    run_with_dictionary,
 )
 from tests.chapter5.shared import random_clt
-from tests.tiny import PROMPT
+from tests.tiny import D_MODEL, PROMPT
 from utils.engine.graph import NodeInfo, NodeType
 
-ARCHITECTURES = ("gemma3", "gpt2")
+ARCHITECTURES = ("gemma3", "gpt2", "gemma3 with a skip")
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +39,11 @@ def made(tiny):
 
     def make(architecture):
         if architecture not in done:
-            model, _ = tiny(architecture)
+            model, _ = tiny(architecture.split()[0])
             clt = random_clt().double().requires_grad_(False)
+            if "skip" in architecture:
+                shape = (clt.n_layers, D_MODEL, D_MODEL)
+                clt.W_skip = 0.2 * torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(8))
             tokens = model.to_tokens(PROMPT)
             done[architecture] = model, clt, tokens, run_base_cross_layer(model, clt, tokens)
         return done[architecture]
@@ -116,6 +122,57 @@ def test_live_edits_are_those_of_plain_hooks(made, architecture):
     assert (expected - base.logits).abs().max() > 1e-3
     torch.testing.assert_close(outcome.logits, expected, rtol=1e-6, atol=1e-8)
     assert float(outcome.acts[1][0, second[0], second[1]]) == 0
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_edges_and_bias_add_up(made, architecture):
+    model, clt, _, _ = made(architecture)
+    result = attribute_cross_layer(model, clt, PROMPT, start_posn=0)
+    assert result.scores["completeness_gap"] < 1e-10
+
+
+def test_with_held_errors_a_skip_follows_its_input(made):
+    """Each MLP writes what it wrote, plus what the changes of latents and of its own input make."""
+    model, clt, tokens, base = made("gpt2 with a skip")  # its norms are computed in float64
+    position, latent, act = active(base, 0)
+    _, cache = model.run_with_cache(tokens)
+    changes = {}
+
+    def latents(layer, x):
+        pre = x @ clt.W_enc[layer] + clt.b_enc[layer]
+        return torch.where(pre > clt.threshold[layer], pre, 0)
+
+    def hooks_of(layer):
+        before = cache[f"blocks.{layer}.mlp.hook_in"]
+
+        def read(x, hook):
+            new = latents(layer, x)
+            if layer == 0:
+                new[0, position, latent] = 3 * act
+            changes[layer] = x - before, new - latents(layer, before)
+
+        def write(y, hook):
+            own = changes[layer][0] @ clt.W_skip[layer].T
+            written = sum(changes[source][1] @ clt.W_dec[source][layer - source] for source in range(layer + 1))
+            return cache[f"blocks.{layer}.hook_mlp_out"] + own + written
+
+        return [(f"blocks.{layer}.mlp.hook_in", read), (f"blocks.{layer}.hook_mlp_out", write)]
+
+    with torch.no_grad():
+        hooks = [hook for layer in range(clt.n_layers) for hook in hooks_of(layer)]
+        expected = model.run_with_hooks(tokens, fwd_hooks=hooks)
+    edits = [Edit(0, position, latent, 3.0, "scale")]
+    outcome = intervene_cross_layer(model, clt, base, edits, freeze_attention=False, freeze_errors=True)
+    assert (expected - base.logits).abs().max() > 1e-3
+    torch.testing.assert_close(outcome.logits, expected, rtol=1e-6, atol=1e-8)
+
+
+def test_a_skip_is_not_left_out_where_mlps_are_replaced(made):
+    model, clt, tokens, _ = made("gemma3 with a skip")
+    with pytest.raises(ValueError, match="has a skip: it can be traced"):
+        run_with_dictionary(model, clt, tokens)
+    with pytest.raises(ValueError, match="with a skip cannot be written"):
+        clt.weights().save(Path("nowhere"))
 
 
 def test_a_latent_of_the_first_layer_writes_into_the_last(made):

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from solutions.chapter3_attribution_graphs import attribute
 from solutions.chapter4_interventions import Edit, intervene, run_base
@@ -141,37 +141,55 @@ def clt_of(n_layers: int, d_model: int, width: int = 19) -> dict[str, list[torch
     }
 
 
-def save_circuit_tracer_clt(folder: Path, w: dict, with_threshold: bool = True) -> None:
+def skips_of(n_layers: int, d_model: int) -> list[torch.Tensor]:
+    """(d_in, d_out), as both forms have them."""
+    return [randn(700 + layer, d_model, d_model) for layer in range(n_layers)]
+
+
+def save_circuit_tracer_clt(
+    folder: Path, w: dict, with_threshold: bool = True, skips: list[torch.Tensor] | None = None
+) -> None:
     folder.mkdir(parents=True)
     for layer in range(len(w["W_enc"])):
         stored = {f"{name}_{layer}": w[name][layer] for name in ("b_enc", "b_dec")}
         stored[f"W_enc_{layer}"] = w["W_enc"][layer].T.contiguous()
         if with_threshold:
             stored[f"threshold_{layer}"] = w["threshold"][layer]
+        if skips:
+            stored[f"W_skip_{layer}"] = skips[layer]
         save_file(stored, folder / f"W_enc_{layer}.safetensors")
         save_file({f"W_dec_{layer}": w["W_dec"][layer]}, folder / f"W_dec_{layer}.safetensors")
 
 
-def save_gemma_scope_2_clt(folder: Path, w: dict, **more: torch.Tensor) -> None:
+def save_gemma_scope_2_clt(folder: Path, w: dict, skips: list[torch.Tensor] | None = None) -> None:
     """All layers are in each decoder; those before the latent's own hold what must not be read."""
     folder.mkdir(parents=True)
     for layer in range(len(w["W_enc"])):
         later = w["W_dec"][layer]
         before = torch.full((later.shape[0], layer, later.shape[2]), 7.0)
         stored = {name.lower(): w[name][layer] for name in ("W_enc", "b_enc", "b_dec", "threshold")}
-        save_file(
-            stored | more | {"w_dec": torch.cat([before, later], 1)}, folder / f"params_layer_{layer}.safetensors"
-        )
+        stored |= {"w_dec": torch.cat([before, later], 1)} | ({"affine_skip_connection": skips[layer]} if skips else {})
+        save_file(stored, folder / f"params_layer_{layer}.safetensors")
 
 
-@pytest.mark.parametrize("form", ["circuit-tracer", "circuit-tracer with ReLU", "GemmaScope 2"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "circuit-tracer",
+        "circuit-tracer with ReLU",
+        "circuit-tracer with skip",
+        "GemmaScope 2",
+        "GemmaScope 2 with skip",
+    ],
+)
 def test_a_published_clt_is_loaded_traced_and_intervened_on(tmp_path, form):
     folder, w = tmp_path / "mine", clt_of(LAYERS, D_MODEL)
     model = tiny_model(folder / "model", n_layers=LAYERS)
-    if form == "GemmaScope 2":
-        save_gemma_scope_2_clt(folder / "clt", w)
+    skips = skips_of(LAYERS, D_MODEL) if "skip" in form else None
+    if "GemmaScope 2" in form:
+        save_gemma_scope_2_clt(folder / "clt", w, skips)
     else:
-        save_circuit_tracer_clt(folder / "clt", w, with_threshold="ReLU" not in form)
+        save_circuit_tracer_clt(folder / "clt", w, "ReLU" not in form, skips)
     weights = load_clt(folder, dtype="float64")
     xs = [randn(600 + layer, 5, D_MODEL).double() * 5 for layer in range(LAYERS)]
     pres = [x @ w["W_enc"][layer].double() + w["b_enc"][layer].double() for layer, x in enumerate(xs)]
@@ -183,6 +201,8 @@ def test_a_published_clt_is_loaded_traced_and_intervened_on(tmp_path, form):
         )
         torch.testing.assert_close(weights.decode(layer, acts), expected)
     clt = CrossLayerTranscoder.from_weights(weights)
+    for layer, x in enumerate(xs):
+        torch.testing.assert_close(clt.skip(layer, x), x @ skips[layer].double() if skips else torch.zeros_like(x))
     result = attribute_cross_layer(model, clt, PROMPT)
     assert result.scores["completeness_gap"] < 1e-6
     tokens = model.to_tokens(PROMPT)
@@ -196,8 +216,11 @@ def test_a_published_clt_is_loaded_traced_and_intervened_on(tmp_path, form):
 def test_what_is_not_covered_is_said(tmp_path):
     folder, w = tmp_path / "mine", clt_of(LAYERS, D_MODEL)
     tiny_model(folder / "model", n_layers=LAYERS)
-    save_gemma_scope_2_clt(folder / "clt", w, affine_skip_connection=torch.eye(D_MODEL))
-    with pytest.raises(ValueError, match="has a skip.*no _affine"):
+    save_gemma_scope_2_clt(folder / "clt", w, skips_of(LAYERS, D_MODEL))
+    stored = load_file(folder / "clt" / "params_layer_1.safetensors")
+    del stored["affine_skip_connection"]
+    save_file(stored, folder / "clt" / "params_layer_1.safetensors")
+    with pytest.raises(ValueError, match="2 of 3 layers of the cross-layer transcoder have a skip"):
         load_clt(folder)
     for path in (folder / "clt").iterdir():
         path.unlink()

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from sae_lens import JumpReLUTranscoder
+from sae_lens import JumpReLUSkipTranscoder, JumpReLUTranscoder
 from sae_lens.saes.sae import SAEMetadata
-from sae_lens.saes.transcoder import JumpReLUTranscoderConfig
+from sae_lens.saes.transcoder import JumpReLUSkipTranscoderConfig, JumpReLUTranscoderConfig
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -57,6 +57,7 @@ class CrossLayerWeights:
         b_enc, threshold: a latent is active where `x @ W_enc + b_enc` is above its threshold.
         W_dec: for each layer l, (n_layers - l, latent, d_model): `W_dec[l][k]` is what its latents write into layer l + k.
         b_dec: a constant for each layer.
+        W_skip: for each layer (d_out, d_in), as SAELens stores it: its MLP also gets `x @ W_skip[l].T`. None: there is no skip.
     """
 
     W_enc: Float[Tensor, "layer d_model latent"]
@@ -64,6 +65,7 @@ class CrossLayerWeights:
     threshold: Float[Tensor, "layer latent"]
     W_dec: list[Float[Tensor, "targets latent d_model"]]
     b_dec: Float[Tensor, "layer d_model"]
+    W_skip: Float[Tensor, "layer d_model d_model"] | None = None
 
     @property
     def n_layers(self) -> int:
@@ -75,7 +77,7 @@ class CrossLayerWeights:
         return pre * (pre > self.threshold[layer])
 
     def decode(self, target: int, acts: list[Float[Tensor, "*batch latent"]]) -> Float[Tensor, "*batch d_model"]:
-        """What all latents of layers up to `target`, whose activations are given by layer, write into it."""
+        """What all latents of layers up to `target`, whose activations are given by layer, write into it; without the skip."""
         parts = (acts[source] @ self.W_dec[source][target - source] for source in range(target + 1))
         return self.b_dec[target] + sum(parts)
 
@@ -87,18 +89,23 @@ class CrossLayerWeights:
         """
         found = {}
         _, d_model, width = self.W_enc.shape
+        kind, Config = JumpReLUTranscoder, JumpReLUTranscoderConfig
+        if self.W_skip is not None:
+            kind, Config = JumpReLUSkipTranscoder, JumpReLUSkipTranscoderConfig
         for layer in range(self.n_layers):
             metadata = SAEMetadata(
                 model_name=model_name, hook_name=reading_hook(layer), hook_name_out=mlp_out_hook(layer)
             )
             metadata.of_cross_layer = True
             dtype = str(self.W_enc.dtype).removeprefix("torch.")
-            config = JumpReLUTranscoderConfig(
+            config = Config(
                 d_in=d_model, d_out=d_model, d_sae=width, apply_b_dec_to_input=False, dtype=dtype, metadata=metadata
             )
-            transcoder = JumpReLUTranscoder(config).to(self.W_enc.device)
+            transcoder = kind(config).to(self.W_enc.device)
+            skip = {} if self.W_skip is None else {"W_skip": self.W_skip[layer].detach().clone()}
             transcoder.load_state_dict(
-                {
+                skip
+                | {
                     "W_enc": self.W_enc[layer].detach().clone(),
                     "b_enc": self.b_enc[layer].detach().clone(),
                     "threshold": self.threshold[layer].detach().clone(),
@@ -110,7 +117,13 @@ class CrossLayerWeights:
         return found
 
     def save(self, folder: Path) -> None:
-        """Write `cfg.json` and the weights in float16 into `folder`: a complete folder or none."""
+        """Write `cfg.json` and the weights in float16 into `folder`: a complete folder or none.
+
+        Raises:
+            ValueError: it has a skip, for which this form has no place.
+        """
+        if self.W_skip is not None:
+            raise ValueError("A cross-layer transcoder with a skip cannot be written in the course's form.")
         part = folder.with_name(folder.name + ".part")
         part.mkdir(parents=True, exist_ok=True)
         tensors = {"W_enc": self.W_enc, "b_enc": self.b_enc, "threshold": self.threshold, "b_dec": self.b_dec}

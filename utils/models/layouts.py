@@ -9,9 +9,10 @@ Per-layer transcoders:
 
 Cross-layer transcoders:
 
-- circuit-tracer: `W_enc_{l}.safetensors` (`W_enc_{l}` (F, d), `b_enc_{l}`, `b_dec_{l}`, perhaps `threshold_{l}`) and
-  `W_dec_{l}.safetensors` (`W_dec_{l}` (F, n_layers - l, d));
-- GemmaScope 2: `params_layer_{l}.safetensors` (`w_enc` (d, F), `w_dec` (F, n_layers, d)).
+- circuit-tracer: `W_enc_{l}.safetensors` (`W_enc_{l}` (F, d), `b_enc_{l}`, `b_dec_{l}`, perhaps `threshold_{l}` and `W_skip_{l}`
+  (d_in, d_out)) and `W_dec_{l}.safetensors` (`W_dec_{l}` (F, n_layers - l, d));
+- GemmaScope 2: `params_layer_{l}.safetensors` (`w_enc` (d, F), `w_dec` (F, n_layers, d), perhaps `affine_skip_connection`
+  (d_in, d_out)).
 
 A `get` in this file is a function from a file's name to its path, or to None where there is no such file: in a folder, or on the hub.
 """
@@ -39,7 +40,6 @@ Get = Callable[[str], Path | None]
 CONFIG = "config.yaml"
 AFTER_LN2 = ("mlp.hook_in", "hook_mlp_in", "ln2.hook_out")  # names of the place where the course's latents read
 BEFORE_WEIGHT = "ln2.hook_normalized"
-SKIPS = ("W_skip", "affine_skip_connection")
 
 
 def files_of(folder: Path) -> Get:
@@ -206,7 +206,7 @@ def read_clt(get: Get, n_layers: int, device: str, dtype: torch.dtype) -> CrossL
     """A cross-layer transcoder in circuit-tracer's or GemmaScope 2's form, layer by layer, so that no more than its own size is needed.
 
     Raises:
-        ValueError: it has a skip, or its latents read somewhere else than after ln2.
+        ValueError: its latents read somewhere else than after ln2.
         FileNotFoundError: a layer is missing.
     """
     from utils.engine.cross_layer import CrossLayerWeights
@@ -218,7 +218,13 @@ def read_clt(get: Get, n_layers: int, device: str, dtype: torch.dtype) -> CrossL
     stacked = {
         name: torch.stack([layer[name] for layer in layers]) for name in ("W_enc", "b_enc", "threshold", "b_dec")
     }
-    return CrossLayerWeights(**stacked, W_dec=[layer["W_dec"] for layer in layers])
+    skips = [layer["W_skip"] for layer in layers if "W_skip" in layer]
+    if skips and len(skips) < n_layers:
+        raise ValueError(
+            f"{len(skips)} of {n_layers} layers of the cross-layer transcoder have a skip: all or none must."
+        )
+    W_skip = torch.stack(skips) if skips else None
+    return CrossLayerWeights(**stacked, W_dec=[layer["W_dec"] for layer in layers], W_skip=W_skip)
 
 
 def _clt_layer(
@@ -236,23 +242,20 @@ def _clt_layer(
             )
         with safe_open(path, framework="pt", device=device) as file:
             for key in file.keys():
-                if any(key.startswith(skip) for skip in SKIPS):
-                    raise ValueError(
-                        "This cross-layer transcoder has a skip, which the course's has not: choose one without (no _affine in its name)."
-                    )
                 plain = key if is_gemma else key.removesuffix(f"_{layer}")
                 # GemmaScope 2 stores decoders into earlier layers too; they are zero, and are not read
                 whole = file.get_slice(key)[:, layer:] if plain == "w_dec" else file.get_tensor(key)
                 found[plain] = whole.to(dtype)
     if is_gemma:
-        W_enc, W_dec = found["w_enc"], found["w_dec"]
+        W_enc, W_dec, W_skip = found["w_enc"], found["w_dec"], found.get("affine_skip_connection")
     else:
-        W_enc, W_dec = found["W_enc"].T, found["W_dec"]
+        W_enc, W_dec, W_skip = found["W_enc"].T, found["W_dec"], found.get("W_skip")
     if W_dec.shape[1] != n_layers - layer:
         raise ValueError(
             f"The decoders of layer {layer} write into {W_dec.shape[1]} layers, but the model has {n_layers - layer} from there on."
         )
-    return {
+    # both forms hold a skip as (d_in, d_out)
+    return ({} if W_skip is None else {"W_skip": W_skip.T.contiguous()}) | {
         "W_enc": W_enc.contiguous(),
         "W_dec": W_dec.transpose(0, 1).contiguous(),
         "b_enc": found["b_enc"],
