@@ -35,11 +35,16 @@ Values = dict[str, dict[str, str]]  # for each of those cells: the expression, a
 
 
 def execute(
-    notebook: NotebookNode, folder: Path, path: Path, lines: Mapping[str, int], numbers: Numbers | None = None
+    notebook: NotebookNode,
+    folder: Path,
+    path: Path,
+    lines: Mapping[str, int],
+    numbers: Numbers | None = None,
+    seconds: int = SECONDS_FOR_A_CELL,
 ) -> Values:
     """Run all cells in place, in a new kernel of this Python that starts in `folder`; a bar shows how far it is.
 
-    Returns the values of the page's numbers. Raises CourseError at the line of the page (`path`, `lines`) whose cell fails, or
+    A cell has `seconds`. Returns the values of the page's numbers. Raises CourseError at the line of the page (`path`, `lines`) whose cell fails, or
     whose numbers do.
     """
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
@@ -47,7 +52,7 @@ def execute(
         client = Client(
             notebook,
             km=AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[])),
-            timeout=SECONDS_FOR_A_CELL,
+            timeout=seconds,
             extra_arguments=["--IPKernelApp.log_level=40"],  # errors only
             coalesce_streams=True,
             record_timing=False,

@@ -9,6 +9,7 @@ from utils.notebooks.execution import execute
 from utils.notebooks.make_cells import build_notebook, lines_of_cells
 from utils.notebooks.page import Code, Page
 
+SECONDS_FOR_A_CELL = 4 * 3600  # a larger model is trained and traced for long
 MODEL_LINE = re.compile(r'^MODEL = "[^"\n]*"', re.MULTILINE)
 
 
@@ -37,7 +38,7 @@ def execute_on(chapter: Page, model: str, folder: Path) -> Path:
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.source = MODEL_LINE.sub(lambda _: f"MODEL = {name!r}", cell.source)
-    execute(notebook, chapter.root, chapter.path, lines_of_cells(chapter))
+    execute(notebook, chapter.root, chapter.path, lines_of_cells(chapter), seconds=SECONDS_FOR_A_CELL)
     refuse_failing_answers(chapter, notebook)
     path = folder / chapter.answers.name
     write(path, as_text(notebook))
