@@ -22,9 +22,9 @@ from solutions.chapter3_attribution_graphs import (
     build_graph_nodes,
     choose_outputs,
     compute_bias,
-    compute_values,
     normalize_matrix,
     prune_and_pack,
+    read_targets,
     setup_attribution,
     tabulate_sources,
     walk_back,
@@ -81,7 +81,7 @@ def attribute_strongest(
     )
     graph = nodes(ranking.selection)
     adjacency = _restricted(ranking, candidates, graph)
-    bias, values = compute_bias(model, tokens, graph, freeze, tc_hooks), compute_values(graph, run)
+    bias, values = compute_bias(model, tokens, graph, freeze, tc_hooks), read_targets(graph, run.reads)
     return prune_and_pack(model, prompt, graph, adjacency, bias, values, given)
 
 

@@ -45,7 +45,7 @@ def trace(model, transcoders, prompt: str = PROMPT, start_posn: int = 0, top_k: 
     batches = chapter3.prepare_backward_batches(graph, 50)
     adjacency = chapter3.compute_adjacency_matrix(model, tokens, graph, freeze, tc_hooks, batches, run)
     bias = chapter3.compute_bias(model, tokens, graph, freeze, tc_hooks)
-    values = chapter3.compute_values(graph, run)
+    values = chapter3.read_targets(graph, run.reads)
     return Traced(model, transcoders, tokens, freeze, cache, tc_hooks, graph, run, adjacency, bias, values)
 
 

@@ -8,7 +8,6 @@ from solutions.chapter3_attribution_graphs.edges import (
     completeness_gap,
     compute_adjacency_matrix,
     compute_bias,
-    compute_values,
     edges_into,
     effect_of_writing,
     prepare_backward_batches,
@@ -30,6 +29,7 @@ from solutions.chapter3_attribution_graphs.influence import (
     always_kept,
     compute_graph_scores,
     compute_influence,
+    influence_by_paths,
     normalize_matrix,
     prune_edges,
     prune_graph,
@@ -48,7 +48,7 @@ from solutions.chapter3_attribution_graphs.pipeline import (
     prune_and_pack,
     trace_graph,
 )
-from solutions.chapter3_attribution_graphs.story import controls_for, swap_latents, without_latents
+from solutions.chapter3_attribution_graphs.story import controls_for, swap_everywhere, swap_latents, without_latents
 from utils.engine.records import (
     build_embedding_nodes,
     build_logit_nodes,
@@ -80,13 +80,13 @@ __all__ = [
     "compute_graph_scores",
     "compute_influence",
     "compute_salient_logits",
-    "compute_values",
     "contrast_vector",
     "controls_for",
     "edges_by_autograd",
     "edges_into",
     "effect_of_writing",
     "gradient_times_stream",
+    "influence_by_paths",
     "join_nodes",
     "linear_hooks",
     "normalize_matrix",
@@ -106,6 +106,7 @@ __all__ = [
     "share_of_larger",
     "silent_hooks",
     "smallest_set",
+    "swap_everywhere",
     "swap_latents",
     "tabulate_sources",
     "trace_graph",

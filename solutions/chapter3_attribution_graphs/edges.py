@@ -19,7 +19,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from solutions.chapter3_attribution_graphs.freezing import FreezeHooks, TranscoderReplacementHooks
 from utils.engine.graph import GraphNodes, NodeInfo, NodeType
-from utils.engine.hooks import EMBEDDING_HOOK, FINAL_HOOK, NO_LOGITS, Hook, hooked, reading_hook, writing_hook
+from utils.engine.hooks import NO_LOGITS, Hook, hooked, reading_hook, writing_hook
 from utils.engine.memory import zero_edges
 
 # Targets x positions left out x d_model², from which a shorter run saves more time than it takes to record (measured on a CPU).
@@ -93,23 +93,22 @@ def setup_attribution(
     """Run the frozen model once on `tokens` and keep what the backward walks need.
 
     Kept are, as live tensors that know how they were computed:
-        writes["E"]: the embedding (`EMBEDDING_HOOK`). The gradient stops here: the model goes on with a detached copy that
+        writes["E"]: the embedding (`writing_hook("E")`). The gradient stops here: the model goes on with a detached copy that
             asks for a gradient, and this copy is what is kept.
         writes[layer]: the residual stream after each block (`writing_hook(layer)`).
         reads[layer]: what the latents of each layer read, after ln2 (`reading_hook(layer)`).
-        reads["L"]: what the logits read, after ln_final (`FINAL_HOOK`).
+        reads["L"]: what the logits read, after ln_final (`reading_hook("L")`).
 
     The run has the hooks of `freeze` and `tc_hooks`; your own hooks come after them. Gradients are recorded even if they were
     switched off by the caller. Hooks and gradient mode are as before when this returns or raises.
     """
     writes: dict[int | str, Tensor] = {}
     reads: dict[int | str, Tensor] = {}
+    layers = range(model.cfg.n_layers)
     # Run the model with all hooks (`with hooked(model, ...)`) and fill `writes` and `reads`.
     ### BEGIN SOLUTION
-    n_layers = model.cfg.n_layers
-    places = {FINAL_HOOK: (reads, "L")}
-    places |= {writing_hook(layer): (writes, layer) for layer in range(n_layers)}
-    places |= {reading_hook(layer): (reads, layer) for layer in range(n_layers)}
+    places = {writing_hook(layer): (writes, layer) for layer in layers}
+    places |= {reading_hook(layer): (reads, layer) for layer in [*layers, "L"]}
 
     def start_here(embedding, hook):
         writes["E"] = embedding.detach().requires_grad_()
@@ -123,7 +122,7 @@ def setup_attribution(
         *freeze.fwd_hooks,
         *tc_hooks.fwd_hooks,
         *((name, capture) for name in places),
-        (EMBEDDING_HOOK, start_here),
+        (writing_hook("E"), start_here),
     ]
     with hooked(model, hooks), torch.enable_grad():
         model(tokens)
@@ -190,13 +189,13 @@ def edges_into(run: FrozenRun, graph: GraphNodes, target: int) -> Float[Tensor, 
         The target's edge from every node, in the dtype of `graph.writing_vecs`; 0 where there is none.
     """
     node, edges = graph.nodes[target], torch.zeros_like(graph.writing_vecs[:, 0])
-    # `walk_back_one` gives the gradients. The target's vector is in `graph.reading_vecs`; a node knows its `layer` and `ctx_idx`.
+    # `walk_back_one` gives the gradients. The vectors are in `graph.reading_vecs` and `graph.writing_vecs`. A node's `layer` is
+    # where it stands ("E" for an embedding), `ctx_idx` its position.
     ### BEGIN SOLUTION
     gradients = walk_back_one(run, graph.reading_vecs[target], node.ctx_idx, node.layer)
-    for place, gradient in gradients.items():
-        first, end = graph.node_range_dict[place]
-        for source in range(first, end):
-            at_source = gradient[graph.nodes[source].ctx_idx]
+    for source, writer in enumerate(graph.nodes):
+        if writer.layer in gradients:
+            at_source = gradients[writer.layer][writer.ctx_idx]
             edges[source] = at_source.to(edges) @ graph.writing_vecs[source]
     return edges
     ### END SOLUTION
@@ -310,6 +309,9 @@ def read_targets(
 ) -> Float[Tensor, " n_nodes"]:
     """What every node reads from the given activations, `graph.reading_bias` (`b_enc`) included; 0 for nodes that do not read.
 
+    With the activations of the prompt (`run.reads`) these are the targets' values: pre-activation of a latent, demeaned logit of
+    an output token.
+
     Args:
         reads: every layer and "L" -> (1, seq, d_model), the activations there.
 
@@ -317,22 +319,15 @@ def read_targets(
         (n_nodes,), in the dtype of `graph.reading_bias`, without gradients.
     """
     values = graph.reading_bias.clone()
-    # The vectors are in `graph.reading_vecs`, the nodes of a place in `graph.node_range_dict`; a node knows its `ctx_idx`.
+    # The vectors are in `graph.reading_vecs`. A node's `layer` is its place in `reads`, its position is `ctx_idx`.
     ### BEGIN SOLUTION
-    for place in graph.node_range_dict:
-        if place == "E":
-            continue
-        here = slice(*graph.node_range_dict[place])
-        where = [target.ctx_idx for target in graph.nodes[here]]
-        x = reads[place][0, where].detach().to(values)
+    for place, activations in reads.items():
+        here = [i for i, target in enumerate(graph.nodes) if target.layer == place]
+        where = [graph.nodes[i].ctx_idx for i in here]
+        x = activations[0, where].detach().to(values)
         values[here] += (x * graph.reading_vecs[here]).sum(-1)
     return values
     ### END SOLUTION
-
-
-def compute_values(graph: GraphNodes, run: FrozenRun) -> Float[Tensor, " n_nodes"]:
-    """The value of every target on this prompt: pre-activation of a latent, demeaned logit of an output token."""
-    return read_targets(graph, run.reads)
 
 
 @torch.no_grad()
@@ -341,7 +336,7 @@ def readings_with(
 ) -> Float[Tensor, " n_nodes"]:
     """What every node reads in a run of the model with these hooks; 0 for nodes that do not read."""
     reads: dict[int | str, Tensor] = {}
-    places = {reading_hook(layer): layer for layer in range(model.cfg.n_layers)} | {FINAL_HOOK: "L"}
+    places = {reading_hook(layer): layer for layer in [*range(model.cfg.n_layers), "L"]}
 
     def keep(value, hook):
         reads[places[hook.name]] = value
@@ -381,9 +376,8 @@ def effect_of_writing(
         hooks: what is held in both runs, with the source's write and without: `linear_hooks`, or none for the real model.
     """
     node = graph.nodes[source]
-    place = EMBEDDING_HOOK if node.layer == "E" else writing_hook(node.layer)  # where it writes, at `node.ctx_idx`
 
-    # `readings_with` gives what every node reads in a run.
+    # The source writes at `writing_hook(node.layer)`, at its position. `readings_with` gives what every node reads in a run.
     ### BEGIN SOLUTION
     def add(stream, hook):
         stream = stream.clone()
@@ -391,7 +385,7 @@ def effect_of_writing(
         return stream
 
     before = readings_with(model, tokens, graph, hooks)
-    after = readings_with(model, tokens, graph, [*hooks, (place, add)])
+    after = readings_with(model, tokens, graph, [*hooks, (writing_hook(node.layer), add)])
     return after - before
     ### END SOLUTION
 

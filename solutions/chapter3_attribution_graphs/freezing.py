@@ -16,8 +16,6 @@ from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 
 from utils.engine.hooks import (
-    EMBEDDING_HOOK,
-    FINAL_HOOK,
     Hook,
     Transcoder,
     check_transcoders,
@@ -39,7 +37,7 @@ def gradient_times_stream(
 ) -> tuple[float, float]:
     """What a gradient at the end of the model finds, and what it should find.
 
-    The reading is what `vector` reads at the last position after the final norm (`FINAL_HOOK`). Its gradient is taken at the
+    The reading is what `vector` reads at the last position after the final norm (`reading_hook("L")`). Its gradient is taken at the
     residual stream after the last block, and multiplied with that stream.
 
     Args:
@@ -60,7 +58,7 @@ def gradient_times_stream(
     def read(value, hook):
         seen["reading"] = value[0, -1].to(vector) @ vector
 
-    mine = [(last_stream, start_here), (FINAL_HOOK, read)]
+    mine = [(last_stream, start_here), (reading_hook("L"), read)]
     with hooked(model, [*hooks, *mine]), torch.enable_grad():
         model(tokens)
     (gradient,) = torch.autograd.grad(seen["reading"], seen["stream"])
@@ -97,7 +95,7 @@ class FreezeHooks:
         Frozen are every attention pattern and the scale of every norm: those of the blocks, the final one, and, where the
         model has them, those of queries and keys and those behind attention and MLP. Their hooks are named
         `blocks.0.attn.hook_pattern`, `blocks.0.ln2.hook_scale`, `blocks.0.attn.q_norm.hook_scale`, `ln_final.hook_scale`, ...
-        (all names: `model.hook_dict`). Nothing else is frozen.
+        Nothing else is frozen.
 
         One run of the model gives all: `self.frozen_values`, `self.logits`, and the activations that are returned. The norms
         compute in it as they do when their scale is frozen. (Hugging Face's RMSNorm rounds to float32 inside, which makes a
@@ -105,17 +103,22 @@ class FreezeHooks:
         """
         # freezing a model that is already frozen would freeze the old prompt's values
         self.frozen_values = {}
-        with hooked(self.model, norms_by_scale(self.model)), keep_activations(self.model) as acts:
-            # Run the model with `self.model.run_with_cache(tokens, names_filter=...)`, which returns (logits, cache);
-            # `names_filter` says of a hook's name whether its value goes into the cache. Set `self.logits` and
-            # `self.frozen_values`, a dict.
+        model, names = self.model, [point.name for point in self.model.hook_points()]
+        with hooked(model, norms_by_scale(model)), keep_activations(model) as acts:
+            # `names` are the names of all places. Run `model` once with a hook of your own at those that are frozen.
+            # Set `frozen`, a dict from a place's name to its value, and `logits`, what the model returns.
             ### BEGIN SOLUTION
-            self.logits, cache = self.model.run_with_cache(
-                tokens, names_filter=lambda name: name.endswith(("hook_pattern", "hook_scale"))
-            )
-            self.frozen_values = dict(cache.items())
+            frozen = {}
+
+            def record(value, hook):
+                frozen[hook.name] = value
+
+            wanted = [name for name in names if name.endswith(("hook_pattern", "hook_scale"))]
+            with hooked(model, [(name, record) for name in wanted]):
+                logits = model(tokens)
             ### END SOLUTION
-        return ActivationCache(acts, self.model)
+        self.frozen_values, self.logits = frozen, logits
+        return ActivationCache(acts, model)
 
     def freeze_hook(self, value: Tensor, hook: HookPoint) -> Tensor:
         """The hook function: what it returns takes the place of the live `value`.
@@ -176,39 +179,37 @@ class TranscoderReplacementHooks:
         with torch.no_grad():
             for layer, transcoder in transcoders.items():
                 x, W_dec = cache[reading_hook(layer)], transcoder.W_dec.to(cache[reading_hook(layer)])
-                # Set `self.transcoder_acts[layer]`, in the dtype of `x`, and `self.transcoder_output[layer]`.
+                # Set `acts`, what the latents do, in the dtype of `x`, and `output`, all that the transcoder writes.
                 ### BEGIN SOLUTION
                 acts = transcoder.encode(x).to(x.dtype)
-                self.transcoder_acts[layer] = acts
-                self.transcoder_output[layer] = acts @ W_dec + self.linear_part(layer, x)
+                output = acts @ W_dec + self.linear_part(layer, x)
                 ### END SOLUTION
-
-    def skip(self, layer: int, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        """The skip of one transcoder, applied to the MLP's input `x`; the same shape.
-
-        Zeros if the transcoder has no skip. The transcoder's weights are constants: no gradient goes into them. SAELens
-        stores `W_skip` as (d_out, d_in).
-        """
-        W_skip = getattr(self.transcoders[layer], "W_skip", None)
-        W_skip = None if W_skip is None else W_skip.detach().to(x)
-        ### BEGIN SOLUTION
-        return torch.zeros_like(x) if W_skip is None else x @ W_skip.T
-        ### END SOLUTION
+                self.transcoder_acts[layer], self.transcoder_output[layer] = acts, output
 
     def linear_part(self, layer: int, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        """What the transcoder writes besides its latents: the skip and `b_dec`."""
-        return self.skip(layer, x) + self.transcoders[layer].b_dec.detach().to(x)
+        """What one transcoder writes besides its latents: `b_dec`, and the skip of the MLP's input `x`; in the shape of `x`.
+
+        A transcoder may have no skip. Its weights are constants: no gradient goes into them. SAELens stores `W_skip` as
+        (d_out, d_in).
+        """
+        b_dec, W_skip = self.transcoders[layer].b_dec.detach().to(x), getattr(self.transcoders[layer], "W_skip", None)
+        W_skip = None if W_skip is None else W_skip.detach().to(x)
+        ### BEGIN SOLUTION
+        if W_skip is None:
+            return b_dec.expand_as(x)
+        return x @ W_skip.T + b_dec
+        ### END SOLUTION
 
     def keep_value(
         self, layer: int, x: Float[Tensor, "batch seq d_model"], mlp_out: Float[Tensor, "batch seq d_model"]
     ) -> Float[Tensor, "batch seq d_model"]:
-        """What the MLP's output is replaced by: a tensor with the value of `mlp_out` and the gradient of the skip of `x`.
+        """What the MLP's output is replaced by: a tensor with the value of `mlp_out` and the gradient of `linear_part`.
 
-        No gradient reaches `mlp_out`: the one way back is through the skip.
+        No gradient reaches `mlp_out`: the one way back is through the skip of `x`.
         """
         ### BEGIN SOLUTION
-        skip = self.skip(layer, x)
-        return skip + (mlp_out - skip).detach()
+        linear = self.linear_part(layer, x)
+        return linear + (mlp_out - linear).detach()
         ### END SOLUTION
 
     def layer_hooks(self, layer: int, replace: Callable[[int, Tensor, Tensor], Tensor]) -> list[Hook]:
@@ -259,18 +260,20 @@ class TranscoderReplacementHooks:
 def linear_hooks(freeze: FreezeHooks, tc_hooks: TranscoderReplacementHooks) -> list[Hook]:
     """The local replacement model as a forward pass: linear, and equal to the model on the prompt itself.
 
-    Patterns and scales are frozen. Each MLP's output is its output on the prompt plus what the skip makes of the *change* of
-    its input. `tc_hooks.cache` has input and output on the prompt, at `reading_hook(layer)` and `mlp_out_hook(layer)`.
+    Patterns and scales are frozen. Each MLP's output is its output on the prompt, plus the change of its `linear_part` from
+    the input on the prompt to the input `x` of this run.
     """
+    layers, cache = list(tc_hooks.transcoders), tc_hooks.cache
+    on_prompt = {layer: (cache[reading_hook(layer)], cache[mlp_out_hook(layer)]) for layer in layers}
 
-    # The hooks of `freeze` are `freeze.fwd_hooks`; those of an MLP come from `tc_hooks.layer_hooks`, for all of `tc_hooks.transcoders`.
+    # `on_prompt` has each MLP's input and output on the prompt. An MLP's hooks come from `tc_hooks.layer_hooks(layer, replace)`.
     ### BEGIN SOLUTION
     def follow_skip(layer, x, mlp_out):
-        change = x - tc_hooks.cache[reading_hook(layer)]
-        return tc_hooks.cache[mlp_out_hook(layer)] + tc_hooks.skip(layer, change)
+        x_before, mlp_before = on_prompt[layer]
+        return mlp_before + tc_hooks.linear_part(layer, x) - tc_hooks.linear_part(layer, x_before)
 
     hooks = list(freeze.fwd_hooks)
-    for layer in tc_hooks.transcoders:
+    for layer in layers:
         hooks += tc_hooks.layer_hooks(layer, follow_skip)
     return hooks
     ### END SOLUTION
@@ -282,8 +285,9 @@ def silent_hooks(tc_hooks: TranscoderReplacementHooks) -> list[Hook]:
     Only what is constant or linear is left: each MLP writes `tc_hooks.linear_part(layer, x)`, with its input `x` of this run.
     Freezing is left to `FreezeHooks`.
     """
+    layers = list(tc_hooks.transcoders)
 
-    # The embedding passes `EMBEDDING_HOOK`; an MLP's hooks come from `tc_hooks.layer_hooks`, for all of `tc_hooks.transcoders`.
+    # The embedding passes `writing_hook("E")`. An MLP's hooks come from `tc_hooks.layer_hooks(layer, replace)`.
     ### BEGIN SOLUTION
     def no_embedding(embedding, hook):
         return torch.zeros_like(embedding)
@@ -291,8 +295,8 @@ def silent_hooks(tc_hooks: TranscoderReplacementHooks) -> list[Hook]:
     def only_linear(layer, x, mlp_out):
         return tc_hooks.linear_part(layer, x)
 
-    hooks = [(EMBEDDING_HOOK, no_embedding)]
-    for layer in tc_hooks.transcoders:
+    hooks = [(writing_hook("E"), no_embedding)]
+    for layer in layers:
         hooks += tc_hooks.layer_hooks(layer, only_linear)
     return hooks
     ### END SOLUTION

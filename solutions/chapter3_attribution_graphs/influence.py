@@ -40,6 +40,38 @@ def weights_of_all_nodes(
     return weights
 
 
+def influence_by_paths(
+    adjacency_matrix: Float[Tensor, "n_nodes n_nodes"], logit_weights: Float[Tensor, " n_logits"]
+) -> Float[Tensor, " n_nodes"]:
+    """Influence, path by path: slow and simple. `compute_influence` gives the same.
+
+    Every logit (they are the last nodes) hands its weight on to its sources, to each its share. What arrives at a source counts
+    for it, and is handed on in the same way, until a node has no sources.
+
+    Args:
+        adjacency_matrix: edges, [target, source], not normalised.
+        logit_weights: how much begins at each of the logits.
+
+    Returns:
+        (n_nodes,) all that arrives at each node.
+    """
+    shares = normalize_matrix(adjacency_matrix)
+    influence, first_logit = torch.zeros_like(shares[0]), len(shares) - len(logit_weights)
+
+    # Write a function that hands an amount on from a node to its sources, and calls itself for each of them.
+    ### BEGIN SOLUTION
+    def hand_on(target, amount):
+        for source in shares[target].nonzero()[:, 0].tolist():
+            part = amount * shares[target, source]
+            influence[source] += part
+            hand_on(source, part)
+
+    for number, weight in enumerate(logit_weights):
+        hand_on(first_logit + number, weight)
+    return influence
+    ### END SOLUTION
+
+
 def compute_influence(
     adjacency_matrix: Float[Tensor, "n_nodes n_nodes"], logit_weights: Float[Tensor, " n_logits"], n_layers: int
 ) -> Float[Tensor, " n_nodes"]:
@@ -144,12 +176,16 @@ def prune_nodes(
     """
     check_threshold(threshold)
     always = always_kept(len(adjacency_matrix), logit_weights, keep)
-    # Set `kept`, (n_nodes,) of bools. `largest_reaching` chooses.
+    # Set `scores`, (n_nodes,): by what nodes are chosen.
     ### BEGIN SOLUTION
-    influence = compute_influence(adjacency_matrix, logit_weights, n_layers)
+    scores = compute_influence(adjacency_matrix, logit_weights, n_layers)
     if hidden is not None:
-        influence = influence.masked_fill(hidden, 0)
-    kept = largest_reaching(influence, threshold) | always
+        scores = scores.masked_fill(hidden, 0)
+    ### END SOLUTION
+    chosen = largest_reaching(scores, threshold)
+    # Set `kept`, (n_nodes,) of bools: the nodes in `chosen`, as the other rules change them.
+    ### BEGIN SOLUTION
+    kept = chosen | always
     if hidden is not None:
         kept &= ~hidden
     ### END SOLUTION
@@ -186,14 +222,16 @@ def prune_edges(
     check_threshold(threshold)
     always = always_kept(len(adjacency_matrix), logit_weights, keep)
     own_weights = weights_of_all_nodes(adjacency_matrix, logit_weights)  # w
-    # Set `pruned`, the whole matrix with the pruned edges 0, and `kept`, (n_nodes,) of bools. `normalize_matrix` gives the shares,
-    # and `largest_reaching` chooses.
+    # Set `scores`, one for each edge. `normalize_matrix` gives the shares.
     ### BEGIN SOLUTION
     influence = compute_influence(adjacency_matrix, logit_weights, n_layers)
     through = influence + own_weights
     scores = normalize_matrix(adjacency_matrix).mul_(through[:, None])
-    # for many edges quicker, and smaller, than `share_of_larger(scores) < threshold`
-    pruned = torch.where(largest_reaching(scores, threshold), adjacency_matrix, 0)
+    ### END SOLUTION
+    chosen = largest_reaching(scores, threshold)
+    # Set `pruned`, the whole matrix with the pruned edges 0, and `kept`, (n_nodes,) of bools.
+    ### BEGIN SOLUTION
+    pruned = torch.where(chosen, adjacency_matrix, 0)
     kept = (pruned != 0).any(dim=0) | (pruned != 0).any(dim=1) | always
     ### END SOLUTION
     return restrict(pruned, kept)
@@ -260,9 +298,9 @@ def compute_graph_scores(
     """
     embeddings, errors = graph.indices(NodeType.EMBEDDING), graph.indices(NodeType.MLP_ERROR)
     own_weights = weights_of_all_nodes(adjacency_matrix, logit_weights)  # w
+    influence = compute_influence(adjacency_matrix, logit_weights, graph.n_layers)
     # Set `replacement` and `completeness`. Both are 0 where they would be 0 / 0.
     ### BEGIN SOLUTION
-    influence = compute_influence(adjacency_matrix, logit_weights, graph.n_layers)
     from_embeddings, from_errors = influence[embeddings].sum(), influence[errors].sum()
     replacement = from_embeddings / (from_embeddings + from_errors) if from_embeddings + from_errors > 0 else 0
 

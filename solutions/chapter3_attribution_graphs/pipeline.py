@@ -12,8 +12,8 @@ from solutions.chapter3_attribution_graphs.edges import (
     completeness_gap,
     compute_adjacency_matrix,
     compute_bias,
-    compute_values,
     prepare_backward_batches,
+    read_targets,
     setup_attribution,
 )
 from solutions.chapter3_attribution_graphs.freezing import FreezeHooks, TranscoderReplacementHooks
@@ -98,24 +98,18 @@ def trace_graph(
     Returns:
         The nodes, the edges [target, source], and every target's bias and value.
     """
-    ### BEGIN SOLUTION
-    frozen = FreezeHooks(model)
-    acts = frozen.cache_frozen_values(tokens)
-    replaced = TranscoderReplacementHooks(cache=acts, model=model, transcoders=transcoders)
+    freeze = FreezeHooks(model)
+    cache = freeze.cache_frozen_values(tokens)
+    tc_hooks = TranscoderReplacementHooks(model, transcoders, cache)
 
-    vectors, chosen = compute_salient_logits(model=model, logits=frozen.logits, **choice)
-    graph = build_graph_nodes(
-        model, transcoders, acts, replaced, vectors, chosen, tokens, start_posn=start_posn, top_k=top_k
-    )
+    reading_vecs, outputs = compute_salient_logits(model, freeze.logits, **choice)
+    graph = build_graph_nodes(model, transcoders, cache, tc_hooks, reading_vecs, outputs, tokens, start_posn, top_k)
 
-    recorded = setup_attribution(model, tokens, frozen, replaced)
-    targets = prepare_backward_batches(graph=graph, batch_size=batch_size)
-    parts = (model, tokens, graph, frozen, replaced)
-    edges = compute_adjacency_matrix(*parts, targets, run=recorded, progress=progress)
-    bias = compute_bias(*parts)
-    values = compute_values(graph, recorded)
-    return graph, edges, bias, values
-    ### END SOLUTION
+    run = setup_attribution(model, tokens, freeze, tc_hooks)
+    batches = prepare_backward_batches(graph, batch_size)
+    adjacency = compute_adjacency_matrix(model, tokens, graph, freeze, tc_hooks, batches, run, progress)
+    bias, values = compute_bias(model, tokens, graph, freeze, tc_hooks), read_targets(graph, run.reads)
+    return graph, adjacency, bias, values
 
 
 def attribute(

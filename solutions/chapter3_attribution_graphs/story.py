@@ -4,7 +4,7 @@ Nothing is frozen here: all that comes after a change answers it, attention incl
 "Validating attribution graph hypotheses with interventions". Chapter 4 makes these tests into a method.)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -107,4 +107,35 @@ def swap_latents(
         model(donor_tokens)
     with torch.no_grad(), hooked(model, tc_hooks.layer_hooks(layer, exchange)):
         return model(tokens)[0, -1]
+    ### END SOLUTION
+
+
+def swap_everywhere(
+    tc_hooks: TranscoderReplacementHooks,
+    tokens: Int[Tensor, "1 seq"],
+    donor_tokens: Int[Tensor, "1 donor_seq"],
+    score: Callable[[Float[Tensor, " d_vocab"]], Float[Tensor, ""]],
+) -> Float[Tensor, "n_layers seq"]:
+    """A map of swaps: one layer and one position at a time takes all its latents from the donor, and `score` judges the logits.
+
+    The two prompts may differ in length. Positions are matched from the end: the last with the last, the one before it with the
+    one before it, and so on.
+
+    Args:
+        score: makes one number of the logits after the last token.
+
+    Returns:
+        (n_layers, seq) scores; nan at positions for which the donor has none.
+    """
+    n_layers, seq_len, donor_len = len(tc_hooks.transcoders), tokens.shape[1], donor_tokens.shape[1]
+    latents_of = {layer: range(transcoder.cfg.d_sae) for layer, transcoder in tc_hooks.transcoders.items()}
+    scores = torch.full((n_layers, seq_len), torch.nan)
+    # `swap_latents` makes one swap; `latents_of[layer]` are all latents of a layer.
+    ### BEGIN SOLUTION
+    for layer, latents in latents_of.items():
+        for from_end in range(1, min(seq_len, donor_len) + 1):
+            position, donor_position = seq_len - from_end, donor_len - from_end
+            logits = swap_latents(tc_hooks, tokens, layer, position, latents, donor_tokens, donor_position)
+            scores[layer, position] = score(logits)
+    return scores
     ### END SOLUTION

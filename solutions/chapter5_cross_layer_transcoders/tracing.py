@@ -21,9 +21,9 @@ from solutions.chapter3_attribution_graphs import (
     build_graph_nodes,
     choose_outputs,
     compute_bias,
-    compute_values,
     prepare_backward_batches,
     prune_and_pack,
+    read_targets,
     setup_attribution,
     walk_back,
 )
@@ -239,7 +239,7 @@ def attribute_cross_layer(
             errors = sources[layer].nodes[-graph.seq_len :]
             graph.writing_vecs[errors] = sources[layer].vectors[-graph.seq_len :].to(graph.writing_vecs)
 
-        bias, values = compute_bias(model, tokens, graph, freeze, tc_hooks), compute_values(graph, run)
+        bias, values = compute_bias(model, tokens, graph, freeze, tc_hooks), read_targets(graph, run.reads)
         return prune_and_pack(model, prompt, graph, adjacency, bias, values, given)
 
 

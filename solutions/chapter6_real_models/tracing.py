@@ -10,10 +10,10 @@ from solutions.chapter3_attribution_graphs import (
     build_logit_nodes,
     compute_adjacency_matrix,
     compute_bias,
-    compute_values,
     join_nodes,
     prepare_backward_batches,
     prune_and_pack,
+    read_targets,
     setup_attribution,
 )
 from solutions.chapter6_real_models.attributing import LinearPrompt, NeuronAttributions, all_attributions, linearise
@@ -103,6 +103,6 @@ def attribute_neurons(model: TransformerBridge, prompt: str, **arguments) -> Att
         run = setup_attribution(model, x.tokens, x.freeze, x.hooks)
         batches = prepare_backward_batches(graph, given.batch_size)
         adjacency = compute_adjacency_matrix(*linear, batches, run, given.progress)
-        bias, values = compute_bias(*linear), compute_values(graph, run)
+        bias, values = compute_bias(*linear), read_targets(graph, run.reads)
         given.dictionary_name = given.dictionary_name or "neurons"
         return prune_and_pack(model, prompt, graph, adjacency, bias, values, given)

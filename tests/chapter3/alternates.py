@@ -8,17 +8,16 @@ ALTERNATES = {
             "collected_by_own_hooks",
             [
                 (
-                    """            self.logits, cache = self.model.run_with_cache(
-                tokens, names_filter=lambda name: name.endswith(("hook_pattern", "hook_scale"))
-            )
-            self.frozen_values = dict(cache.items())
+                    """            wanted = [name for name in names if name.endswith(("hook_pattern", "hook_scale"))]
+            with hooked(model, [(name, record) for name in wanted]):
+                logits = model(tokens)
 """,
                     """            def remember(value, hook):
-                self.frozen_values[hook.name] = value.detach().clone()
+                frozen[hook.name] = value.detach().clone()
 
-            wanted = [name for name in self.model.hook_dict if "hook_pattern" in name or "hook_scale" in name]
-            with self.model.hooks(fwd_hooks=[(name, remember) for name in wanted]):
-                self.logits = self.model(tokens).detach()
+            wanted = [name for name in model.hook_dict if "hook_pattern" in name or "hook_scale" in name]
+            with model.hooks(fwd_hooks=[(name, remember) for name in wanted]):
+                logits = model(tokens).detach()
 """,
                 ),
                 (
@@ -31,15 +30,14 @@ ALTERNATES = {
             "everything_cached",
             [
                 (
-                    """            self.logits, cache = self.model.run_with_cache(
-                tokens, names_filter=lambda name: name.endswith(("hook_pattern", "hook_scale"))
-            )
-            self.frozen_values = dict(cache.items())
+                    """            wanted = [name for name in names if name.endswith(("hook_pattern", "hook_scale"))]
+            with hooked(model, [(name, record) for name in wanted]):
+                logits = model(tokens)
 """,
-                    """            self.logits, cache = self.model.run_with_cache(tokens)
+                    """            logits, cache = model.run_with_cache(tokens)
             for name, value in cache.items():
                 if name.split(".")[-1] in ("hook_pattern", "hook_scale"):
-                    self.frozen_values[name] = value
+                    frozen[name] = value
 """,
                 ),
                 (
@@ -53,13 +51,11 @@ ALTERNATES = {
         Alternate(
             "hook_context",
             [
+                ("return b_dec.expand_as(x)", "return 0 * x + b_dec"),
+                ("return x @ W_skip.T + b_dec", 'return torch.einsum("oi,...i->...o", W_skip, x) + b_dec'),
                 (
-                    "return torch.zeros_like(x) if W_skip is None else x @ W_skip.T",
-                    'return 0 * x if W_skip is None else torch.einsum("oi,...i->...o", W_skip, x)',
-                ),
-                (
-                    "return skip + (mlp_out - skip).detach()",
-                    "return mlp_out.detach() + skip - skip.detach()",
+                    "return linear + (mlp_out - linear).detach()",
+                    "return mlp_out.detach() + linear - linear.detach()",
                 ),
                 (
                     '            live["x"] = x\n',
@@ -71,10 +67,10 @@ ALTERNATES = {
             "own_backward",
             [
                 (
-                    "        skip = self.skip(layer, x)\n        return skip + (mlp_out - skip).detach()",
+                    "        linear = self.linear_part(layer, x)\n        return linear + (mlp_out - linear).detach()",
                     """        class Swap(torch.autograd.Function):
             @staticmethod
-            def forward(ctx, skip, value):
+            def forward(ctx, linear, value):
                 return value.clone()
 
             @staticmethod
@@ -82,10 +78,10 @@ ALTERNATES = {
                 return grad, None
 
             @staticmethod
-            def vmap(info, in_dims, skip, value):
+            def vmap(info, in_dims, linear, value):
                 raise NotImplementedError
 
-        return Swap.apply(self.skip(layer, x), mlp_out.detach())""",
+        return Swap.apply(self.linear_part(layer, x), mlp_out.detach())""",
                 ),
             ],
         ),
@@ -112,7 +108,7 @@ ALTERNATES = {
             [
                 (
                     "errors = (y - tc_hooks.linear_part(layer, x)).index_add(0, positions, -writes)",
-                    """errors = y - tc_hooks.skip(layer, x) - transcoder.b_dec.detach().to(y)
+                    """errors = y - tc_hooks.linear_part(layer, x)
         for position, write in zip(positions.tolist(), writes):
             errors[position] = errors[position] - write""",
                 ),
@@ -138,7 +134,7 @@ def setup_attribution(model, tokens, freeze, tc_hooks):
         run.writes["E"] = leaf
         return leaf
 
-    mine = [(EMBEDDING_HOOK, embed), (FINAL_HOOK, keeper(run.reads, "L"))]
+    mine = [(writing_hook("E"), embed), (reading_hook("L"), keeper(run.reads, "L"))]
     for layer in range(model.cfg.n_layers):
         mine.append((reading_hook(layer), keeper(run.reads, layer)))
         mine.append((writing_hook(layer), keeper(run.writes, layer)))
@@ -264,6 +260,24 @@ def compute_influence(adjacency_matrix, logit_weights, n_layers):
 """,
         ),
     ],
+    "influence_by_paths": [
+        Alternate(
+            "a_list_of_paths",
+            source="""
+def influence_by_paths(adjacency_matrix, logit_weights):
+    shares = normalize_matrix(adjacency_matrix)
+    n, total = len(shares), torch.zeros(len(shares)).to(shares)
+    under_way = [(n - len(logit_weights) + i, float(weight)) for i, weight in enumerate(logit_weights)]
+    while under_way:
+        target, amount = under_way.pop()
+        for source in range(target):
+            if shares[target, source] != 0:
+                total[source] += amount * float(shares[target, source])
+                under_way.append((source, amount * float(shares[target, source])))
+    return total
+""",
+        ),
+    ],
     "prune_nodes": [
         Alternate(
             "sorted_and_summed",
@@ -289,7 +303,7 @@ def prune_nodes(adjacency_matrix, logit_weights, n_layers, threshold=0.8, keep=N
         ),
     ],
     "prune_edges": [
-        Alternate("all_shares", [("largest_reaching(scores, threshold)", "share_of_larger(scores) < threshold")]),
+        Alternate("all_shares", [("torch.where(chosen,", "torch.where(share_of_larger(scores) < threshold,")]),
         Alternate(
             "edge_by_edge",
             source="""
@@ -374,7 +388,7 @@ def gradient_times_stream(model, tokens, vector, hooks=()):
 
     name = writing_hook(model.cfg.n_layers - 1)
     with torch.enable_grad():
-        with hooked(model, list(hooks) + [(name, begin), (FINAL_HOOK, lambda v, hook: captured.append(v))]):
+        with hooked(model, list(hooks) + [(name, begin), (reading_hook("L"), lambda v, hook: captured.append(v))]):
             model(tokens)
         reading = (captured[1][0, -1].to(vector) * vector).sum()
         reading.backward()
@@ -390,8 +404,8 @@ def linear_hooks(freeze, tc_hooks):
     cache = tc_hooks.cache
 
     def answer(layer, x, mlp_out):
-        old = tc_hooks.skip(layer, cache[reading_hook(layer)])
-        return cache[mlp_out_hook(layer)] - old + tc_hooks.skip(layer, x)
+        rest = cache[mlp_out_hook(layer)] - tc_hooks.linear_part(layer, cache[reading_hook(layer)])
+        return rest + tc_hooks.linear_part(layer, x)
 
     layers = [hook for layer in tc_hooks.transcoders for hook in tc_hooks.layer_hooks(layer, answer)]
     return [*layers, *freeze.fwd_hooks]
@@ -403,10 +417,11 @@ def linear_hooks(freeze, tc_hooks):
             "one_by_one",
             source="""
 def silent_hooks(tc_hooks):
-    hooks = [(EMBEDDING_HOOK, lambda embedding, hook: embedding * 0)]
+    hooks = [(writing_hook("E"), lambda embedding, hook: embedding * 0)]
     for layer, transcoder in tc_hooks.transcoders.items():
         def write(layer, x, mlp_out):
-            return tc_hooks.skip(layer, x) + tc_hooks.transcoders[layer].b_dec.detach().to(x)
+            silent = torch.zeros_like(transcoder.encode(x)).to(x)
+            return silent @ transcoder.W_dec.to(x) + tc_hooks.linear_part(layer, x)
 
         hooks.extend(tc_hooks.layer_hooks(layer, write))
     return hooks
@@ -483,8 +498,7 @@ def effect_of_writing(model, tokens, graph, source, hooks, times=1.0):
     node = graph.nodes[source]
     push = torch.zeros(tokens.shape[1], graph.writing_vecs.shape[1]).to(graph.writing_vecs)
     push[node.ctx_idx] = times * graph.writing_vecs[source]
-    name = writing_hook(node.layer) if isinstance(node.layer, int) else EMBEDDING_HOOK
-    mine = [(name, lambda stream, hook: stream + push.to(stream))]
+    mine = [(writing_hook(node.layer), lambda stream, hook: stream + push.to(stream))]
     return readings_with(model, tokens, graph, list(hooks) + mine) - readings_with(model, tokens, graph, list(hooks))
 """,
         ),
@@ -537,20 +551,6 @@ def compute_graph_scores(adjacency_matrix, logit_weights, graph):
     }
 """,
         ),
-    ],
-    "trace_graph": [
-        Alternate(
-            "other_order",
-            [
-                ("    bias = compute_bias(*parts)\n    values = compute_values(graph, recorded)\n", ""),
-                (
-                    "    targets = prepare_backward_batches(graph=graph, batch_size=batch_size)\n",
-                    "    bias = compute_bias(model, tokens, graph, frozen, replaced)\n"
-                    "    values, targets = compute_values(graph, recorded), prepare_backward_batches(graph, batch_size)\n",
-                ),
-            ],
-        ),
-        Alternate("matrix_makes_its_own_run", [("targets, run=recorded, progress", "targets, progress")]),
     ],
     "without_latents": [
         Alternate(
@@ -612,6 +612,26 @@ def swap_latents(tc_hooks, tokens, layer, position, latents, donor_tokens, donor
 
         with hooked(model, tc_hooks.layer_hooks(layer, put)):
             return model(tokens)[0, -1]
+""",
+        ),
+    ],
+    "swap_everywhere": [
+        Alternate(
+            "row_by_row",
+            source="""
+def swap_everywhere(tc_hooks, tokens, donor_tokens, score):
+    n, m, rows = tokens.shape[1], donor_tokens.shape[1], []
+    for layer, transcoder in sorted(tc_hooks.transcoders.items()):
+        row = []
+        for at in range(n):
+            there = at + m - n
+            if there < 0:
+                row.append(float("nan"))
+                continue
+            everything = list(range(transcoder.W_dec.shape[0]))
+            row.append(float(score(swap_latents(tc_hooks, tokens, layer, at, everything, donor_tokens, there))))
+        rows.append(row)
+    return torch.tensor(rows)
 """,
         ),
     ],

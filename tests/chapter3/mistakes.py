@@ -8,8 +8,8 @@ REPEATED = "frozen.repeat(copies, *[1] * (frozen.ndim - 1))"
 FREEZE_HOOKS = [
     Mistake(
         "nothing",
-        "You freeze nothing: `frozen_values` stays empty. Fill it with the values that your run has put into the cache.",
-        [("self.frozen_values = dict(cache.items())", "self.frozen_values = {}")],
+        "You freeze nothing: `frozen` stays empty. Your hook has to put each value in, under the name of its place.",
+        [("frozen[hook.name] = value", "return None")],
     ),
     Mistake(
         "patterns_only",
@@ -59,14 +59,17 @@ FREEZE_HOOKS = [
         [(FROZEN_NAMES, 'name.endswith(("hook_pattern", "hook_scale", "mlp.hook_out"))')],
     ),
     Mistake(
-        "the_cache_itself",
-        "`frozen_values` must be a dict; you keep the cache itself: `dict(cache.items())`.",
-        [("self.frozen_values = dict(cache.items())", "self.frozen_values = cache")],
+        "a_list",
+        "`frozen` must be a dict: the hooks find each value by the name of its place.",
+        [
+            ("frozen = {}\n\n            def", "frozen = []\n\n            def"),
+            ("frozen[hook.name] = value", "frozen.append((hook.name, value))"),
+        ],
     ),
     Mistake(
-        "no_logits",
-        "You throw the logits of the first run away: `self.logits` is needed later, to choose the output tokens.",
-        [("self.logits, cache = self.model.run_with_cache(", "_, cache = self.model.run_with_cache(")],
+        "last_logits_only",
+        "You keep the logits of the last position alone: `logits` is all that the model returns.",
+        [("logits = model(tokens)", "logits = model(tokens)[:, -1:]")],
     ),
     Mistake(
         "live_value",
@@ -91,28 +94,29 @@ FREEZE_HOOKS = [
     ),
     Mistake(
         "all_hooks_removed",
-        "You take off every hook on the model, also those of others: `run_with_cache` takes off its own by itself.",
+        "You take off every hook on the model, also those of others: `with hooked(...)` takes off its own by itself.",
         [
             (
-                "self.frozen_values = dict(cache.items())",
-                "self.frozen_values = dict(cache.items())\n            self.model.reset_hooks()",
+                "logits = model(tokens)",
+                "logits = model(tokens)\n            model.reset_hooks()",
             )
         ],
     ),
 ]
 
-SKIP = "return torch.zeros_like(x) if W_skip is None else x @ W_skip.T"
-TRICK = "return skip + (mlp_out - skip).detach()"
+SKIP = "return x @ W_skip.T + b_dec"
+NO_SKIP = "return b_dec.expand_as(x)"
+TRICK = "return linear + (mlp_out - linear).detach()"
 REPLACED = 'return replace(layer, live.pop("x"), mlp_out)'
 
 ACTS = "acts = transcoder.encode(x).to(x.dtype)"
-OUTPUT = "self.transcoder_output[layer] = acts @ W_dec + self.linear_part(layer, x)"
+OUTPUT = "output = acts @ W_dec + self.linear_part(layer, x)"
 
 TRANSCODER_REPLACEMENT_HOOKS = [
     Mistake(
         "decoded",
         "Your `transcoder_output` leaves the skip out, as `decode` does: add all of `linear_part` to what the latents write.",
-        [(OUTPUT, "self.transcoder_output[layer] = transcoder.decode(acts)")],
+        [(OUTPUT, "output = transcoder.decode(acts)")],
     ),
     Mistake(
         "pre_activations",
@@ -122,17 +126,27 @@ TRANSCODER_REPLACEMENT_HOOKS = [
     Mistake(
         "W_skip_not_transposed",
         "You multiply by `W_skip` the wrong way round: it is stored as (d_out, d_in), so the skip is `x @ W_skip.T`.",
-        [(SKIP, "return torch.zeros_like(x) if W_skip is None else x @ W_skip")],
+        [(SKIP, "return x @ W_skip + b_dec")],
     ),
     Mistake(
         "identity_without_skip",
-        "You return the input where a transcoder has no skip: then nothing passes, return zeros.",
-        [(SKIP, "return x if W_skip is None else x @ W_skip.T")],
+        "You let the input pass where a transcoder has no skip: then only `b_dec` is left.",
+        [(NO_SKIP, "return x + b_dec")],
     ),
     Mistake(
         "always_a_skip",
-        "You do not provide for a transcoder without a skip: there `W_skip` is None, and the skip is zeros.",
-        [(SKIP, "return x @ W_skip.T")],
+        "You do not provide for a transcoder without a skip: there `W_skip` is None, and only `b_dec` is left.",
+        [(NO_SKIP, "pass")],
+    ),
+    Mistake(
+        "no_bias",
+        "You leave `b_dec` out: the linear part is the skip and `b_dec`.",
+        [(SKIP, "return x @ W_skip.T"), (NO_SKIP, "return torch.zeros_like(x)")],
+    ),
+    Mistake(
+        "bias_alone_unshaped",
+        "Without a skip you give `b_dec` as it is: it must have the shape of `x`, the same at every position (`expand_as`).",
+        [(NO_SKIP, "return b_dec")],
     ),
     Mistake(
         "cached_input",
@@ -148,28 +162,28 @@ TRANSCODER_REPLACEMENT_HOOKS = [
     Mistake(
         "halves_swapped",
         "You have the two halves the wrong way round: the value must be the MLP's and the gradient the skip's, so it is "
-        "`mlp_out - skip` that is detached.",
-        [(TRICK, "return mlp_out + (skip - mlp_out).detach()")],
+        "`mlp_out - linear` that is detached.",
+        [(TRICK, "return mlp_out + (linear - mlp_out).detach()")],
     ),
     Mistake(
         "skip_alone",
-        "You replace the MLP's output by the skip also in the forward pass: the values must stay those of the MLP.",
-        [(TRICK, "return skip")],
+        "You replace the MLP's output by the linear part also in the forward pass: the values must stay those of the MLP.",
+        [(TRICK, "return linear")],
     ),
     Mistake(
         "both_gradients",
         "You let the gradient pass the MLP itself as well as the skip: detach `mlp_out`.",
-        [(TRICK, "return mlp_out + skip - skip.detach()")],
+        [(TRICK, "return mlp_out + linear - linear.detach()")],
     ),
     Mistake(
         "reconstruction_forward",
         "Your forward values are the transcoder's reconstruction. They must be the original MLP's; what the transcoder misses "
         "is in the error nodes.",
-        [(TRICK, "return skip + (self.transcoder_output[layer] - skip).detach()")],
+        [(TRICK, "return linear + (self.transcoder_output[layer] - linear).detach()")],
     ),
     Mistake(
         "no_gradient",
-        "You cut the gradient off altogether: `mlp_out.detach()` has no way back. Add the skip, which is alive.",
+        "You cut the gradient off altogether: `mlp_out.detach()` has no way back. Add the linear part, which is alive.",
         [(TRICK, "return mlp_out.detach()")],
     ),
     Mistake(
@@ -214,7 +228,13 @@ BUILD_INTERMEDIATE_NODES = [
     Mistake(
         "bias_in_the_error",
         "Your error contains `b_dec`. The bias is a constant of its own: subtract it (`linear_part` has skip and bias).",
-        [(ERRORS, "errors = (y - tc_hooks.skip(layer, x)).index_add(0, positions, -writes)")],
+        [
+            (
+                ERRORS,
+                "b_dec = transcoder.b_dec.detach().to(x)\n"
+                "        errors = (y - tc_hooks.linear_part(layer, x) + b_dec).index_add(0, positions, -writes)",
+            )
+        ],
     ),
     Mistake(
         "skip_and_bias_in_the_error",
@@ -261,17 +281,18 @@ BUILD_INTERMEDIATE_NODES = [
 
 RUN = "with hooked(model, hooks), torch.enable_grad():\n        model(tokens)"
 START = 'writes["E"] = embedding.detach().requires_grad_()'
+READ_AT = "reading_hook(layer): (reads, layer)"
 
 SETUP_ATTRIBUTION = [
     Mistake(
         "read_before_ln2",
         "Your edges will ignore ln2: latents read at `reading_hook(layer)`, the MLP's input, after ln2 with its scale and weight.",
-        [("{reading_hook(layer): (reads, layer)", '{f"blocks.{layer}.ln2.hook_in": (reads, layer)')],
+        [(READ_AT, 'reading_hook(layer) if layer == "L" else f"blocks.{layer}.ln2.hook_in": (reads, layer)')],
     ),
     Mistake(
         "read_before_ln_final",
-        "Your logits will ignore ln_final: they read at its output, `FINAL_HOOK`, not the residual stream before it.",
-        [("{FINAL_HOOK:", '{"ln_final.hook_in":')],
+        'Your logits will ignore ln_final: they read at its output, `reading_hook("L")`, not the residual stream before it.',
+        [(READ_AT, '"ln_final.hook_in" if layer == "L" else reading_hook(layer): (reads, layer)')],
     ),
     Mistake(
         "write_before_the_mlp",
@@ -324,11 +345,11 @@ SETUP_ATTRIBUTION = [
             (
                 RUN,
                 "for name, function in hooks:\n"
-                "        model.hook_dict[name].add_hook(function)\n"
+                "        model.get_hook_point(name).add_hook(function, level=77)\n"
                 "    with torch.enable_grad():\n"
                 "        model(tokens)\n"
                 "    for name, _ in hooks:\n"
-                "        model.hook_dict[name].remove_hooks()",
+                "        model.get_hook_point(name).remove_hooks(level=77)",
             )
         ],
     ),
@@ -595,6 +616,64 @@ NORMALIZE_MATRIX = [
     ),
 ]
 
+PART = "part = amount * shares[target, source]"
+COUNTED = "influence[source] += part"
+ONWARD = "            hand_on(source, part)\n"
+BEGINNING = "hand_on(first_logit + number, weight)"
+
+INFLUENCE_BY_PATHS = [
+    Mistake(
+        "direct_only",
+        "You stop after one edge: a source hands on what has arrived at it, so the function calls itself.",
+        [(ONWARD, "")],
+    ),
+    Mistake(
+        "whole_amount",
+        "You hand the whole amount to each source: each gets its share, `shares[target, source]`.",
+        [(PART, "part = amount")],
+    ),
+    Mistake(
+        "last_share_alone",
+        "You forget on the way how much was handed on: a part is the amount times the share.",
+        [(PART, "part = shares[target, source]")],
+    ),
+    Mistake(
+        "strongest_path_only",
+        "You keep the largest path that arrives at a node: all paths add up.",
+        [(COUNTED, "influence[source] = torch.maximum(influence[source], part)")],
+    ),
+    Mistake(
+        "last_path_only",
+        "A later path overwrites an earlier one: add what arrives, `+=`.",
+        [(COUNTED, "influence[source] = part")],
+    ),
+    Mistake(
+        "ends_only",
+        "You count only where a path ends: what arrives counts at every node on the way.",
+        [(COUNTED, "influence[source] += part * (shares[source].sum() == 0)")],
+    ),
+    Mistake(
+        "logits_counted",
+        "You count what a logit begins with: influence is what arrives along at least one edge.",
+        [(BEGINNING, "influence[first_logit + number] += weight\n        " + BEGINNING)],
+    ),
+    Mistake(
+        "first_nodes",
+        "You begin at the first nodes: the logits are the last ones, from `first_logit` on.",
+        [(BEGINNING, "hand_on(number, weight)")],
+    ),
+    Mistake(
+        "one_logit",
+        "You begin at one logit alone: each begins with its own weight.",
+        [(BEGINNING, BEGINNING + "\n        break")],
+    ),
+    Mistake(
+        "weights_forgotten",
+        "You let every logit begin with 1: each begins with its weight.",
+        [(BEGINNING, "hand_on(first_logit + number, 1.0)")],
+    ),
+]
+
 STEP = "passing = pass_shares(adjacency_matrix, passing)"
 FLOW = "influence = torch.zeros_like(passing)"
 SUM = "influence = influence + passing"
@@ -656,32 +735,32 @@ COMPUTE_INFLUENCE = [
     ),
 ]
 
-CHOICE = "kept = largest_reaching(influence, threshold) | always"
-INFLUENCE = "influence = compute_influence(adjacency_matrix, logit_weights, n_layers)"
-UNCOUNTED = "    if hidden is not None:\n        influence = influence.masked_fill(hidden, 0)\n"
+CHOICE = "kept = chosen | always"
+BY_INFLUENCE = "scores = compute_influence(adjacency_matrix, logit_weights, n_layers)"
+UNCOUNTED = "    if hidden is not None:\n        scores = scores.masked_fill(hidden, 0)\n"
 DROPPED = "    if hidden is not None:\n        kept &= ~hidden\n"
 
 PRUNE_NODES = [
     Mistake(
         "lower_keeps_more",
         "Your threshold works the wrong way round: raising it must keep more nodes.",
-        [(CHOICE, "kept = (share_of_larger(influence) < 1 - threshold) | always")],
+        [(CHOICE, "kept = (share_of_larger(scores) < 1 - threshold) | always")],
     ),
     Mistake(
         "least_influential",
         "You keep the least influential nodes and drop those that matter.",
-        [(CHOICE, "kept = (share_of_larger(influence) >= threshold) | always")],
+        [(CHOICE, "kept = (share_of_larger(scores) >= threshold) | always")],
     ),
     Mistake(
         "influence_above_threshold",
         "You compare each node's influence with the threshold: it is a share of the total, which the kept nodes reach together.",
-        [(CHOICE, "kept = (influence >= threshold) | always")],
+        [(CHOICE, "kept = (scores >= threshold) | always")],
     ),
     Mistake(
         "share_of_the_largest",
         "You compare each node with the most influential one: the threshold is a share of the total, which the kept nodes reach "
         "together.",
-        [(CHOICE, "kept = (influence > (1 - threshold) * influence.max()) | always")],
+        [(CHOICE, "kept = (scores > (1 - threshold) * scores.max()) | always")],
     ),
     Mistake(
         "share_of_the_count",
@@ -690,7 +769,7 @@ PRUNE_NODES = [
             (
                 CHOICE,
                 "kept = torch.zeros_like(always)\n"
-                "    kept[influence.topk(round(threshold * len(influence))).indices] = True\n"
+                "    kept[scores.topk(round(threshold * len(scores))).indices] = True\n"
                 "    kept |= always",
             )
         ],
@@ -698,48 +777,48 @@ PRUNE_NODES = [
     Mistake(
         "one_too_few",
         "You leave out the node with which the threshold is reached: without it the kept nodes hold less.",
-        [(CHOICE, "kept = (share_of_larger(influence) + influence / influence.sum() <= threshold) | always")],
+        [(CHOICE, "kept = (share_of_larger(scores) + scores / scores.sum() <= threshold) | always")],
     ),
     Mistake(
         "one_too_many",
         "You keep a node also if the larger ones have reached the threshold exactly without it: compare with `<`, not `<=`. At 1, "
         "`<=` keeps even nodes without influence.",
-        [(CHOICE, "kept = (share_of_larger(influence) <= threshold) | always")],
+        [(CHOICE, "kept = (share_of_larger(scores) <= threshold) | always")],
     ),
     Mistake(
         "random_half",
         "Your choice has nothing to do with influence: keep the nodes with the largest influence.",
-        [(CHOICE, "kept = (torch.rand(len(influence)).to(influence) < threshold) | always")],
+        [(CHOICE, "kept = (torch.rand(len(scores)).to(scores) < threshold) | always")],
     ),
     Mistake(
         "direct_effects",
         "You rank nodes by their direct effect on the logits: rank them by their influence along all paths.",
         [
             (
-                INFLUENCE,
-                "influence = weights_of_all_nodes(adjacency_matrix, logit_weights) @ normalize_matrix(adjacency_matrix)",
+                BY_INFLUENCE,
+                "scores = weights_of_all_nodes(adjacency_matrix, logit_weights) @ normalize_matrix(adjacency_matrix)",
             )
         ],
     ),
     Mistake(
         "strengths",
         "You rank nodes by the strength of their edges: a strong edge can lead nowhere. Rank them by influence.",
-        [(INFLUENCE, "influence = adjacency_matrix.abs().sum(0)")],
+        [(BY_INFLUENCE, "scores = adjacency_matrix.abs().sum(0)")],
     ),
     Mistake(
         "logits_can_go",
         "You let logits be pruned: they have no influence themselves, and must always be kept.",
-        [(CHOICE, "kept = (share_of_larger(influence) < threshold) | (False if keep is None else keep)")],
+        [(CHOICE, "kept = (share_of_larger(scores) < threshold) | (False if keep is None else keep)")],
     ),
     Mistake(
         "keep_ignored",
         "You ignore `keep`: its nodes are kept whatever their influence.",
-        [(CHOICE, "kept = largest_reaching(influence, threshold)\n    kept[-len(logit_weights) :] = True")],
+        [(CHOICE, "kept = chosen.clone()\n    kept[-len(logit_weights) :] = True")],
     ),
     Mistake(
         "kept_ones_not_counted",
         "You count the share without the nodes in `keep`: keeping them must not change what else is kept.",
-        [(INFLUENCE, INFLUENCE + "\n    influence = influence if keep is None else influence.masked_fill(keep, 0)")],
+        [(BY_INFLUENCE, BY_INFLUENCE + "\n    scores = scores if keep is None else scores.masked_fill(keep, 0)")],
     ),
     Mistake(
         "hidden_counted",
@@ -760,7 +839,7 @@ PRUNE_NODES = [
 
 THROUGH = "through = influence + own_weights"
 SCORES = "scores = normalize_matrix(adjacency_matrix).mul_(through[:, None])"
-KEPT_EDGES = "largest_reaching(scores, threshold)"
+KEPT_EDGES = "torch.where(chosen,"
 WITH_EDGES = "kept = (pruned != 0).any(dim=0) | (pruned != 0).any(dim=1) | always"
 
 PRUNE_EDGES = [
@@ -787,22 +866,22 @@ PRUNE_EDGES = [
     Mistake(
         "lower_keeps_more",
         "Your threshold works the wrong way round: raising it must keep more edges.",
-        [(KEPT_EDGES, "largest_reaching(scores, 1 - threshold)")],
+        [(KEPT_EDGES, "torch.where(largest_reaching(scores, 1 - threshold),")],
     ),
     Mistake(
         "one_too_many",
         "You keep an edge also if the larger ones have reached the threshold exactly without it: compare with `<`, not `<=`.",
-        [(KEPT_EDGES, "share_of_larger(scores) <= threshold")],
+        [(KEPT_EDGES, "torch.where(share_of_larger(scores) <= threshold,")],
     ),
     Mistake(
         "score_above_threshold",
         "You compare each edge's score with the threshold: it is a share of the total, which the kept edges reach together.",
-        [(KEPT_EDGES, "(scores >= threshold) & (scores > 0)")],
+        [(KEPT_EDGES, "torch.where((scores >= threshold) & (scores > 0),")],
     ),
     Mistake(
         "row_by_row",
         "You apply the threshold to each target on its own: the share is of all scores in the graph.",
-        [(KEPT_EDGES, "torch.stack([share_of_larger(row) for row in scores]) < threshold")],
+        [(KEPT_EDGES, "torch.where(torch.stack([share_of_larger(row) for row in scores]) < threshold,")],
     ),
     Mistake(
         "share_of_the_count",
@@ -810,19 +889,20 @@ PRUNE_EDGES = [
         [
             (
                 KEPT_EDGES,
-                "scores > scores.flatten().sort(descending=True).values[int(threshold * int((scores > 0).sum()))]",
+                "ordered = scores.flatten().sort(descending=True).values\n"
+                "    pruned = torch.where(scores > ordered[int(threshold * int((scores > 0).sum()))],",
             )
         ],
     ),
     Mistake(
         "normalised_matrix",
         "You return normalised edges: the edges that are kept stay as they were.",
-        [("threshold), adjacency_matrix, 0)", "threshold), normalize_matrix(adjacency_matrix), 0)")],
+        [("(chosen, adjacency_matrix, 0)", "(chosen, normalize_matrix(adjacency_matrix), 0)")],
     ),
     Mistake(
         "scores_returned",
         "You return scores: the edges that are kept stay as they were.",
-        [("threshold), adjacency_matrix, 0)", "threshold), scores.to(adjacency_matrix), 0)")],
+        [("(chosen, adjacency_matrix, 0)", "(chosen, scores.to(adjacency_matrix), 0)")],
     ),
     Mistake(
         "positive_edges_only",
@@ -1080,7 +1160,7 @@ GRADIENT_TIMES_STREAM = [
     Mistake(
         "from_the_embedding",
         "You take the gradient at the embedding: the stream after the last block is asked for, at `last_stream`.",
-        [("(last_stream, start_here)", "(EMBEDDING_HOOK, start_here)")],
+        [("(last_stream, start_here)", '(writing_hook("E"), start_here)')],
     ),
     Mistake(
         "hooks_stay",
@@ -1112,29 +1192,28 @@ GRADIENT_TIMES_STREAM = [
     ),
 ]
 
-CHANGE = "change = x - tc_hooks.cache[reading_hook(layer)]"
-FOLLOW = "return tc_hooks.cache[mlp_out_hook(layer)] + tc_hooks.skip(layer, change)"
+FOLLOW = "return mlp_before + tc_hooks.linear_part(layer, x) - tc_hooks.linear_part(layer, x_before)"
 
 LINEAR_HOOKS = [
     Mistake(
         "real_mlps",
-        "You let the real MLPs answer: a linear model gives their old output plus the skip of the change.",
+        "You let the real MLPs answer: a linear model gives their old output plus the change of the linear part.",
         [(FOLLOW, "return mlp_out")],
     ),
     Mistake(
         "whole_input",
-        "You apply the skip to the whole input: the old output has its part already, so only the change counts.",
-        [(CHANGE, "change = x")],
+        "You add the linear part of the whole input: the old output has its part already, so only the change counts.",
+        [(FOLLOW, "return mlp_before + tc_hooks.linear_part(layer, x)")],
     ),
     Mistake(
         "old_outputs",
-        "You give the old outputs and nothing else, so that no change passes an MLP: add the skip of the change.",
-        [(FOLLOW, "return tc_hooks.cache[mlp_out_hook(layer)]")],
+        "You give the old outputs and nothing else, so that no change passes an MLP: add the change of the linear part.",
+        [(FOLLOW, "return mlp_before")],
     ),
     Mistake(
         "bias_twice",
-        "You add `b_dec` a second time: the old output contains it. Of the change take the skip, not `linear_part`.",
-        [("tc_hooks.skip(layer, change)", "tc_hooks.linear_part(layer, change)")],
+        "You add `b_dec` a second time: the linear part of a difference contains it, a difference of two linear parts does not.",
+        [(FOLLOW, "return mlp_before + tc_hooks.linear_part(layer, x - x_before)")],
     ),
     Mistake(
         "not_frozen",
@@ -1149,7 +1228,7 @@ LINEAR_HOOKS = [
     Mistake(
         "change_subtracted",
         "Your change has the wrong sign: it is the input now less the input on the prompt.",
-        [(CHANGE, "change = tc_hooks.cache[reading_hook(layer)] - x")],
+        [(FOLLOW, "return mlp_before + tc_hooks.linear_part(layer, x_before) - tc_hooks.linear_part(layer, x)")],
     ),
 ]
 
@@ -1159,12 +1238,12 @@ SILENT_HOOKS = [
     Mistake(
         "embeddings_stay",
         "You let the embeddings write: they are sources too, so put zeros in their place.",
-        [("hooks = [(EMBEDDING_HOOK, no_embedding)]", "hooks = []")],
+        [('hooks = [(writing_hook("E"), no_embedding)]', "hooks = []")],
     ),
     Mistake(
         "no_b_dec",
         "You leave `b_dec` out: it is a constant, no source writes it.",
-        [(SILENT_MLP, "return tc_hooks.skip(layer, x)")],
+        [(SILENT_MLP, "return tc_hooks.linear_part(layer, x) - tc_hooks.transcoders[layer].b_dec.detach().to(x)")],
     ),
     Mistake(
         "mlps_write_nothing",
@@ -1305,19 +1384,19 @@ WALK_BACK_ONE = [
     ),
 ]
 
-AT_SOURCE = "at_source = gradient[graph.nodes[source].ctx_idx]"
+AT_SOURCE = "at_source = gradients[writer.layer][writer.ctx_idx]"
 ONE_EDGE = "edges[source] = at_source.to(edges) @ graph.writing_vecs[source]"
 
 EDGES_INTO = [
     Mistake(
         "all_positions",
         "You add up the gradient over all positions: a source writes at its own, so only the gradient there counts.",
-        [(AT_SOURCE, "at_source = gradient.sum(0)")],
+        [(AT_SOURCE, "at_source = gradients[writer.layer].sum(0)")],
     ),
     Mistake(
         "position_of_the_target",
         "You use the gradient at the target's position: use it where the source writes.",
-        [(AT_SOURCE, "at_source = gradient[node.ctx_idx]")],
+        [(AT_SOURCE, "at_source = gradients[writer.layer][node.ctx_idx]")],
     ),
     Mistake(
         "reading_vectors",
@@ -1332,22 +1411,27 @@ EDGES_INTO = [
     Mistake(
         "no_errors",
         "You leave the errors out: they are sources like any other.",
-        [("for source in range(first, end):", "for source in range(first, end - graph.seq_len * (place != 'E')):")],
+        [
+            (
+                "if writer.layer in gradients:",
+                "if writer.layer in gradients and writer.node_type is not NodeType.MLP_ERROR:",
+            )
+        ],
     ),
     Mistake(
         "no_embeddings",
         "You leave the embeddings out: they are sources like any other.",
-        [(ONE_EDGE, "if place != 'E':\n                " + ONE_EDGE)],
+        [("if writer.layer in gradients:", "if writer.layer in gradients and writer.layer != 'E':")],
     ),
     Mistake(
         "last_place_only",
         "You read off one place alone: sources of every place before the target count.",
-        [("for place, gradient in gradients.items():", "for place, gradient in list(gradients.items())[:1]:")],
+        [("if writer.layer in gradients:", "if writer.layer in list(gradients)[:1]:")],
     ),
     Mistake(
-        "local_columns",
-        "You count a source's column from the beginning of its layer: count from the beginning of the graph.",
-        [("edges[source] = ", "edges[source - first] += ")],
+        "all_nodes",
+        "You ask every node: only those that stand at a place of the walk are sources, `gradients` has no other.",
+        [("        if writer.layer in gradients:\n            at_source", "        if True:\n            at_source")],
     ),
 ]
 
@@ -1436,7 +1520,7 @@ EFFECT_OF_WRITING = [
     Mistake(
         "hooks_forgotten",
         "You leave `hooks` out, so that the real model answers: they hold in both runs.",
-        [("[*hooks, (place, add)]", "[(place, add)]"), ("graph, hooks)", "graph, [])")],
+        [("[*hooks, (writing_hook", "[(writing_hook"), ("graph, hooks)", "graph, [])")],
     ),
     Mistake(
         "sign",
@@ -1450,7 +1534,7 @@ EFFECT_OF_WRITING = [
     ),
 ]
 
-READ_OFF = "x = reads[place][0, where].detach().to(values)"
+READ_OFF = "x = activations[0, where].detach().to(values)"
 SUMMED = "values[here] += (x * graph.reading_vecs[here]).sum(-1)"
 
 READ_TARGETS = [
@@ -1472,7 +1556,12 @@ READ_TARGETS = [
     Mistake(
         "no_logits",
         'You leave the logits out: they read at "L".',
-        [('if place == "E":', 'if place in ("E", "L"):')],
+        [
+            (
+                "for place, activations in reads.items():",
+                'for place, activations in reads.items():\n        if place == "L":\n            continue',
+            )
+        ],
     ),
     Mistake(
         "with_gradients",
@@ -1487,7 +1576,7 @@ READ_TARGETS = [
     Mistake(
         "same_place_for_all",
         "You let all targets read what the logits read: a latent reads at its own layer.",
-        [(READ_OFF, READ_OFF.replace("reads[place]", 'reads["L"]'))],
+        [(READ_OFF, READ_OFF.replace("activations", 'reads["L"]'))],
     ),
 ]
 
@@ -1588,67 +1677,6 @@ COMPUTE_GRAPH_SCORES = [
         "zero_by_zero",
         "You divide 0 by 0 where there is no influence: the scores are 0 there.",
         [(" if from_embeddings + from_errors > 0 else 0", ""), (" if weight.sum() > 0 else 0", "")],
-    ),
-]
-
-BUILT = "tokens, start_posn=start_posn, top_k=top_k"
-EDGES_OF = "compute_adjacency_matrix(*parts, targets, run=recorded, progress=progress)"
-
-TRACE_GRAPH = [
-    Mistake(
-        "start_posn_ignored",
-        "You do not hand `start_posn` to `build_graph_nodes`: positions before it must be hidden and have no latents.",
-        [(BUILT, BUILT.replace(", start_posn=start_posn", ""))],
-    ),
-    Mistake(
-        "top_k_ignored",
-        "You do not hand `top_k` to `build_graph_nodes`.",
-        [(BUILT, BUILT.replace(", top_k=top_k", ""))],
-    ),
-    Mistake(
-        "choice_ignored",
-        "You ignore `choice`: hand it to `compute_salient_logits` as named arguments.",
-        [(", **choice", "")],
-    ),
-    Mistake(
-        "no_bias",
-        "You leave the biases zero: compute them with `compute_bias`, or edges and biases do not add up.",
-        [("bias = compute_bias(*parts)", "bias = torch.zeros_like(edges[0])")],
-    ),
-    Mistake(
-        "activations_as_values",
-        "You take activations and probabilities for the values: a value is what a target reads, from `compute_values`.",
-        [
-            (
-                "values = compute_values(graph, recorded)",
-                "values = torch.tensor([node.activation + node.token_prob for node in graph.nodes]).to(edges)",
-            )
-        ],
-    ),
-    Mistake(
-        "batch_size_ignored",
-        "You do not hand `batch_size` to `prepare_backward_batches`.",
-        [("(graph=graph, batch_size=batch_size)", "(graph)")],
-    ),
-    Mistake(
-        "no_progress",
-        "You do not hand `progress` to `compute_adjacency_matrix`.",
-        [(EDGES_OF, EDGES_OF.replace(", progress=progress", ""))],
-    ),
-    Mistake(
-        "hooks_stay",
-        "You install hooks and never remove them, so the model stays changed after tracing.",
-        [("    recorded = setup_attribution", "    replaced.install()\n    recorded = setup_attribution")],
-    ),
-    Mistake(
-        "activations_of_another_run",
-        "You take the activations of another run: use the cache that `cache_frozen_values` returns.",
-        [
-            (
-                "acts = frozen.cache_frozen_values(tokens)",
-                "frozen.cache_frozen_values(tokens)\n    _, acts = model.run_with_cache(model.to_tokens('of'))",
-            )
-        ],
     ),
 ]
 
@@ -1815,6 +1843,59 @@ SWAP_LATENTS = [
     ),
 ]
 
+POSITIONS = "position, donor_position = seq_len - from_end, donor_len - from_end"
+MATCHED = "range(1, min(seq_len, donor_len) + 1)"
+ONE_SWAP = "logits = swap_latents(tc_hooks, tokens, layer, position, latents, donor_tokens, donor_position)"
+SCORED = "scores[layer, position] = score(logits)"
+
+SWAP_EVERYWHERE = [
+    Mistake(
+        "matched_from_the_beginning",
+        "You match positions from the beginning: names of different length put the ends apart, so count from the end.",
+        [(POSITIONS, "position = donor_position = from_end - 1")],
+    ),
+    Mistake(
+        "last_position_missing",
+        "You leave the last position out: it is matched with the donor's last.",
+        [(MATCHED, "range(2, min(seq_len, donor_len) + 1)")],
+    ),
+    Mistake(
+        "first_position_missing",
+        "You stop one position too early: the first one that has a partner belongs to the map.",
+        [(MATCHED, "range(1, min(seq_len, donor_len))")],
+    ),
+    Mistake(
+        "no_partner",
+        "You ask the donor for positions that it does not have: match only as many as the shorter prompt has.",
+        [(MATCHED, "range(1, seq_len + 1)")],
+    ),
+    Mistake(
+        "reversed_columns",
+        "Your columns run from the end: a score stands at the position of the prompt where the swap was made.",
+        [(SCORED, "scores[layer, from_end - 1] = score(logits)")],
+    ),
+    Mistake(
+        "donor_columns",
+        "You put scores at the donor's positions: the map is of the prompt.",
+        [(SCORED, "scores[layer, min(donor_position, seq_len - 1)] = score(logits)")],
+    ),
+    Mistake(
+        "prompts_swapped",
+        "You swap into the donor: the prompt takes latents from the donor.",
+        [(ONE_SWAP, "logits = swap_latents(tc_hooks, donor_tokens, layer, donor_position, latents, tokens, position)")],
+    ),
+    Mistake(
+        "one_layer",
+        "You swap in layer 0 again and again: each row is another layer.",
+        [(ONE_SWAP, ONE_SWAP.replace("layer,", "0,"))],
+    ),
+    Mistake(
+        "half_the_latents",
+        "You leave out latents: a place takes all of its latents from the donor.",
+        [(ONE_SWAP, ONE_SWAP.replace("latents, donor", "latents[: len(latents) // 2], donor"))],
+    ),
+]
+
 MISTAKES = {
     "blank_edge": BLANK_EDGE,
     "edges_by_autograd": EDGES_BY_AUTOGRAD,
@@ -1834,14 +1915,15 @@ MISTAKES = {
     "linear_hooks": LINEAR_HOOKS,
     "effect_of_writing": EFFECT_OF_WRITING,
     "normalize_matrix": NORMALIZE_MATRIX,
+    "influence_by_paths": INFLUENCE_BY_PATHS,
     "compute_influence": COMPUTE_INFLUENCE,
     "smallest_set": SMALLEST_SET,
     "prune_nodes": PRUNE_NODES,
     "prune_edges": PRUNE_EDGES,
     "prune_graph": PRUNE_GRAPH,
     "compute_graph_scores": COMPUTE_GRAPH_SCORES,
-    "trace_graph": TRACE_GRAPH,
     "without_latents": WITHOUT_LATENTS,
     "controls_for": CONTROLS_FOR,
     "swap_latents": SWAP_LATENTS,
+    "swap_everywhere": SWAP_EVERYWHERE,
 }

@@ -137,15 +137,15 @@ def gradient(output: Tensor, source: Tensor, direction: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("skip", [True, False])
-def test_the_skip_is_the_transcoders_own(TranscoderReplacementHooks, traced, skip):
-    """`skip` is what the transcoder makes of its input besides latents and bias; zeros if it has no skip."""
+def test_the_linear_part_is_the_transcoders_own(TranscoderReplacementHooks, traced, skip):
+    """`linear_part` is what the transcoder makes of its input besides latents: bias and skip, or the bias alone if it has no skip."""
     x = traced("gemma3", skip=skip)
     v = torch.randn(2, 5, D_MODEL, dtype=torch.float64)
     with torch.no_grad():
-        # SAELens' own forward pass: latents, bias and skip
-        expected = x.transcoders[1](v) - x.transcoders[1].decode(x.transcoders[1].encode(v))
+        # SAELens' own forward pass, less its latents
+        expected = x.transcoders[1](v) - x.transcoders[1].encode(v) @ x.transcoders[1].W_dec
     tc_hooks = TranscoderReplacementHooks(x.model, x.transcoders, x.cache)
-    expect_close(tc_hooks.skip(1, v), expected, "`skip`", atol=1e-12)
+    expect_close(tc_hooks.linear_part(1, v), expected, "`linear_part`", atol=1e-12)
 
 
 def some_mlp(TranscoderReplacementHooks, x: Traced) -> tuple[Tensor, Tensor, Tensor]:

@@ -73,6 +73,23 @@ def test_shares_of_a_graph(normalize_matrix, traced_chosen):
     expect_close(shares.sum(1), reads.to(shares), "The sums of the rows", atol=1e-5)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_all_paths_are_followed(influence_by_paths, seed):
+    """Path by path, influence on a random graph is what the nodes give that are gone through one by one."""
+    dag = random_dag(seed, density=0.4)
+    expected = influence_by_hand(dag.edges, dag.weight_of)
+    found = influence_by_paths(dag.matrix, dag.weights)
+    expect_equal(tuple(found.shape), (len(dag.matrix),), "The shape of the influence")
+    expect_close(found, torch.tensor(list(dict(sorted(expected.items())).values())), "Influence on a random graph")
+
+
+def test_paths_of_a_small_graph(influence_by_paths):
+    """Two paths that meet add up, and a node in the middle counts as well as the ends."""
+    matrix = torch.tensor([[0.0, 0, 0, 0], [4, 0, 0, 0], [-1, 3, 0, 0], [1, 0, 1, 0]])
+    expected = torch.tensor([0.5 + 0.5 * 0.25 + 0.5 * 0.75, 0.5 * 0.75, 0.5, 0.0]) * 0.8
+    expect_close(influence_by_paths(matrix, torch.tensor([0.8])), expected, "The influence")
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_influence_is_the_closed_form(compute_influence, seed):
     """Influence is w ((I - A)^-1 - I), with A the normalised matrix."""

@@ -157,3 +157,39 @@ def test_a_swap_with_oneself_changes_nothing(swap_latents, traced):
     found = swap_latents(x.tc_hooks, x.tokens, 1, 5, range(x.transcoders[1].cfg.d_sae), x.tokens, 5)
     expect(before.hooks == state_of(x.model, x.transcoders).hooks, "No hook may stay behind on the model.")
     expect_close(found, x.model(x.tokens)[0, -1].detach(), "The logits after a swap with oneself", rtol=1e-6)
+
+
+def other_prompt(x: Traced, n_tokens: int) -> Tensor:
+    """A donor of other words, longer or shorter than the prompt."""
+    words = torch.tensor([[i % 7 + 3 for i in range(n_tokens)]])
+    return words.to(x.tokens)
+
+
+@pytest.mark.parametrize(("architecture", "more"), [("gemma3", 0), ("qwen3", 2), ("gpt2", -3)])
+def test_a_map_of_swaps(swap_everywhere, traced, architecture, more):
+    """Each entry is the score after one swap; positions are matched from the end, and those without a partner are nan."""
+    x = traced(architecture)
+    seq_len = x.tokens.shape[1]
+    donor = other_prompt(x, seq_len + more)
+    direction = torch.randn(x.model.cfg.d_vocab, dtype=torch.float64)
+    found = swap_everywhere(x.tc_hooks, x.tokens, donor, lambda logits: logits.double() @ direction)
+    expect_equal(tuple(found.shape), (len(x.transcoders), seq_len), "The shape of the map")
+    first = max(0, -more)
+    expect_equal(
+        found.isnan().tolist(), [[at < first for at in range(seq_len)]] * len(x.transcoders), "Where it is nan"
+    )
+    for layer, position in ((0, first), (1, first + 1), (2, seq_len - 1), (0, seq_len - 2), (1, seq_len - 1)):
+        latents = list(range(x.transcoders[layer].cfg.d_sae))
+        logits = swapped(x, layer, position, latents, donor, position + more)
+        what = f"The score after a swap in layer {layer} at position {position}"
+        expect_close(found[layer, position].double(), logits @ direction, what, rtol=1e-4, atol=1e-4)
+
+
+def test_a_map_of_a_prompt_with_itself(swap_everywhere, traced):
+    """A prompt as its own donor changes no score, and no hook stays behind."""
+    x = traced("qwen3")
+    before = state_of(x.model, x.transcoders)
+    found = swap_everywhere(x.tc_hooks, x.tokens, x.tokens, lambda logits: logits[5])
+    expect(before.hooks == state_of(x.model, x.transcoders).hooks, "No hook may stay behind on the model.")
+    unchanged = x.model(x.tokens)[0, -1, 5].detach().to(found)
+    expect_close(found, unchanged.expand_as(found), "The scores", rtol=1e-4, atol=1e-5)

@@ -7,7 +7,6 @@ from solutions import chapter5_cross_layer_transcoders as chapter5
 from solutions.chapter3_attribution_graphs import (
     completeness_gap,
     compute_bias,
-    compute_values,
     prepare_backward_batches,
     read_targets,
 )
@@ -87,8 +86,8 @@ def test_edges_and_bias_add_up(compute_cross_layer_edges, traced5, architecture,
     x = traced5(architecture, top_k)
     adjacency = edges_of(compute_cross_layer_edges, x)
     bias = compute_bias(x.model, x.tokens, x.graph, x.freeze, x.tc_hooks)
-    gap = completeness_gap(adjacency, bias, compute_values(x.graph, x.run))
-    expect_close(adjacency.sum(1) + bias, compute_values(x.graph, x.run), "Edges and bias, added up", 1e-5, 1e-6)
+    gap = completeness_gap(adjacency, bias, read_targets(x.graph, x.run.reads))
+    expect_close(adjacency.sum(1) + bias, read_targets(x.graph, x.run.reads), "Edges and bias, added up", 1e-5, 1e-6)
     expect(float(gap.max()) < 1e-5, "The completeness gap must be below 1e-5.", got=round(float(gap.max()), 4))
 
 
@@ -130,4 +129,4 @@ def change_of_readings(x, node):
     hooks += [(name, note) for name in places]
     with hooked(x.model, hooks):
         x.model(x.tokens)
-    return read_targets(x.graph, reads) - compute_values(x.graph, x.run)
+    return read_targets(x.graph, reads) - read_targets(x.graph, x.run.reads)

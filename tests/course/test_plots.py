@@ -45,6 +45,7 @@ def every_figure(graph: GraphNodes) -> dict[str, go.Figure]:
             {"skip": torch.tensor([0.5, 0.4]), "all": torch.tensor([0.1, 0.2])}
         ),
         "node counts": plots.plot_node_counts(graph, ["<bos>", " a"]),
+        "swaps": plots.plot_swaps(torch.tensor([[1.0, -2.0]] * 3), ["<bos>", " a"], "B − A"),
         "gradient": plots.plot_gradient(torch.tensor([[1.0, 2.0]] * 3), ["E", 0, 1], ["<bos>", " a"], "the logit"),
         "adjacency": plots.plot_adjacency(matrix, graph),
         "completeness": plots.plot_completeness(torch.arange(float(n)), torch.arange(float(n)), kinds),
@@ -231,6 +232,7 @@ def test_wrong_shapes_are_refused_in_one_sentence(graph):
     for call in (
         lambda: plots.plot_adjacency(torch.zeros(n, n + 1), graph),
         lambda: plots.plot_influence_curve(torch.zeros(n + 1), graph),
+        lambda: plots.plot_swaps(torch.zeros(3, 2), ["a", "b", "c"], "x"),
         lambda: plots.plot_gradient(torch.zeros(2, 3), ["E"], ["a", "b", "c"], "x"),
         lambda: plots.plot_completeness(torch.zeros(2), torch.zeros(3), [LATENT] * 2),
         lambda: plots.plot_interventions(torch.zeros(2), {"live": torch.zeros(3)}, "x"),

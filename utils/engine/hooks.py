@@ -1,7 +1,7 @@
 """Where this course looks into a model and changes it: names of hooks, a quick way to add them, and transcoders that fit.
 
 For layer l: the latents read at `reading_hook(l)`, the MLP's output is at `mlp_out_hook(l)`, and what the latents write is
-in the residual stream at `writing_hook(l)`. Embeddings write at `EMBEDDING_HOOK`, logits read at `FINAL_HOOK`.
+in the residual stream at `writing_hook(l)`. Embeddings write at `writing_hook("E")`, logits read at `reading_hook("L")`.
 """
 
 import itertools
@@ -31,9 +31,9 @@ NO_LOGITS: Hook = ("unembed.hook_in", lambda x, hook: x[:, :0])
 LAST_LOGITS: Hook = ("unembed.hook_in", lambda x, hook: x[:, -1:])
 
 
-def reading_hook(layer: int) -> str:
-    """Where the latents of `layer` read: the input of the MLP, after ln2."""
-    return f"blocks.{layer}.mlp.hook_in"
+def reading_hook(layer: int | str) -> str:
+    """Where the latents of `layer` read: the input of the MLP, after ln2. Logits, "L", read the output of the final norm."""
+    return FINAL_HOOK if layer == "L" else f"blocks.{layer}.mlp.hook_in"
 
 
 def mlp_out_hook(layer: int) -> str:
@@ -41,9 +41,9 @@ def mlp_out_hook(layer: int) -> str:
     return f"blocks.{layer}.hook_mlp_out"
 
 
-def writing_hook(layer: int) -> str:
-    """Where the latents and the error of `layer` write: the residual stream after the block."""
-    return f"blocks.{layer}.hook_out"
+def writing_hook(layer: int | str) -> str:
+    """Where the latents and the error of `layer` write: the stream after the block. Embeddings, "E", write what enters block 0."""
+    return EMBEDDING_HOOK if layer == "E" else f"blocks.{layer}.hook_out"
 
 
 # TransformerBridge counts its own levels up from 1.

@@ -189,6 +189,30 @@ def plot_gradient(
     return figure.update_xaxes(showgrid=False).update_yaxes(showgrid=False)
 
 
+def plot_swaps(scores: Float[Tensor, "n_layers seq"], str_tokens: Sequence[str], title: str) -> go.Figure:
+    """A score of the answer for every layer and position at which latents were exchanged.
+
+    Args:
+        scores: blue above 0, orange below; NaN where nothing was exchanged.
+        str_tokens: the prompt's tokens.
+        title: of the figure.
+    """
+    _require(scores.ndim == 2 and scores.shape[1] == len(str_tokens), "scores needs one column a token.")
+    figure = empty(title, 150 + 32 * len(scores))
+    figure.add_heatmap(
+        z=_list(scores),
+        x=_columns(str_tokens),
+        y=[f"layer {layer}" for layer in range(len(scores))],
+        colorscale=[[0, LOWERS], [0.5, PAPER], [1, RAISES]],
+        zmid=0,
+        hovertemplate="%{y}, %{x}: %{z:.3g}<extra></extra>",
+        colorbar={"title": "score", "thickness": 12, "outlinewidth": 0},
+        xgap=1,
+        ygap=1,
+    )
+    return figure.update_xaxes(showgrid=False).update_yaxes(showgrid=False)
+
+
 def plot_adjacency(matrix: Float[Tensor, "n_nodes n_nodes"], graph: GraphNodes) -> go.Figure:
     """The matrix of edges as a heatmap: a row a target, a column a source, lines between the groups of nodes.
 
