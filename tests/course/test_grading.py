@@ -759,6 +759,16 @@ def test_an_explanation_of_some_failures_is_a_first_cause(graded):
     assert [case.mistake for case in result.cases] == [first, "", ""]
 
 
+def test_what_many_mistakes_give_is_no_first_cause(toy_session, monkeypatch):
+    """The planted mistake and the answer have a 0 in common, and nothing else."""
+    session, chapter = toy_session
+    zero = Mistake("zero", "Wrong.", source="def mean(values):\n    return 0.0\n")
+    monkeypatch.setattr(type(chapter), "mistakes", lambda self, name: [zero])
+    answer = Answer("mean", lambda values: 0.0 if values else 5.0)
+    result = grade(session.grader, session.items("mean"), answer, 10)
+    assert result.mistake == "" and sum(bool(case.failure) for case in result.cases) > 1
+
+
 def test_two_mistakes_in_one_answer_are_both_told(toy_session):
     session, chapter = toy_session
     pairs = pairs_of(chapter.mistakes("RunningMean"), chapter.reference("RunningMean"))

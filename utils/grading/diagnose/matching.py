@@ -47,7 +47,9 @@ def explain(
     # several pairs give the same, or there was no time for all tests: what the pairs have in common is more likely
     chosen = [{first.name, second.name} for first, second, both in pairs if both in fitting]
     common = set.intersection(*chosen) if chosen else set()
-    common = common or {name for name, indices in explained.items() if indices}
+    # what many mistakes give, such as zeros, is no reason to name one of them
+    telling = {name for name, indices in explained.items() if any(_is_sure(cases[index]) for index in indices)}
+    common = common or telling
     causes = [mistake for mistake in mistakes if mistake.name in common]
     cause = max(causes, key=lambda mistake: len(explained[mistake.name]), default=None)
     return _told(cause, cases, observe) if cause else None

@@ -61,7 +61,11 @@ def seed_everything(seed: int = 0) -> None:
     """Seed all random numbers that course code uses."""
     random.seed(seed)
     np.random.seed(seed)
-    torch.manual_seed(seed)
+    if torch.cuda.is_initialized() or torch.backends.mps.is_available():
+        torch.manual_seed(seed)
+    else:
+        # for a GPU that nobody uses, `torch.manual_seed` writes the whole call stack down, which takes longer than a short test
+        torch.default_generator.manual_seed(seed)
 
 
 _watched: list[list[Callable[[], bool]]] = []
