@@ -55,14 +55,14 @@ def influence_by_paths(
     Returns:
         (n_nodes,) all that arrives at each node.
     """
-    shares = normalize_matrix(adjacency_matrix)
-    influence, first_logit = torch.zeros_like(shares[0]), len(shares) - len(logit_weights)
+    share = normalize_matrix(adjacency_matrix)
+    influence, first_logit = torch.zeros_like(share[0]), len(share) - len(logit_weights)
 
     # Write a function that hands an amount on from a node to its sources, and calls itself for each of them.
     ### BEGIN SOLUTION
     def hand_on(target, amount):
-        for source in shares[target].nonzero()[:, 0].tolist():
-            part = amount * shares[target, source]
+        for source in share[target].nonzero()[:, 0].tolist():
+            part = amount * share[target, source]
             influence[source] += part
             hand_on(source, part)
 
@@ -298,9 +298,10 @@ def compute_graph_scores(
     """
     embeddings, errors = graph.indices(NodeType.EMBEDDING), graph.indices(NodeType.MLP_ERROR)
     own_weights = weights_of_all_nodes(adjacency_matrix, logit_weights)  # w
-    influence = compute_influence(adjacency_matrix, logit_weights, graph.n_layers)
+    n_layers = graph.n_layers
     # Set `replacement` and `completeness`. Both are 0 where they would be 0 / 0.
     ### BEGIN SOLUTION
+    influence = compute_influence(adjacency_matrix, logit_weights, n_layers)
     from_embeddings, from_errors = influence[embeddings].sum(), influence[errors].sum()
     replacement = from_embeddings / (from_embeddings + from_errors) if from_embeddings + from_errors > 0 else 0
 

@@ -616,7 +616,7 @@ NORMALIZE_MATRIX = [
     ),
 ]
 
-PART = "part = amount * shares[target, source]"
+PART = "part = amount * share[target, source]"
 COUNTED = "influence[source] += part"
 ONWARD = "            hand_on(source, part)\n"
 BEGINNING = "hand_on(first_logit + number, weight)"
@@ -629,13 +629,13 @@ INFLUENCE_BY_PATHS = [
     ),
     Mistake(
         "whole_amount",
-        "You hand the whole amount to each source: each gets its share, `shares[target, source]`.",
+        "You hand the whole amount to each source: each gets its share, `share[target, source]`.",
         [(PART, "part = amount")],
     ),
     Mistake(
         "last_share_alone",
         "You forget on the way how much was handed on: a part is the amount times the share.",
-        [(PART, "part = shares[target, source]")],
+        [(PART, "part = share[target, source]")],
     ),
     Mistake(
         "strongest_path_only",
@@ -650,7 +650,7 @@ INFLUENCE_BY_PATHS = [
     Mistake(
         "ends_only",
         "You count only where a path ends: what arrives counts at every node on the way.",
-        [(COUNTED, "influence[source] += part * (shares[source].sum() == 0)")],
+        [(COUNTED, "influence[source] += part * (share[source].sum() == 0)")],
     ),
     Mistake(
         "logits_counted",
