@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from transformer_lens.model_bridge import TransformerBridge
 
 from utils.engine.graph import at_least_float32
-from utils.engine.hooks import mlp_out_hook, reading_hook
+from utils.engine.hooks import NO_LOGITS, hooked, mlp_out_hook, reading_hook
 from utils.latents.activation_files import ActivationFiles
 from utils.latents.scan import Corpus
 
@@ -81,7 +81,8 @@ class ActivationStore:
         left = range(files.n_rows, len(corpus), batch_size)
         for first in tqdm(left, disable=None, leave=False, desc="activations"):
             rows = corpus[first : first + batch_size]
-            _, cache = model.run_with_cache(rows.tokens, names_filter=names.__contains__)
+            with hooked(model, [NO_LOGITS]):  # a large vocabulary's would take more memory than all that is kept
+                _, cache = model.run_with_cache(rows.tokens, names_filter=names.__contains__)
             inputs: dict[int, Tensor] = {}  # of these rows: layer -> (token, d_model)
             outputs: dict[int, Tensor] = {}
             ### BEGIN SOLUTION
