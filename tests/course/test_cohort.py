@@ -87,6 +87,11 @@ def test_tensors_arrive_as_they_are(dtype):
         assert found.dtype == dtype and torch.equal(found, value)
 
 
+def test_a_number_that_is_spread_out_arrives():
+    for value in (torch.tensor(2.5).expand(1), torch.tensor([1, 2]).expand(3, 2), torch.ones(2, 3).T[1:]):
+        assert torch.equal(through(value), value)
+
+
 def test_half_precision_and_parameters_and_numpy_arrive_as_plain_values():
     for dtype in (torch.bfloat16, torch.float16):
         assert torch.equal(through(torch.tensor([1.5, 2.0], dtype=dtype)), torch.tensor([1.5, 2.0], dtype=dtype))

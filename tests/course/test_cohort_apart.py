@@ -6,8 +6,10 @@ import socket
 import time
 import warnings
 import zipfile
+from contextvars import ContextVar
 from pathlib import Path
 
+import cloudpickle
 import pytest
 import torch
 from torch import nn
@@ -141,6 +143,52 @@ def test_gradients_cross(remote):
     assert x.grad.tolist() == [13.0, 25.0] and factor.grad.item() == 10.0
 
 
+def run_of(x: torch.Tensor) -> list[torch.Tensor]:
+    """Values that come from each other, two of them from one step, and another name for one."""
+    square = x**2
+    left, right = (square * x).split([1, 2])
+    return [right.sum() * left + square.sum(), left, square, x, right, square.view_as(square)]
+
+
+SLOPES = {
+    "of one in one": lambda end, left, square, x, *rest: torch.autograd.grad(end.sum(), x),
+    "past others": lambda end, left, square, x, *rest: torch.autograd.grad(end.sum() + left.sum(), [square, left, x]),
+    "of what is made here": lambda end, left, square, x, right, same: torch.autograd.grad(
+        (end * left).sum() + same @ x, [x, square]
+    ),
+    "many at once": lambda end, left, square, x, right, same: torch.autograd.grad(
+        right * same[1:], [x, square], torch.tensor([[1.0, 0.0], [2.0, -1.0], [0.0, 3.0]]), is_grads_batched=True
+    ),
+}
+
+
+@pytest.mark.parametrize("slopes", SLOPES.values(), ids=SLOPES.keys())
+def test_gradients_go_on_through_what_a_test_has_made(remote, slopes):
+    x = torch.tensor([1.0, 2.0, -3.0], requires_grad=True)
+    for found, expected in zip(remote(slopes)(*run_of(x)), slopes(*run_of(x)), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_no_way_is_gone_twice(remote):
+    """Backward through a result that was made from several values of one run: each path counts once."""
+
+    def work(end, left, square, x, right, same):
+        return end.sum() * x.sum() + (square * same).sum() + right.prod()
+
+    one, other = (torch.tensor([1.0, 2.0, -3.0], requires_grad=True) for _ in range(2))
+    remote(work)(*run_of(one)).backward()
+    work(*run_of(other)).backward()
+    torch.testing.assert_close(one.grad, other.grad)
+
+
+def test_a_model_is_copied_with_what_its_variables_give_where_nothing_is_set():
+    with_default, without = ContextVar("one", default=3), ContextVar("other")
+    with_default.set(5)
+    assert cloudpickle.loads(cloudpickle.dumps(with_default)).get() == 3
+    with pytest.raises(LookupError):
+        cloudpickle.loads(cloudpickle.dumps(without)).get()
+
+
 def test_functions_of_tests_are_called_and_differentiated_through(remote):
     calls = []
 
@@ -187,7 +235,7 @@ def test_errors_keep_their_kind_and_their_words(remote):
 def test_a_shared_model_crosses_by_its_number():
     model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
     shared = Shared([model])
-    data = to_answer({"value": [model, model[1]]}, shared, [], id, ())
+    data = to_answer({"value": [model, model[1]]}, shared, [], id, (), lambda live: {})
     assert len(data) < 1000 and modules_in([{"a": model}]) == [model]
     import pickle
 
@@ -198,9 +246,9 @@ def test_a_shared_model_crosses_by_its_number():
 
 def test_what_cannot_be_sent_says_why(tmp_path):
     with pytest.raises(StaysHere, match="files of a test"):
-        to_answer({"value": [tmp_path]}, Shared([]), [], id, ())
+        to_answer({"value": [tmp_path]}, Shared([]), [], id, (), lambda live: {})
     with pytest.raises(StaysHere):
-        to_answer({"value": [(n for n in range(3))]}, Shared([]), [], id, ())
+        to_answer({"value": [(n for n in range(3))]}, Shared([]), [], id, (), lambda live: {})
 
 
 def test_what_an_answer_leaves_on_a_model_is_seen_here():

@@ -45,6 +45,10 @@ class ChosenOutput(OutputToken):
         output._weight = weight
         return output
 
+    def __getnewargs__(self) -> tuple[str, float, int, float]:
+        """What a copy is made from: copying and pickling would leave the weight out."""
+        return (*self, self._weight)
+
     @property
     def weight(self) -> float:
         """How much of the influence starts here; the weights of a graph's targets add up to 1."""

@@ -1,7 +1,8 @@
 """Two processes that call each other's functions: the tests on one side, a student's answer on the other.
 
 Each side sends requests and serves those of the other until its own reply comes. Tensors that ask for gradients cross as numbers, and a
-backward pass crosses after them. How values are written differs: see `wire`.
+backward pass crosses after them: through what came back from a call (`_Crossing`), and through what the other side has made from one
+tensor to another before it sent both (`_Given`). How values are written differs: see `wire`.
 """
 
 import socket
@@ -10,6 +11,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
 
 from utils.cohort.isolate.values import LENGTHS, Malformed
 
@@ -28,7 +30,8 @@ class Peer(ABC):
     """One side of a connection.
 
     `write` and `read` turn a message into bytes and back: a dict with "what", and in "value" anything that may cross; in a reply
-    with tensors that ask for gradients, "graph" is the number by which a backward pass is asked for.
+    with tensors that ask for gradients, "graph" is the number by which a backward pass is asked for; in a request with some that are
+    made from others, "sent" is that number, and "parents" are the places of the others.
     """
 
     most_bytes = MOST_BYTES
@@ -37,6 +40,8 @@ class Peer(ABC):
         self._connection = connection
         self._left = self.most_bytes
         self._graphs: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
+        self._sent: list[list[Tensor]] = []
+        self.is_cut = False  # in a backward pass for the other side, which goes through its own part itself
 
     @abstractmethod
     def write(self, message: dict, live: list[Tensor]) -> bytes:
@@ -82,10 +87,31 @@ class Peer(ABC):
         def wrap(message: dict, values: list[Tensor]) -> list[Tensor]:
             if message["what"] == "reply" and live and values:
                 return list(_Crossing.apply(self, message["graph"], len(values), *values, *live))
-            leaves.extend(value.requires_grad_() for value in values)
+            leaves.extend(self._given(message, values))
             return leaves
 
         return self.read(self._receive(), wrap), leaves
+
+    def _given(self, message: dict, values: list[Tensor]) -> list[Tensor]:
+        """The tensors of a request, those that are made from others among them after these."""
+        parents, made = message.get("parents") or [[]] * len(values), {}
+
+        def make(place: int) -> Tensor:
+            if place not in made:
+                others = [make(other) for other in parents[place]]
+                value = values[place]
+                made[place] = (
+                    _Given.apply(self, message["sent"], place, value, *others) if others else value.requires_grad_()
+                )
+            return made[place]
+
+        with torch.enable_grad():
+            return [make(place) for place in range(len(values))]
+
+    def note_sent(self, tensors: list[Tensor]) -> dict:
+        """Keep what is sent for later, and say by which number, and which tensors are made from which others."""
+        self._sent.append(tensors)
+        return {"sent": len(self._sent) - 1, "parents": parents_of(tensors)}
 
     def answer(self, request: dict, leaves: list[Tensor]) -> None:
         """Serve a request; `leaves` are its tensors that ask for gradients."""
@@ -93,6 +119,8 @@ class Peer(ABC):
         try:
             if request["what"] == "backward":
                 value = self._backward(*request["value"])
+            elif request["what"] == "through":
+                value = self._through(*request["value"])
             else:
                 value = self.serve(request)
             data = self.write({"what": "reply", "value": value, "graph": len(self._graphs)}, outputs)
@@ -103,14 +131,30 @@ class Peer(ABC):
             self._graphs[len(self._graphs)] = leaves, outputs
         self._send(data)
 
-    def _backward(self, number: int, grads: list[Tensor | None]) -> list[Tensor | None]:
+    def _backward(self, number: int, grads: list[Tensor | None], is_batch: bool) -> list[Tensor | None]:
+        """The gradients of what a request gave in what came with it, each with the others held fixed."""
         leaves, outputs = self._graphs[number]
         pairs = [(output, grad) for output, grad in zip(outputs, grads, strict=True) if grad is not None]
         if not leaves or not pairs:
             return [None] * len(leaves)
-        given, directions = zip(*pairs)
-        found = torch.autograd.grad(given, leaves, directions, allow_unused=True, retain_graph=True)
-        return [None if grad is None else grad.detach() for grad in found]
+        before, self.is_cut = self.is_cut, True
+        try:
+            return slopes(*zip(*pairs), leaves, is_batch)
+        finally:
+            self.is_cut = before
+
+    def _through(self, number: int, place: int, grads: list[Tensor], is_batch: bool) -> list[Tensor | None]:
+        """The gradients of a tensor that was sent in those that it is made from, each with the others held fixed."""
+        tensors = self._sent[number]
+        others = [tensors[other] for other in parents_of(tensors)[place]]
+        if not others:
+            return []
+        stops = [_stop(*edge) for edge in map(get_gradient_edge, others)]
+        try:
+            return slopes([tensors[place]], grads, others, is_batch)
+        finally:
+            for stop in stops:
+                stop.remove()
 
     def _send(self, data: bytes) -> None:
         try:
@@ -149,12 +193,88 @@ class _Crossing(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *grads: Tensor | None) -> tuple:
-        found = ctx.peer.ask("backward", ctx.number, list(grads))
-        is_right = isinstance(found, list) and len(found) == len(ctx.live)
-        for grad, (shape, dtype) in zip(found if is_right else (), ctx.live):
-            is_right = is_right and (
-                grad is None or (isinstance(grad, Tensor) and (grad.shape, grad.dtype) == (shape, dtype))
-            )
-        if not is_right:
-            raise Malformed("a gradient is none")
+        found = _asked(ctx.peer, ("backward", ctx.number), list(grads), ctx.live)
         return (None, None, None, *[None] * ctx.n_outputs, *found)
+
+
+class _Given(torch.autograd.Function):
+    """A tensor that the other side has made from others, and sent with them: gradients go on to these as they do there."""
+
+    @staticmethod
+    def forward(ctx, peer: Peer, number: int, place: int, value: Tensor, *others: Tensor) -> Tensor:
+        ctx.peer, ctx.number, ctx.place = peer, number, place
+        ctx.others = [(other.shape, other.dtype) for other in others]
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple:
+        if ctx.peer.is_cut:
+            return (None,) * (4 + len(ctx.others))
+        found = _asked(ctx.peer, ("through", ctx.number, ctx.place), [grad], ctx.others)
+        return (None, None, None, None, *found)
+
+
+def _asked(peer: Peer, what: tuple, grads: list[Tensor | None], wanted: list[tuple]) -> list[Tensor | None]:
+    """Gradients from the other side, of the wanted shapes and types. Raises Malformed."""
+    batched = [grad is not None and torch._C._functorch.is_legacy_batchedtensor(grad) for grad in grads]
+    is_batch = any(batched)
+    if is_batch:
+        plain = [torch._remove_batch_dim(g, _LEVEL, 0, 0) if b else g for g, b in zip(grads, batched)]
+        n = len(plain[batched.index(True)])
+        grads = [g if b or g is None else g.expand(n, *g.shape) for g, b in zip(plain, batched)]
+    found = peer.ask(*what, grads, is_batch)
+    is_right = isinstance(found, list) and len(found) == len(wanted)
+    for grad, (shape, dtype) in zip(found if is_right else (), wanted):
+        size = (n, *shape) if is_batch else tuple(shape)
+        is_right = is_right and (
+            grad is None or (isinstance(grad, Tensor) and (tuple(grad.shape), grad.dtype) == (size, dtype))
+        )
+    if not is_right:
+        raise Malformed("a gradient is none")
+    return [torch._add_batch_dim(g, 0, _LEVEL) if is_batch and g is not None else g for g in found]
+
+
+_LEVEL = 1  # at which `is_grads_batched` puts rows together: it is never asked for within itself
+
+
+def slopes(outputs, directions, inputs: list[Tensor], is_batch: bool) -> list[Tensor | None]:
+    """The gradients of some tensors in others; None where there is none. With `is_batch`, one for each row of `directions`."""
+    found = torch.autograd.grad(
+        outputs, inputs, directions, allow_unused=True, retain_graph=True, is_grads_batched=is_batch is True
+    )
+    return [None if grad is None else grad.detach() for grad in found]
+
+
+def parents_of(tensors: list[Tensor]) -> list[list[int]]:
+    """For each tensor the places of those among the others that it is made from, with none of them in between."""
+    edges = [tuple(get_gradient_edge(tensor))[:2] for tensor in tensors]
+    places = {edge: place for place, edge in reversed([*enumerate(edges)])}
+
+    def above(place: int) -> list[int]:
+        first = places[edges[place]]
+        if first != place:  # another name for the same
+            return [first]
+        found, seen, waiting = set(), set(), list(edges[place][0].next_functions)
+        while waiting:
+            edge = waiting.pop()
+            if edge[0] is None or edge in seen:
+                continue
+            seen.add(edge)
+            if edge in places:
+                found.add(places[edge])
+            else:
+                waiting += edge[0].next_functions
+        return sorted(found)
+
+    return [above(place) for place in range(len(tensors))]
+
+
+def _stop(node: torch.autograd.graph.Node, number: int, *_: object) -> torch.utils.hooks.RemovableHandle:
+    """Let no gradient get on beyond one output of a node. It is still told what came there."""
+
+    def nothing(grads: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+        return tuple(
+            torch.zeros_like(grad) if place == number and grad is not None else grad for place, grad in enumerate(grads)
+        )
+
+    return node.register_prehook(nothing)

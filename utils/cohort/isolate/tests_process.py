@@ -55,7 +55,7 @@ class TestsSide(Peer):
     def write(self, message: dict, live: list[Tensor]) -> bytes:
         mode = {"grad": torch.is_grad_enabled(), "dtype": torch.get_default_dtype(), "random": torch.get_rng_state()}
         try:
-            return to_answer({**message, **mode}, self._shared, live, self._hold, self._own)
+            return to_answer({**message, **mode}, self._shared, live, self._hold, self._own, self.note_sent)
         except Exception as error:
             self.stays = self.stays or str(error)
             raise

@@ -7,7 +7,7 @@ import copyreg
 import functools
 import os
 import socket
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from pathlib import Path
 
 import cloudpickle
@@ -26,8 +26,17 @@ from utils.grading.chapters import Chapter
 from utils.grading.results import Answer
 from utils.grading.run.session import TestSession
 
-# A model's functions may name context variables, which are new ones in a copy.
-copyreg.pickle(ContextVar, lambda variable: (ContextVar, (variable.name,)))
+
+def copied(variable: ContextVar) -> tuple:
+    """How a context variable, which a model's functions may name, is made anew: with what it gives where nothing was set."""
+    try:
+        default = {"default": Context().run(variable.get)}
+    except LookupError:
+        default = {}
+    return functools.partial(ContextVar, variable.name, **default), ()
+
+
+copyreg.pickle(ContextVar, copied)
 
 LARGEST = 256 << 20  # bytes of a model that is sent to where answers run
 OTHERWISE = "with messages in between it does not see what it sees without"
@@ -82,7 +91,7 @@ class ReadyTests:
                 item, by_messages = left.pop(index), read_record(message, block)
                 # once more: the first run may have made what tests share, which uses random numbers
                 if not is_same(by_messages, seen[index]) and not is_same(by_messages, self._seen(name, item)):
-                    reasons[index] = message["stays"] or OTHERWISE
+                    reasons[index] = message["stays"] or f"{OTHERWISE} ({by_messages.failure or 'other values'})"
 
         while left:
             with new_home(self.settings.folder) as home:

@@ -146,7 +146,9 @@ def _encode_tensor(tensor: Tensor, block: bytearray) -> dict:
         if name not in DTYPES:
             return {"other": ["Tensor", str(plain.dtype)]}
         start = len(block)
-        block += plain.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if plain.numel() else b""
+        if plain.numel():  # the stride is said anew: one number may lie there with a stride of 0
+            row = plain.contiguous().as_strided((plain.numel(),), (1,))
+            block += row.view(torch.uint8).numpy().tobytes()
     return {"tensor": name, "shape": list(plain.shape), "at": start}
 
 

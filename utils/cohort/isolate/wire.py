@@ -155,12 +155,17 @@ OPERATIONS: dict[str, Callable] = {
 
 
 def to_answer(
-    message: dict, shared: Shared, live: list[Tensor], hold: Callable[[Callable], int], own: tuple[str, ...]
+    message: dict,
+    shared: Shared,
+    live: list[Tensor],
+    hold: Callable[[Callable], int],
+    own: tuple[str, ...],
+    said_of: Callable[[list[Tensor]], dict],
 ) -> bytes:
     """A message to an answer.
 
     Args:
-        live: gets the tensors that ask for gradients.
+        live: gets the tensors that ask for gradients; `said_of` gives what the message says of them.
         hold: keeps a function of the tests, and gives the number by which the answer calls it.
         own: folders of tests: of what is defined in files there, only functions cross, as numbers.
 
@@ -197,7 +202,8 @@ def to_answer(
         Pickler(file).dump(message.pop("value"))
     except (pickle.PicklingError, TypeError, AttributeError, RuntimeError, NotImplementedError, ValueError) as error:
         raise StaysHere(f"{type(error).__name__}: {error}") from error
-    return pickle.dumps((message, pickle.dumps([tensor.detach() for tensor in live]), file.getvalue()))
+    lives = pickle.dumps([tensor.detach() for tensor in live])
+    return pickle.dumps((message | said_of(live), lives, file.getvalue()))
 
 
 def _index(live: list[Tensor], value: Tensor) -> int:
@@ -291,6 +297,7 @@ def from_answer(
     try:
         ((message, block),) = unpack(data)
         lives = [decode(tensor, block) for tensor in message.pop("lives")]
+        message.pop("parents", None)  # only tests send what they have made
         if not isinstance(message["what"], str) or not all(isinstance(t, Tensor) and can_be_live(t) for t in lives):
             raise Malformed("a message is none")
         known = wrap(message, lives)
