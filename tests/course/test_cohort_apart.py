@@ -50,13 +50,13 @@ class Answering(Peer):
         name, number, *arguments = request["value"]
         return OPERATIONS[name](self.held[number], *arguments)
 
-    def write(self, message, live):
+    def write(self, message):
         def hold(value):
             self.held.append(value)
             return len(self.held) - 1
 
         more = {"grad": torch.is_grad_enabled(), "printed": "", "changes": []}
-        return to_tests({**message, **more}, self.shared, live, hold)
+        return to_tests({**message, **more}, self.shared, self.said_of, hold)
 
     def read(self, data, wrap):
         import pickle
@@ -181,6 +181,33 @@ def test_no_way_is_gone_twice(remote):
     torch.testing.assert_close(one.grad, other.grad)
 
 
+def test_gradients_go_back_to_earlier_calls(remote):
+    """An answer may keep what it was given, as hooks do, and use it in a later call."""
+
+    class Skip:
+        def __init__(self):
+            self.kept = None
+
+        def keep(self, x):
+            self.kept = x
+
+        def add(self, y):
+            return y + self.kept**2
+
+        def slope(self, y):
+            return torch.autograd.grad(y.sum(), self.kept)[0]
+
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    y = 3 * x
+    skip = remote(Skip)()
+    skip.keep(x)
+    assert skip.slope(y).tolist() == [3.0, 3.0] and skip.slope(x).tolist() == [1.0, 1.0]
+    (skip.add(y) * skip.add(x)).sum().backward()
+    one, other = x.grad, torch.tensor([1.0, 2.0], requires_grad=True)
+    ((3 * other + other**2) * (other + other**2)).sum().backward()
+    torch.testing.assert_close(one, other.grad)
+
+
 def test_a_model_is_copied_with_what_its_variables_give_where_nothing_is_set():
     with_default, without = ContextVar("one", default=3), ContextVar("other")
     with_default.set(5)
@@ -235,7 +262,7 @@ def test_errors_keep_their_kind_and_their_words(remote):
 def test_a_shared_model_crosses_by_its_number():
     model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
     shared = Shared([model])
-    data = to_answer({"value": [model, model[1]]}, shared, [], id, (), lambda live: {})
+    data = to_answer({"value": [model, model[1]]}, shared, dict, id, ())
     assert len(data) < 1000 and modules_in([{"a": model}]) == [model]
     import pickle
 
@@ -246,9 +273,9 @@ def test_a_shared_model_crosses_by_its_number():
 
 def test_what_cannot_be_sent_says_why(tmp_path):
     with pytest.raises(StaysHere, match="files of a test"):
-        to_answer({"value": [tmp_path]}, Shared([]), [], id, (), lambda live: {})
+        to_answer({"value": [tmp_path]}, Shared([]), dict, id, ())
     with pytest.raises(StaysHere):
-        to_answer({"value": [(n for n in range(3))]}, Shared([]), [], id, (), lambda live: {})
+        to_answer({"value": [(n for n in range(3))]}, Shared([]), dict, id, ())
 
 
 def test_what_an_answer_leaves_on_a_model_is_seen_here():

@@ -6,14 +6,11 @@ process a notebook, which reads it, and in it one for each exercise.
 
 import contextlib
 import gc
-import inspect
 import os
 import pickle
-import resource
 import signal
 import socket
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -25,8 +22,8 @@ import torch
 from torch import Tensor
 
 from utils.cohort.isolate import sandbox, tripwires
-from utils.cohort.isolate.closing import closed_in, codes_in, readable_places, run_and_leave, take_out_reference, uses
-from utils.cohort.isolate.ending import SECONDS_FOR_READING, how_it_ended
+from utils.cohort.isolate.closing import close, closed_in, limit_reading, run_and_leave, take_out_reference, uses
+from utils.cohort.isolate.ending import how_it_ended
 from utils.cohort.isolate.errors import described, rebuilt
 from utils.cohort.isolate.left_behind import LeftBehind
 from utils.cohort.isolate.peer import OtherSideGone, Peer
@@ -90,8 +87,7 @@ def serve_notebook(channel: socket.socket, chapter: Chapter, settings, shared: S
     sandbox.die_with_parent()
     answers = None
     if cells is not None:
-        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS_FOR_READING, resource.getrlimit(resource.RLIMIT_CPU)[1]))
-        sandbox.limit_memory(max(settings.megabytes, 1000), hard=False)
+        limit_reading(settings.megabytes)
         answers = NotebookAnswers(chapter, [Cell(*cell) for cell in cells], "notebook")
     while True:
         message, streams = receive(channel)
@@ -151,34 +147,26 @@ class AnswerSide(Peer):
 
     def run(self) -> None:
         """Serve until the tests have ended."""
-        is_reference = self.answers is None
         closed_in([self._connection.fileno()])
+        is_reference = self.answers is None
         if not is_reference:
-            reference = self.chapter.reference(self.name)
-            # a function's code is gone when answers run
-            self._own = codes_in(reference, inspect.getfile(reference)) if isinstance(reference, type) else set()
-            take_out_reference(self.chapter, self.name)
-        gc.freeze()  # what is here already cannot be found by searching
-        readable = readable_places()
-        tempfile.tempdir = str(self.home)
-        root = Path(self.settings.root).resolve()
-        sys.path[:] = [place for place in sys.path if Path(place).resolve() != root]
-        seconds = self.settings.seconds if not is_reference else max(self.settings.seconds, SECONDS_FOR_READING)
-        sandbox.enter(self.home, readable, seconds, self.settings.megabytes)
-        if not is_reference:
-            tripwires.lay(self.home, readable, root, self._notice)
+            self._own = take_out_reference(self.chapter, self.name)
+        close(self.home, self.settings, None if is_reference else self._notice)
         with contextlib.suppress(OtherSideGone):
             while True:
                 self.next_request()
 
     def _notice(self, reason: str) -> None:
-        self._send(self.write({"what": "noticed", "value": reason}, []))
+        self._send(self.write({"what": "noticed", "value": reason}))
 
     def serve(self, request: dict) -> object:
         """Find the answer, begin a test, or do something with what is kept here."""
+        if request["what"] == "unreadable":
+            raise request["value"]
         if request["what"] == "answer":
             return self._answer()
         if request["what"] == "test":
+            self.forget()
             restore_watched()
             seed_everything()
             torch.set_default_dtype(torch.float32)
@@ -217,12 +205,12 @@ class AnswerSide(Peer):
         self._held.append(value)
         return len(self._held) - 1
 
-    def write(self, message: dict, live: list[Tensor]) -> bytes:
+    def write(self, message: dict) -> bytes:
         printed, self._printed = self._printed.text, ShortMemory()
         is_over = message["what"] in ("reply", "raised")  # in the middle of a call, nothing is left behind yet
         changes = self._left_behind.changes() if is_over else []
         more = {"grad": torch.is_grad_enabled(), "printed": printed, "changes": changes}
-        return to_tests({**message, **more}, self.shared, live, self._keep)
+        return to_tests({**message, **more}, self.shared, self.said_of, self._keep)
 
     def read(self, data: bytes, wrap: Callable[[dict, list[Tensor]], list[Tensor]]) -> dict:
         what, lives, body = pickle.loads(data)
@@ -237,7 +225,10 @@ class AnswerSide(Peer):
                 return Theirs(self.ask, place[0])
             return (known if kind == "live" else self._held)[place[0]]
 
-        return {**what, "value": load(body, named)}
+        try:
+            return {**what, "value": load(body, named)}
+        except Exception as error:  # an object that cannot be made anew from its parts
+            return {**what, "what": "unreadable", "value": error}
 
     def raised(self, error: Exception) -> dict:
         return described(error)

@@ -2,10 +2,13 @@
 
 import ast
 import contextlib
+import gc
 import inspect
 import os
+import resource
 import sys
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -15,6 +18,8 @@ import pytest
 import torch
 
 from utils import ROOT, cache_folder
+from utils.cohort.isolate import sandbox, tripwires
+from utils.cohort.isolate.ending import SECONDS_FOR_READING
 from utils.grading.chapters import Chapter
 from utils.notebooks.sources import Source
 
@@ -46,6 +51,28 @@ def closed_in(streams: Iterable[int]) -> None:
     os.closerange(before, 4096)
 
 
+def limit_reading(megabytes: int) -> None:
+    """Time and memory for a process that reads a notebook, and runs none of it. Those that it forks may have others."""
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS_FOR_READING, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+    sandbox.limit_memory(max(megabytes, 1000), hard=False)
+
+
+def close(home: Path, settings, notice: Callable[[str], None] | None) -> None:
+    """From here on there is no way out of this process, for good. `home` is all that it may write to.
+
+    `notice` is told what student code tries; without it, it is course code that runs here, and has time for it.
+    """
+    gc.freeze()  # what is here already cannot be found by searching
+    readable, root = readable_places(), Path(settings.root).resolve()
+    tempfile.tempdir = str(home)
+    # what Python's packages say of themselves is looked up in all folders of the path, and this one is closed
+    sys.path[:] = [place for place in sys.path if Path(place).resolve() != root]
+    seconds = settings.seconds if notice else max(settings.seconds, SECONDS_FOR_READING)
+    sandbox.enter(home, readable, seconds, settings.megabytes)
+    if notice:
+        tripwires.lay(home, readable, root, notice)
+
+
 def readable_places() -> list[Path]:
     """Python, its packages, what the system needs to run them, the course's `utils`, and its models in the user's cache."""
     places = [sys.prefix, sys.base_prefix, sys.exec_prefix, "/usr", "/lib", "/lib64", "/bin", "/opt/cuda"]
@@ -55,9 +82,13 @@ def readable_places() -> list[Path]:
     return sorted({Path(place).resolve() for place in [*places, *packages, ROOT / "utils", cache_folder()]})
 
 
-def take_out_reference(chapter: Chapter, name: str) -> None:
-    """Leave something empty where the reference answer was: in modules, in its function, and in the page's sources."""
+def take_out_reference(chapter: Chapter, name: str) -> set[int]:
+    """Leave something empty where the reference answer was: in modules, in its function, and in the page's sources.
+
+    Returns the codes of a class, which stays: tests may need it. A function's code is gone.
+    """
     reference = chapter.reference(name)
+    codes = codes_in(reference, inspect.getfile(reference)) if isinstance(reference, type) else set()
     function = inspect.unwrap(reference)
     if isinstance(function, FunctionType) and not function.__closure__:
         reference.__signature__ = inspect.signature(reference)
@@ -70,6 +101,7 @@ def take_out_reference(chapter: Chapter, name: str) -> None:
                     setattr(module, key, empty)
     sources = chapter.page._sources
     sources[name] = [_without_answer(source) for source in sources[name]]
+    return codes
 
 
 def _gone(*args, **kwargs):

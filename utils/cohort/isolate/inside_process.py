@@ -3,10 +3,6 @@
 What such a test expects is computed here, next to student code. The judge says who these tests are.
 """
 
-import gc
-import inspect
-import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from utils.cohort.isolate import sandbox, tripwires, values
-from utils.cohort.isolate.closing import closed_in, codes_in, readable_places, take_out_reference, take_out_tests, uses
+from utils.cohort.isolate import tripwires, values
+from utils.cohort.isolate.closing import close, closed_in, take_out_reference, take_out_tests, uses
 from utils.cohort.isolate.streams import write
 from utils.cohort.isolate.values import pack
 from utils.cohort.judge import records
@@ -54,8 +50,11 @@ class InsideProcess:
     def run(self) -> None:
         """Send the answer's remarks, each test's record, and whether the tools are still what they were."""
         items = self.session.items(self.name)
-        own = self._codes_of_reference()
-        self._close_in()
+        closed_in([self.sink])
+        own = take_out_reference(self.chapter, self.name)
+        take_out_tests(self.settings.folders_of_tests(self.chapter))
+        self.session.move_temporary_folder(self.home)
+        close(self.home, self.settings, self._notice)
         tools, is_whole = Tools(NAMES, [*HOMES, records, values]), True
         answer = self.answers.answer(self.name)
         if uses(answer.value, own):
@@ -73,28 +72,9 @@ class InsideProcess:
     def _send(self, message: dict, block: bytes = b"") -> None:
         write(self.sink, pack(message, block))
 
-    def _codes_of_reference(self) -> set[int]:
-        """Those of a class: it stays, since tests may need it. A function's code is gone when answers run."""
-        reference = self.chapter.reference(self.name)
-        return codes_in(reference, inspect.getfile(reference)) if isinstance(reference, type) else set()
-
     def _notice(self, reason: str) -> None:
         self.noticed.append(reason)
         self._send({"noticed": reason})
-
-    def _close_in(self) -> None:
-        """From here on there is no way out, and the reference answer to this exercise is not here."""
-        closed_in([self.sink])
-        take_out_reference(self.chapter, self.name)
-        take_out_tests(self.settings.folders_of_tests(self.chapter))
-        gc.freeze()  # what is here already cannot be found by searching
-        readable = readable_places()
-        self.session.move_temporary_folder(self.home)
-        tempfile.tempdir = str(self.home)
-        # what Python's packages say of themselves is looked up in all folders of the path, and this one is closed
-        sys.path[:] = [place for place in sys.path if Path(place).resolve() != Path(self.settings.root).resolve()]
-        sandbox.enter(self.home, readable, self.settings.seconds, self.settings.megabytes)
-        tripwires.lay(self.home, readable, Path(self.settings.root), self._notice)
 
 
 def tools_work() -> bool:

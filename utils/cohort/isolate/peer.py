@@ -5,6 +5,7 @@ backward pass crosses after them: through what came back from a call (`_Crossing
 tensor to another before it sent both (`_Given`). How values are written differs: see `wire`.
 """
 
+import itertools
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -26,12 +27,49 @@ class TooMuch(OtherSideGone):
     """The other process sends more than can be looked at."""
 
 
+Place = tuple[int, int]  # the number of a message, and the place among its tensors that ask for gradients
+
+
+class Crossed:
+    """Tensors that have crossed, by their places."""
+
+    def __init__(self):
+        self._tensors: dict[Place, Tensor] = {}
+        self._places: dict[tuple, Place] = {}  # by where their gradients arrive
+
+    def __contains__(self, place: Place) -> bool:
+        return place in self._tensors
+
+    def at(self, place: Place) -> Tensor:
+        """Raises LookupError."""
+        return self._tensors[tuple(place)]
+
+    def add(self, place: Place, tensor: Tensor) -> Place:
+        """The place where the same one has crossed first: this one, if it has not."""
+        self._tensors[place] = tensor
+        return self._places.setdefault(tuple(get_gradient_edge(tensor))[:2], place)
+
+    def above(self, tensor: Tensor, itself: Place | None = None) -> list[Place]:
+        """Those that a tensor is made from, with none of them in between. One that is itself among them is made from itself,
+        unless `itself` is its place."""
+        found, seen, waiting = set(), set(), [tuple(get_gradient_edge(tensor))[:2]]
+        while waiting:
+            edge = waiting.pop()
+            if edge[0] is None or edge in seen:
+                continue
+            seen.add(edge)
+            if edge in self._places and self._places[edge] != itself:
+                found.add(self._places[edge])
+            else:
+                waiting += edge[0].next_functions
+        return sorted(found)
+
+
 class Peer(ABC):
     """One side of a connection.
 
-    `write` and `read` turn a message into bytes and back: a dict with "what", and in "value" anything that may cross; in a reply
-    with tensors that ask for gradients, "graph" is the number by which a backward pass is asked for; in a request with some that are
-    made from others, "sent" is that number, and "parents" are the places of the others.
+    `write` and `read` turn a message into bytes and back: a dict with "what", in "value" anything that may cross, and what `said_of`
+    says of the tensors in it that ask for gradients.
     """
 
     most_bytes = MOST_BYTES
@@ -39,13 +77,21 @@ class Peer(ABC):
     def __init__(self, connection: socket.socket):
         self._connection = connection
         self._left = self.most_bytes
-        self._graphs: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
-        self._sent: list[list[Tensor]] = []
+        self._numbers = itertools.count()
+        self.forget()
         self.is_cut = False  # in a backward pass for the other side, which goes through its own part itself
 
+    def forget(self) -> None:
+        """Another test begins: no gradient goes back to before it."""
+        self._graphs: dict[
+            int, tuple[list[Tensor], list[Tensor]]
+        ] = {}  # what replies were made from, and their tensors
+        self._sent, self._got = Crossed(), Crossed()  # with requests
+        self._parents: dict[Place, list[Place]] = {}
+
     @abstractmethod
-    def write(self, message: dict, live: list[Tensor]) -> bytes:
-        """A message; tensors that ask for gradients are added to `live`."""
+    def write(self, message: dict) -> bytes:
+        """A message."""
 
     @abstractmethod
     def read(self, data: bytes, wrap: Callable[[dict, list[Tensor]], list[Tensor]]) -> dict:
@@ -66,56 +112,71 @@ class Peer(ABC):
 
     def ask(self, what: str, *value: object) -> object:
         """Send a request and wait for what comes of it."""
-        live: list[Tensor] = []
-        self._send(self.write({"what": what, "value": list(value)}, live))
+        self._send(self.write({"what": what, "value": list(value)}))
         while True:
-            message, leaves = self._next(live)
+            message = self._next()
             if message["what"] == "reply":
                 return message["value"]
             if message["what"] == "raised":
                 raise self.error(message["value"])
-            self.answer(message, leaves)
+            self.answer(message)
 
     def next_request(self) -> None:
         """Wait for a request, and serve it."""
-        self.answer(*self._next([]))
+        self.answer(self._next())
 
-    def _next(self, live: list[Tensor]) -> tuple[dict, list[Tensor]]:
-        """The next message, and its tensors that ask for gradients; those of a reply come from `live`."""
-        leaves: list[Tensor] = []
+    def _next(self) -> dict:
+        """The next message."""
 
         def wrap(message: dict, values: list[Tensor]) -> list[Tensor]:
-            if message["what"] == "reply" and live and values:
-                return list(_Crossing.apply(self, message["graph"], len(values), *values, *live))
-            leaves.extend(self._given(message, values))
-            return leaves
+            if message["what"] != "reply":
+                return self._given(message, values)
+            origins = [self._sent.at(place) for place in message.get("from", ())]
+            if origins and values:
+                return list(_Crossing.apply(self, message["graph"], len(values), *values, *origins))
+            return [value.requires_grad_() for value in values]
 
-        return self.read(self._receive(), wrap), leaves
+        return self.read(self._receive(), wrap)
+
+    def said_of(self, what: str, live: list[Tensor]) -> dict:
+        """What a message says of its tensors that ask for gradients.
+
+        A reply: "graph", the number by which a backward pass through them is asked for, and "from", those of the other side's tensors
+        that they are made from. A request: "sent", the number of these, and for each of them in "parents" those of this side's tensors,
+        sent now or before, that it is made from with none of them in between.
+        """
+        number = next(self._numbers)
+        if what == "reply":
+            origins = sorted({place for tensor in live for place in self._got.above(tensor)})
+            self._graphs[number] = [self._got.at(place) for place in origins], live
+            return {"graph": number, "from": origins}
+        first = [self._sent.add((number, index), tensor) for index, tensor in enumerate(live)]
+        parents = [
+            self._sent.above(tensor, place) if place == (number, index) else [place]
+            for index, (tensor, place) in enumerate(zip(live, first))
+        ]
+        self._parents |= {(number, index): places for index, places in enumerate(parents)}
+        return {"sent": number, "parents": parents}
 
     def _given(self, message: dict, values: list[Tensor]) -> list[Tensor]:
-        """The tensors of a request, those that are made from others among them after these."""
-        parents, made = message.get("parents") or [[]] * len(values), {}
+        """The tensors of a request, those that are made from others after these."""
+        number, parents = message.get("sent"), message.get("parents")
 
-        def make(place: int) -> Tensor:
-            if place not in made:
-                others = [make(other) for other in parents[place]]
-                value = values[place]
-                made[place] = (
-                    _Given.apply(self, message["sent"], place, value, *others) if others else value.requires_grad_()
+        def make(index: int) -> Tensor:
+            place = number, index
+            if place not in self._got:
+                others = [self._got.at(p) if p in self._got else make(p[1]) for p in parents[index]] if parents else []
+                value = (
+                    values[index].requires_grad_() if not others else _Given.apply(self, place, values[index], *others)
                 )
-            return made[place]
+                self._got.add(place, value)
+            return self._got.at(place)
 
         with torch.enable_grad():
-            return [make(place) for place in range(len(values))]
+            return [make(index) for index in range(len(values))]
 
-    def note_sent(self, tensors: list[Tensor]) -> dict:
-        """Keep what is sent for later, and say by which number, and which tensors are made from which others."""
-        self._sent.append(tensors)
-        return {"sent": len(self._sent) - 1, "parents": parents_of(tensors)}
-
-    def answer(self, request: dict, leaves: list[Tensor]) -> None:
-        """Serve a request; `leaves` are its tensors that ask for gradients."""
-        outputs: list[Tensor] = []
+    def answer(self, request: dict) -> None:
+        """Serve a request."""
         try:
             if request["what"] == "backward":
                 value = self._backward(*request["value"])
@@ -123,16 +184,13 @@ class Peer(ABC):
                 value = self._through(*request["value"])
             else:
                 value = self.serve(request)
-            data = self.write({"what": "reply", "value": value, "graph": len(self._graphs)}, outputs)
+            data = self.write({"what": "reply", "value": value})
         except Exception as error:
-            outputs = []
-            data = self.write({"what": "raised", "value": self.raised(error)}, outputs)
-        if outputs:
-            self._graphs[len(self._graphs)] = leaves, outputs
+            data = self.write({"what": "raised", "value": self.raised(error)})
         self._send(data)
 
     def _backward(self, number: int, grads: list[Tensor | None], is_batch: bool) -> list[Tensor | None]:
-        """The gradients of what a request gave in what came with it, each with the others held fixed."""
+        """The gradients of what a reply gave in what it was made from, each with the others held fixed."""
         leaves, outputs = self._graphs[number]
         pairs = [(output, grad) for output, grad in zip(outputs, grads, strict=True) if grad is not None]
         if not leaves or not pairs:
@@ -143,15 +201,14 @@ class Peer(ABC):
         finally:
             self.is_cut = before
 
-    def _through(self, number: int, place: int, grads: list[Tensor], is_batch: bool) -> list[Tensor | None]:
+    def _through(self, number: int, index: int, grads: list[Tensor], is_batch: bool) -> list[Tensor | None]:
         """The gradients of a tensor that was sent in those that it is made from, each with the others held fixed."""
-        tensors = self._sent[number]
-        others = [tensors[other] for other in parents_of(tensors)[place]]
+        others = [self._sent.at(place) for place in self._parents[number, index]]
         if not others:
             return []
-        stops = [_stop(*edge) for edge in map(get_gradient_edge, others)]
+        stops = [_stop(*get_gradient_edge(other)) for other in others]
         try:
-            return slopes([tensors[place]], grads, others, is_batch)
+            return slopes([self._sent.at((number, index))], grads, others, is_batch)
         finally:
             for stop in stops:
                 stop.remove()
@@ -201,17 +258,16 @@ class _Given(torch.autograd.Function):
     """A tensor that the other side has made from others, and sent with them: gradients go on to these as they do there."""
 
     @staticmethod
-    def forward(ctx, peer: Peer, number: int, place: int, value: Tensor, *others: Tensor) -> Tensor:
-        ctx.peer, ctx.number, ctx.place = peer, number, place
+    def forward(ctx, peer: Peer, place: Place, value: Tensor, *others: Tensor) -> Tensor:
+        ctx.peer, ctx.place = peer, place
         ctx.others = [(other.shape, other.dtype) for other in others]
         return value.clone()
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple:
         if ctx.peer.is_cut:
-            return (None,) * (4 + len(ctx.others))
-        found = _asked(ctx.peer, ("through", ctx.number, ctx.place), [grad], ctx.others)
-        return (None, None, None, None, *found)
+            return (None,) * (3 + len(ctx.others))
+        return (None, None, None, *_asked(ctx.peer, ("through", *ctx.place), [grad], ctx.others))
 
 
 def _asked(peer: Peer, what: tuple, grads: list[Tensor | None], wanted: list[tuple]) -> list[Tensor | None]:
@@ -243,30 +299,6 @@ def slopes(outputs, directions, inputs: list[Tensor], is_batch: bool) -> list[Te
         outputs, inputs, directions, allow_unused=True, retain_graph=True, is_grads_batched=is_batch is True
     )
     return [None if grad is None else grad.detach() for grad in found]
-
-
-def parents_of(tensors: list[Tensor]) -> list[list[int]]:
-    """For each tensor the places of those among the others that it is made from, with none of them in between."""
-    edges = [tuple(get_gradient_edge(tensor))[:2] for tensor in tensors]
-    places = {edge: place for place, edge in reversed([*enumerate(edges)])}
-
-    def above(place: int) -> list[int]:
-        first = places[edges[place]]
-        if first != place:  # another name for the same
-            return [first]
-        found, seen, waiting = set(), set(), list(edges[place][0].next_functions)
-        while waiting:
-            edge = waiting.pop()
-            if edge[0] is None or edge in seen:
-                continue
-            seen.add(edge)
-            if edge in places:
-                found.add(places[edge])
-            else:
-                waiting += edge[0].next_functions
-        return sorted(found)
-
-    return [above(place) for place in range(len(tensors))]
 
 
 def _stop(node: torch.autograd.graph.Node, number: int, *_: object) -> torch.utils.hooks.RemovableHandle:

@@ -11,7 +11,6 @@ import gc
 import json
 import linecache
 import os
-import resource
 import socket
 import sys
 import tempfile
@@ -21,8 +20,8 @@ from pathlib import Path
 import torch
 
 from utils.cohort.isolate import answer_process, sandbox
-from utils.cohort.isolate.closing import run_and_leave, silence
-from utils.cohort.isolate.ending import SECONDS_FOR_READING, listen, new_home
+from utils.cohort.isolate.closing import limit_reading, run_and_leave, silence
+from utils.cohort.isolate.ending import listen, new_home
 from utils.cohort.isolate.streams import read, write
 from utils.cohort.isolate.values import pack, unpack
 from utils.cohort.judge.likeness import is_like
@@ -102,8 +101,7 @@ def start_answers(chapter: Chapter, settings: Settings) -> socket.socket:
 def grade(chapter: Chapter, ready, settings: Settings, request: dict, replies: int) -> None:
     """A frame for each exercise: how its processes ended, and in the block what they sent."""
     sandbox.die_with_parent()
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS_FOR_READING, resource.getrlimit(resource.RLIMIT_CPU)[1]))
-    sandbox.limit_memory(max(settings.megabytes, 1000), hard=False)
+    limit_reading(settings.megabytes)
     cells = [Cell(kind, source, number) for kind, source, number in request["cells"]]
     answers = NotebookAnswers(chapter, cells, "notebook")
     there = ready.open_notebook(request["cells"])

@@ -52,10 +52,10 @@ class TestsSide(Peer):
             raise self.lost
         return self._held[number](*args, **kwargs)
 
-    def write(self, message: dict, live: list[Tensor]) -> bytes:
+    def write(self, message: dict) -> bytes:
         mode = {"grad": torch.is_grad_enabled(), "dtype": torch.get_default_dtype(), "random": torch.get_rng_state()}
         try:
-            return to_answer({**message, **mode}, self._shared, live, self._hold, self._own, self.note_sent)
+            return to_answer({**message, **mode}, self._shared, self.said_of, self._hold, self._own)
         except Exception as error:
             self.stays = self.stays or str(error)
             raise
@@ -107,6 +107,7 @@ def run_tests(
     (number,) = said.get("value") or [None]
     for index, item in items.items() if type(number) is int else ():
         side.ask("test")
+        side.forget()
         side.stays = ""
         answer = Answer(name, Remote(side.ask, number, "function"))
         message, block = record(grader, item, answer, with_expected=False)

@@ -157,20 +157,21 @@ OPERATIONS: dict[str, Callable] = {
 def to_answer(
     message: dict,
     shared: Shared,
-    live: list[Tensor],
+    said_of: Callable[[str, list[Tensor]], dict],
     hold: Callable[[Callable], int],
     own: tuple[str, ...],
-    said_of: Callable[[list[Tensor]], dict],
 ) -> bytes:
     """A message to an answer.
 
     Args:
-        live: gets the tensors that ask for gradients; `said_of` gives what the message says of them.
+        said_of: gives what the message says of its tensors that ask for gradients.
         hold: keeps a function of the tests, and gives the number by which the answer calls it.
         own: folders of tests: of what is defined in files there, only functions cross, as numbers.
 
     Raises StaysHere.
     """
+
+    live: list[Tensor] = []
 
     class Pickler(cloudpickle.Pickler):
         def persistent_id(self, value: object) -> object:
@@ -203,7 +204,8 @@ def to_answer(
     except (pickle.PicklingError, TypeError, AttributeError, RuntimeError, NotImplementedError, ValueError) as error:
         raise StaysHere(f"{type(error).__name__}: {error}") from error
     lives = pickle.dumps([tensor.detach() for tensor in live])
-    return pickle.dumps((message | said_of(live), lives, file.getvalue()))
+    more = said_of(message["what"], live) if live else {}
+    return pickle.dumps((message | more, lives, file.getvalue()))
 
 
 def _index(live: list[Tensor], value: Tensor) -> int:
@@ -234,9 +236,11 @@ def load(data: bytes, known: Callable[[tuple], object]) -> object:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def to_tests(message: dict, shared: Shared, live: list[Tensor], hold: Callable[[object], int]) -> bytes:
-    """A message from an answer: JSON, and the numbers of its tensors."""
-    block = bytearray()
+def to_tests(
+    message: dict, shared: Shared, said_of: Callable[[str, list[Tensor]], dict], hold: Callable[[object], int]
+) -> bytes:
+    """A message from an answer: JSON, and the numbers of its tensors. `said_of` is as in `to_answer`."""
+    block, live = bytearray(), []
 
     def special(value: object, inner: Callable[[object], object]) -> object:
         kind = type(value)
@@ -272,7 +276,8 @@ def to_tests(message: dict, shared: Shared, live: list[Tensor], hold: Callable[[
 
     value = encode(message["value"], block, special=special, rest=rest)
     lives = [encode(tensor.detach(), block) for tensor in live]
-    return pack({**message, "value": value, "lives": lives}, bytes(block))
+    more = said_of(message["what"], live) if live else {}
+    return pack({**message, **more, "value": value, "lives": lives}, bytes(block))
 
 
 class Theirs:
@@ -297,7 +302,7 @@ def from_answer(
     try:
         ((message, block),) = unpack(data)
         lives = [decode(tensor, block) for tensor in message.pop("lives")]
-        message.pop("parents", None)  # only tests send what they have made
+        message.pop("parents", None)  # only tests say what theirs are made from
         if not isinstance(message["what"], str) or not all(isinstance(t, Tensor) and can_be_live(t) for t in lives):
             raise Malformed("a message is none")
         known = wrap(message, lives)
