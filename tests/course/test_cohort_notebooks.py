@@ -14,6 +14,7 @@ import pytest
 
 from tests.course.damaged.cases import HEALTHY, MEAN, READABLE, REFUSED, STATUSES, WRONG_MEAN, notebook, saved
 from tests.course.hostile.cases import CASES, with_huge_output
+from tests.course.hostile.everywhere import notebooks
 from utils.grading.chapters import chapters
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,14 +59,21 @@ def write_all(folder: Path, files: dict[str, bytes]) -> Path:
 
 
 @pytest.mark.parametrize("chapter", chapters(ROOT), ids=lambda chapter: f"chapter {chapter.number}")
-def test_the_courses_own_answers_get_all_points(chapter, tmp_path):
-    """The answer notebook of each chapter: full marks, and nothing noticed but that it is like the reference."""
+def test_the_courses_own_answers_get_all_points_and_thieves_none(chapter, tmp_path):
+    """The answer notebook of each chapter: full marks, and nothing noticed but that it is like the reference.
+
+    Beside it lie answers that give zeros. Those of them that look for what is expected get no more points than the one that does not.
+    """
     folder, out = tmp_path / "handed_in", tmp_path / "graded"
     folder.mkdir()
     (notebook_of_answers,) = (ROOT / "solutions").glob(f"chapter{chapter.number}_*.ipynb")
     shutil.copy(notebook_of_answers, folder / "reference.ipynb")
+    thieves = notebooks(chapter, ["nothing", "mode", "times"])
+    write_all(folder, {f"{kind}.ipynb": content for kind, content in thieves.items()})
     done = run(ROOT, "grade", folder, "--out", out)
     assert done.returncode == 0, done.stderr
+    totals = {student: float(row["total"]) for student, row in rows(out).items()}
+    assert max(totals[kind] for kind in thieves) == totals["nothing"] < totals["reference"], totals
     row = rows(out)["reference"]
     report = (out / "report" / "reference.md").read_text()
     assert (row["status"], float(row["total"])) == ("graded", sum(chapter.points.values())), report

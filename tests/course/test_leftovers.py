@@ -1,7 +1,12 @@
 """What an answer may not leave behind, digits it may not lose, and how sure a diagnosis is."""
 
+import gc
+import signal
+
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.tiny import PROMPT, tiny_model, tiny_transcoders
 from utils.engine.hooks import hooked
@@ -69,6 +74,39 @@ def test_what_is_left_behind_is_said(model, answer, kind):
             parameter.requires_grad_(flag)
     assert str(error.value) == SENTENCES[kind]
     assert said_by_the_grader([CaseResult("test", "", "", str(error.value))]) == SENTENCES[kind]
+
+
+def test_nothing_of_an_answer_runs_after_its_call():
+    ran = []
+
+    def note(*more):
+        ran.append(more)
+
+    class Watching(TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            note(function)
+            return function(*args, **(kwargs or {}))
+
+    class WatchingBelow(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            note(function)
+            return function(*args, **(kwargs or {}))
+
+    def answer():
+        gc.callbacks.append(note)
+        signal.signal(signal.SIGVTALRM, note)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.001, 0.001)
+        WatchingBelow().__enter__()
+        Watching().__enter__()
+        torch.ones(2).sum()
+
+    guarded(answer, answer)()
+    assert ran  # it did run, up to here
+    ran.clear()
+    gc.collect()
+    for _ in range(1000):
+        torch.ones(2).sum()
+    assert not ran
 
 
 def test_who_clears_up_is_left_alone(model):

@@ -57,10 +57,11 @@ def limit_reading(megabytes: int) -> None:
     sandbox.limit_memory(max(megabytes, 1000), hard=False)
 
 
-def close(home: Path, settings, notice: Callable[[str], None] | None) -> None:
+def close(home: Path, settings, notice: Callable[[str], None] | None, has_tests: bool = False) -> None:
     """From here on there is no way out of this process, for good. `home` is all that it may write to.
 
-    `notice` is told what student code tries; without it, it is course code that runs here, and has time for it.
+    `notice` is told what student code tries; without it, it is course code that runs here, and has time for it. Where there are tests,
+    no threads may start: they would run in the middle of one.
     """
     gc.freeze()  # what is here already cannot be found by searching
     readable, root = readable_places(), Path(settings.root).resolve()
@@ -68,7 +69,7 @@ def close(home: Path, settings, notice: Callable[[str], None] | None) -> None:
     # what Python's packages say of themselves is looked up in all folders of the path, and this one is closed
     sys.path[:] = [place for place in sys.path if Path(place).resolve() != root]
     seconds = settings.seconds if notice else max(settings.seconds, SECONDS_FOR_READING)
-    sandbox.enter(home, readable, seconds, settings.megabytes)
+    sandbox.enter(home, readable, seconds, settings.megabytes, has_threads=not has_tests)
     if notice:
         tripwires.lay(home, readable, root, notice)
 

@@ -54,7 +54,7 @@ class InsideProcess:
         own = take_out_reference(self.chapter, self.name)
         take_out_tests(self.settings.folders_of_tests(self.chapter))
         self.session.move_temporary_folder(self.home)
-        close(self.home, self.settings, self._notice)
+        close(self.home, self.settings, self._notice, has_tests=True)
         tools, is_whole = Tools(NAMES, [*HOMES, records, values]), True
         answer = self.answers.answer(self.name)
         if uses(answer.value, own):

@@ -86,7 +86,7 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(DIE_WITH_PARENT, 9, 0, 0, 0)
 
 
-def enter(home: Path, readable: Iterable[Path], seconds: int, megabytes: int) -> None:
+def enter(home: Path, readable: Iterable[Path], seconds: int, megabytes: int, has_threads: bool = True) -> None:
     """From now on this process, and all it may start, can compute and write into `home`, and little else.
 
     Args:
@@ -94,6 +94,7 @@ def enter(home: Path, readable: Iterable[Path], seconds: int, megabytes: int) ->
         readable: files and folders that it may read besides.
         seconds: of processor time.
         megabytes: of memory, besides what it has now.
+        has_threads: whether it may start threads.
     """
     die_with_parent()
     os.chdir(home)
@@ -104,7 +105,7 @@ def enter(home: Path, readable: Iterable[Path], seconds: int, megabytes: int) ->
         _drop_capabilities(library)
         library.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0)
         _close_files(library, home, readable)
-        _filter_calls(library)
+        _filter_calls(library, has_threads)
 
 
 def limit_memory(megabytes: int, hard: bool) -> None:
@@ -168,7 +169,7 @@ def _close_files(library: ctypes.CDLL, home: Path, readable: Iterable[Path]) -> 
     os.close(rules)
 
 
-def _filter_calls(library: ctypes.CDLL) -> bool:
+def _filter_calls(library: ctypes.CDLL, has_threads: bool = True) -> bool:
     """Seccomp: a small program that the kernel runs on every system call. False where that cannot be."""
     calls = CALLS.get(platform.machine())
     if calls is None:
@@ -178,7 +179,7 @@ def _filter_calls(library: ctypes.CDLL) -> bool:
     lines = [(load, 0, 0, architecture), (equal, 1, 0, calls["audit"]), (end, 0, 0, REFUSE), (load, 0, 0, number)]
     if platform.machine() == "x86_64":
         lines += [(0x35, 0, 1, 0x40000000), (end, 0, 0, REFUSE)]  # the calls of the x32 variant
-    for call in [*calls["refused"], *REFUSED]:
+    for call in [*calls["refused"], *REFUSED, *([] if has_threads else [calls["clone"]])]:
         lines += [(equal, 0, 1, call), (end, 0, 0, REFUSE)]
     lines += [(equal, 0, 1, CLONE3), (end, 0, 0, NOT_THERE)]  # libraries use clone then, whose flags can be seen
     threads = [(load, 0, 0, first_argument), (has_bits, 1, 0, CLONE_THREAD), (end, 0, 0, REFUSE), (end, 0, 0, ALLOW)]

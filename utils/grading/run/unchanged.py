@@ -3,7 +3,6 @@ hooks or another gradient mode behind (`leftovers`).
 """
 
 import functools
-import gc
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from utils.grading.compare.expectations import expect
 from utils.grading.run.leftovers import Before, HooksOfOthers
+from utils.grading.run.still_running import StillRunning
 
 DEPTH = 5
 OWN = ("utils.", "solutions.", "tests.", "answer_", "__main__")
@@ -33,11 +33,11 @@ def guarded(answer: object, reference: object) -> object:
         watched = [_Watched(tensor, name) for name, value in arguments.items() for tensor in tensors_in(value)]
         models = list({id(model): model for model in modules_in(arguments)}.values())
         with HooksOfOthers(models):
-            before, callbacks = Before(models), gc.callbacks[:]
+            before, running = Before(models), StillRunning()
             try:
                 result = answer(*args, **kwargs)
             finally:
-                gc.callbacks[:] = callbacks  # what an answer leaves there would run in the middle of a test
+                running.end()
                 changed = [each for each in watched if each.is_changed()]
                 for each in changed:
                     each.put_back()
