@@ -181,6 +181,18 @@ def test_no_way_is_gone_twice(remote):
     torch.testing.assert_close(one.grad, other.grad)
 
 
+def test_gradients_between_what_an_answer_gives(remote):
+    x = torch.tensor([1.0, 2.0, -3.0], requires_grad=True)
+    end, left, square, _, right, same = remote(lambda x: run_of(x.detach().requires_grad_()))(x)
+    ours = run_of(x)
+    for found, expected in [((end, square), (ours[0], ours[2])), ((right.sum(), left), (ours[4].sum(), ours[1]))]:
+        one, other = (torch.autograd.grad(*pair, allow_unused=True, retain_graph=True) for pair in (found, expected))
+        assert (one[0] is None) == (other[0] is None) and (one[0] is None or torch.equal(one[0], other[0]))
+    end, left, square, same_x, *_ = remote(run_of)(x)
+    (slope,) = torch.autograd.grad((end * left).sum(), x, retain_graph=True)
+    torch.testing.assert_close(slope, torch.autograd.grad((ours[0] * ours[1]).sum(), x)[0])
+
+
 def test_gradients_go_back_to_earlier_calls(remote):
     """An answer may keep what it was given, as hooks do, and use it in a later call."""
 
@@ -293,6 +305,7 @@ def test_what_an_answer_leaves_on_a_model_is_seen_here():
     assert here.weight.grad is None and here.bias.requires_grad and here.training
 
 
+ONE = {"tensor": "float32", "shape": [1], "at": 0}
 REPLIES = {
     "no frame": b"\xff" * 40,
     "no message": pack({"value": 1}),
@@ -302,6 +315,13 @@ REPLIES = {
     "a class that is not ours": pack({"what": "reply", "lives": [], "value": {"enum": ["os", "system", "x"]}}),
     "another's function": pack(
         {"what": "do", "lives": [], "value": {"list": ["call", {"int": "1"}, {"list": []}, {"dict": []}]}}
+    ),
+    "tensors made from each other": pack(
+        {"what": "reply", "lives": 2 * [ONE], "value": None, "sent": 0, "parents": [[[True, 0, 1]], [[True, 0, 0]]]},
+        bytes(4),
+    ),
+    "a tensor made from what never crossed": pack(
+        {"what": "reply", "lives": [ONE], "value": None, "sent": 0, "parents": [[[False, 3, 0]]]}, bytes(4)
     ),
     "changes of nothing": pack(
         {"what": "reply", "lives": [], "value": None, "grad": True, "printed": "", "changes": [[9, "x", []]]}

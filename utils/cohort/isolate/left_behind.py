@@ -16,33 +16,41 @@ class LeftBehind:
 
     def __init__(self, shared: Shared):
         self._shared = shared
-        self._before: dict[int, dict[str, list]] = {}
+        self._before: dict[int, list[tuple[str, nn.Module, list]]] = {}
 
     def note(self, number: int) -> None:
         """A model is given: from now on its changes are told."""
         if number not in self._before:
-            self._before[number] = state_of(self._shared.modules[number])
+            parts = parts_of(self._shared.modules[number])
+            self._before[number] = [(name, part, state_of(part)) for name, part in parts]
 
     def changes(self) -> list:
         """For each changed part: the number of its model, its name, and its state."""
         found = []
-        for number, before in self._before.items():
-            now = state_of(self._shared.modules[number])
-            found += [[number, name, state] for name, state in now.items() if before[name] != state]
+        for number, parts in self._before.items():
+            for name, part, before in parts:
+                now = state_of(part)
+                if now != before:
+                    found.append([number, name, now])
         return found
 
 
-def state_of(module: nn.Module) -> dict[str, list]:
-    """Of each part: whether it is in training, its numbers of hooks, `context_level`, and of each weight whether it asks for and has a gradient."""
-    return {
-        name: [
-            part.training,
-            [len(getattr(part, kind, ())) for kind in COUNTED],
-            getattr(part, "context_level", None),
-            [[weight.requires_grad, weight.grad is not None] for weight in part.parameters(recurse=False)],
-        ]
-        for name, part in parts_of(module)
-    }
+def state_of(part: nn.Module) -> list:
+    """Whether it is in training, its numbers of hooks, `context_level`, and of each weight whether it asks for and has a gradient.
+
+    It is asked often, so it looks past the module's own ways to find an attribute.
+    """
+    own = vars(part)
+    return [
+        own["training"],
+        [len(own.get(kind, ())) for kind in COUNTED],
+        own.get("context_level"),
+        [
+            [weight.requires_grad, weight.grad is not None]
+            for weight in own["_parameters"].values()
+            if weight is not None
+        ],
+    ]
 
 
 def leave_behind(shared: Shared, changes: Iterable) -> list[Callable[[], bool]]:

@@ -1,8 +1,7 @@
 """Two processes that call each other's functions: the tests on one side, a student's answer on the other.
 
-Each side sends requests and serves those of the other until its own reply comes. Tensors that ask for gradients cross as numbers, and a
-backward pass crosses after them: through what came back from a call (`_Crossing`), and through what the other side has made from one
-tensor to another before it sent both (`_Given`). How values are written differs: see `wire`.
+Each side sends requests and serves those of the other until its own reply comes. Tensors that ask for gradients cross with what they
+are made from: a backward pass through one is a request to the side that has made it. How values are written differs: see `wire`.
 """
 
 import itertools
@@ -27,11 +26,13 @@ class TooMuch(OtherSideGone):
     """The other process sends more than can be looked at."""
 
 
-Place = tuple[int, int]  # the number of a message, and the place among its tensors that ask for gradients
+Place = tuple[
+    bool, int, int
+]  # whether this side has sent it, the number of the message, and the place among its live tensors
 
 
 class Crossed:
-    """Tensors that have crossed, by their places."""
+    """Tensors that ask for gradients and have crossed, either way, by their places."""
 
     def __init__(self):
         self._tensors: dict[Place, Tensor] = {}
@@ -42,23 +43,22 @@ class Crossed:
 
     def at(self, place: Place) -> Tensor:
         """Raises LookupError."""
-        return self._tensors[tuple(place)]
+        return self._tensors[place]
 
     def add(self, place: Place, tensor: Tensor) -> Place:
         """The place where the same one has crossed first: this one, if it has not."""
         self._tensors[place] = tensor
         return self._places.setdefault(tuple(get_gradient_edge(tensor))[:2], place)
 
-    def above(self, tensor: Tensor, itself: Place | None = None) -> list[Place]:
-        """Those that a tensor is made from, with none of them in between. One that is itself among them is made from itself,
-        unless `itself` is its place."""
-        found, seen, waiting = set(), set(), [tuple(get_gradient_edge(tensor))[:2]]
+    def above(self, place: Place) -> list[Place]:
+        """Those that a tensor is made from, with none of them in between."""
+        found, seen, waiting = set(), set(), [tuple(get_gradient_edge(self._tensors[place]))[:2]]
         while waiting:
             edge = waiting.pop()
             if edge[0] is None or edge in seen:
                 continue
             seen.add(edge)
-            if edge in self._places and self._places[edge] != itself:
+            if self._places.get(edge, place) != place:
                 found.add(self._places[edge])
             else:
                 waiting += edge[0].next_functions
@@ -79,15 +79,12 @@ class Peer(ABC):
         self._left = self.most_bytes
         self._numbers = itertools.count()
         self.forget()
-        self.is_cut = False  # in a backward pass for the other side, which goes through its own part itself
+        self.is_cut = False  # in a backward pass for the other side, which goes on from there itself
 
     def forget(self) -> None:
         """Another test begins: no gradient goes back to before it."""
-        self._graphs: dict[
-            int, tuple[list[Tensor], list[Tensor]]
-        ] = {}  # what replies were made from, and their tensors
-        self._sent, self._got = Crossed(), Crossed()  # with requests
-        self._parents: dict[Place, list[Place]] = {}
+        self._crossed = Crossed()
+        self._parents: dict[Place, list[Place]] = {}  # of what was sent
 
     @abstractmethod
     def write(self, message: dict) -> bytes:
@@ -127,61 +124,44 @@ class Peer(ABC):
 
     def _next(self) -> dict:
         """The next message."""
+        return self.read(self._receive(), self._given)
 
-        def wrap(message: dict, values: list[Tensor]) -> list[Tensor]:
-            if message["what"] != "reply":
-                return self._given(message, values)
-            origins = [self._sent.at(place) for place in message.get("from", ())]
-            if origins and values:
-                return list(_Crossing.apply(self, message["graph"], len(values), *values, *origins))
-            return [value.requires_grad_() for value in values]
-
-        return self.read(self._receive(), wrap)
-
-    def said_of(self, what: str, live: list[Tensor]) -> dict:
-        """What a message says of its tensors that ask for gradients.
-
-        A reply: "graph", the number by which a backward pass through them is asked for, and "from", those of the other side's tensors
-        that they are made from. A request: "sent", the number of these, and for each of them in "parents" those of this side's tensors,
-        sent now or before, that it is made from with none of them in between.
-        """
+    def said_of(self, live: list[Tensor]) -> dict:
+        """What a message says of its tensors that ask for gradients: "sent", its number, and for each of them in "parents" the
+        places of those that it is made from, among all that have crossed."""
         number = next(self._numbers)
-        if what == "reply":
-            origins = sorted({place for tensor in live for place in self._got.above(tensor)})
-            self._graphs[number] = [self._got.at(place) for place in origins], live
-            return {"graph": number, "from": origins}
-        first = [self._sent.add((number, index), tensor) for index, tensor in enumerate(live)]
-        parents = [
-            self._sent.above(tensor, place) if place == (number, index) else [place]
-            for index, (tensor, place) in enumerate(zip(live, first))
-        ]
-        self._parents |= {(number, index): places for index, places in enumerate(parents)}
+        places = [(True, number, index) for index in range(len(live))]
+        first = [self._crossed.add(place, tensor) for place, tensor in zip(places, live)]
+        parents = [self._crossed.above(place) if place == own else [place] for own, place in zip(places, first)]
+        self._parents |= zip(places, parents)
         return {"sent": number, "parents": parents}
 
     def _given(self, message: dict, values: list[Tensor]) -> list[Tensor]:
-        """The tensors of a request, those that are made from others after these."""
-        number, parents = message.get("sent"), message.get("parents")
+        """The tensors of a message, those that are made from others after these. Raises Malformed, LookupError."""
+        waiting = list(range(len(values)))
+        while waiting:
+            later = [index for index in waiting if not self._is_made(message["sent"], index, message, values[index])]
+            if len(later) == len(waiting):
+                raise Malformed("tensors are made from each other")
+            waiting = later
+        return [self._crossed.at((False, message["sent"], index)) for index in range(len(values))]
 
-        def make(index: int) -> Tensor:
-            place = number, index
-            if place not in self._got:
-                others = [self._got.at(p) if p in self._got else make(p[1]) for p in parents[index]] if parents else []
-                value = (
-                    values[index].requires_grad_() if not others else _Given.apply(self, place, values[index], *others)
-                )
-                self._got.add(place, value)
-            return self._got.at(place)
-
+    def _is_made(self, number: int, index: int, message: dict, value: Tensor) -> bool:
+        """Make what stands here for a tensor of the other side, if all that it is made from is here."""
+        parents = [(not is_theirs, *place) for is_theirs, *place in message["parents"][index]]
+        if any(place not in self._crossed for place in parents):
+            return False
+        others = [self._crossed.at(place) for place in parents]
         with torch.enable_grad():
-            return [make(index) for index in range(len(values))]
+            made = _Given.apply(self, number, index, value, *others) if others else value.requires_grad_()
+        self._crossed.add((False, number, index), made)
+        return True
 
     def answer(self, request: dict) -> None:
         """Serve a request."""
         try:
             if request["what"] == "backward":
                 value = self._backward(*request["value"])
-            elif request["what"] == "through":
-                value = self._through(*request["value"])
             else:
                 value = self.serve(request)
             data = self.write({"what": "reply", "value": value})
@@ -189,29 +169,29 @@ class Peer(ABC):
             data = self.write({"what": "raised", "value": self.raised(error)})
         self._send(data)
 
-    def _backward(self, number: int, grads: list[Tensor | None], is_batch: bool) -> list[Tensor | None]:
-        """The gradients of what a reply gave in what it was made from, each with the others held fixed."""
-        leaves, outputs = self._graphs[number]
-        pairs = [(output, grad) for output, grad in zip(outputs, grads, strict=True) if grad is not None]
-        if not leaves or not pairs:
-            return [None] * len(leaves)
+    def _backward(self, number: int, index: int, grad: Tensor, is_batch: bool) -> list[Tensor | None]:
+        """The gradients of a tensor that was sent in those that it is made from, each with the others held fixed.
+
+        With `is_batch`, one for each row of `grad`.
+        """
+        parents = self._parents[True, number, index]
+        others = [self._crossed.at(place) for place in parents]
+        stops = [_stop(*get_gradient_edge(other)) for (is_own, *_), other in zip(parents, others) if is_own]
         before, self.is_cut = self.is_cut, True
         try:
-            return slopes(*zip(*pairs), leaves, is_batch)
+            found = torch.autograd.grad(
+                self._crossed.at((True, number, index)),
+                others,
+                grad,
+                allow_unused=True,
+                retain_graph=True,
+                is_grads_batched=is_batch is True,
+            )
         finally:
             self.is_cut = before
-
-    def _through(self, number: int, index: int, grads: list[Tensor], is_batch: bool) -> list[Tensor | None]:
-        """The gradients of a tensor that was sent in those that it is made from, each with the others held fixed."""
-        others = [self._sent.at(place) for place in self._parents[number, index]]
-        if not others:
-            return []
-        stops = [_stop(*get_gradient_edge(other)) for other in others]
-        try:
-            return slopes([self._sent.at((number, index))], grads, others, is_batch)
-        finally:
             for stop in stops:
                 stop.remove()
+        return [None if part is None else part.detach() for part in found]
 
     def _send(self, data: bytes) -> None:
         try:
@@ -239,66 +219,44 @@ class Peer(ABC):
         return bytes(whole)
 
 
-class _Crossing(torch.autograd.Function):
-    """Values that came from the other side, whose gradients are computed there."""
-
-    @staticmethod
-    def forward(ctx, peer: Peer, number: int, n_outputs: int, *tensors: Tensor) -> tuple[Tensor, ...]:
-        ctx.peer, ctx.number, ctx.n_outputs = peer, number, n_outputs
-        ctx.live = [(tensor.shape, tensor.dtype) for tensor in tensors[n_outputs:]]
-        return tuple(tensor.clone() for tensor in tensors[:n_outputs])
-
-    @staticmethod
-    def backward(ctx, *grads: Tensor | None) -> tuple:
-        found = _asked(ctx.peer, ("backward", ctx.number), list(grads), ctx.live)
-        return (None, None, None, *[None] * ctx.n_outputs, *found)
-
-
 class _Given(torch.autograd.Function):
-    """A tensor that the other side has made from others, and sent with them: gradients go on to these as they do there."""
+    """A tensor of the other side that is made from others that have crossed: gradients go on to these as they do there."""
 
     @staticmethod
-    def forward(ctx, peer: Peer, place: Place, value: Tensor, *others: Tensor) -> Tensor:
-        ctx.peer, ctx.place = peer, place
+    def forward(ctx, peer: Peer, number: int, index: int, value: Tensor, *others: Tensor) -> Tensor:
+        ctx.peer, ctx.place = peer, (number, index)
         ctx.others = [(other.shape, other.dtype) for other in others]
         return value.clone()
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple:
         if ctx.peer.is_cut:
-            return (None,) * (3 + len(ctx.others))
-        return (None, None, None, *_asked(ctx.peer, ("through", *ctx.place), [grad], ctx.others))
+            return (None,) * (4 + len(ctx.others))
+        is_batch = torch._C._functorch.is_legacy_batchedtensor(grad)
+        if is_batch:
+            grad = torch._remove_batch_dim(grad, LEVEL, 0, 0)
+        found = ctx.peer.ask("backward", *ctx.place, grad, is_batch)
+        rows = grad.shape[:1] if is_batch else ()
+        if not _are_gradients(found, [((*rows, *shape), dtype) for shape, dtype in ctx.others]):
+            raise Malformed("a gradient is none")
+        if is_batch:
+            found = [None if part is None else torch._add_batch_dim(part, 0, LEVEL) for part in found]
+        return (None, None, None, None, *found)
 
 
-def _asked(peer: Peer, what: tuple, grads: list[Tensor | None], wanted: list[tuple]) -> list[Tensor | None]:
-    """Gradients from the other side, of the wanted shapes and types. Raises Malformed."""
-    batched = [grad is not None and torch._C._functorch.is_legacy_batchedtensor(grad) for grad in grads]
-    is_batch = any(batched)
-    if is_batch:
-        plain = [torch._remove_batch_dim(g, _LEVEL, 0, 0) if b else g for g, b in zip(grads, batched)]
-        n = len(plain[batched.index(True)])
-        grads = [g if b or g is None else g.expand(n, *g.shape) for g, b in zip(plain, batched)]
-    found = peer.ask(*what, grads, is_batch)
-    is_right = isinstance(found, list) and len(found) == len(wanted)
-    for grad, (shape, dtype) in zip(found if is_right else (), wanted):
-        size = (n, *shape) if is_batch else tuple(shape)
-        is_right = is_right and (
-            grad is None or (isinstance(grad, Tensor) and (tuple(grad.shape), grad.dtype) == (size, dtype))
+LEVEL = 1  # at which `is_grads_batched` puts rows together: it is never asked for within itself
+
+
+def _are_gradients(found: object, wanted: list[tuple]) -> bool:
+    """Whether something is a list of tensors of these shapes and types, or of None in their places."""
+    return (
+        isinstance(found, list)
+        and len(found) == len(wanted)
+        and all(
+            part is None or (isinstance(part, Tensor) and (tuple(part.shape), part.dtype) == one)
+            for part, one in zip(found, wanted)
         )
-    if not is_right:
-        raise Malformed("a gradient is none")
-    return [torch._add_batch_dim(g, 0, _LEVEL) if is_batch and g is not None else g for g in found]
-
-
-_LEVEL = 1  # at which `is_grads_batched` puts rows together: it is never asked for within itself
-
-
-def slopes(outputs, directions, inputs: list[Tensor], is_batch: bool) -> list[Tensor | None]:
-    """The gradients of some tensors in others; None where there is none. With `is_batch`, one for each row of `directions`."""
-    found = torch.autograd.grad(
-        outputs, inputs, directions, allow_unused=True, retain_graph=True, is_grads_batched=is_batch is True
     )
-    return [None if grad is None else grad.detach() for grad in found]
 
 
 def _stop(node: torch.autograd.graph.Node, number: int, *_: object) -> torch.utils.hooks.RemovableHandle:

@@ -157,7 +157,7 @@ OPERATIONS: dict[str, Callable] = {
 def to_answer(
     message: dict,
     shared: Shared,
-    said_of: Callable[[str, list[Tensor]], dict],
+    said_of: Callable[[list[Tensor]], dict],
     hold: Callable[[Callable], int],
     own: tuple[str, ...],
 ) -> bytes:
@@ -204,7 +204,7 @@ def to_answer(
     except (pickle.PicklingError, TypeError, AttributeError, RuntimeError, NotImplementedError, ValueError) as error:
         raise StaysHere(f"{type(error).__name__}: {error}") from error
     lives = pickle.dumps([tensor.detach() for tensor in live])
-    more = said_of(message["what"], live) if live else {}
+    more = said_of(live) if live else {}
     return pickle.dumps((message | more, lives, file.getvalue()))
 
 
@@ -237,7 +237,7 @@ def load(data: bytes, known: Callable[[tuple], object]) -> object:
 
 
 def to_tests(
-    message: dict, shared: Shared, said_of: Callable[[str, list[Tensor]], dict], hold: Callable[[object], int]
+    message: dict, shared: Shared, said_of: Callable[[list[Tensor]], dict], hold: Callable[[object], int]
 ) -> bytes:
     """A message from an answer: JSON, and the numbers of its tensors. `said_of` is as in `to_answer`."""
     block, live = bytearray(), []
@@ -276,7 +276,7 @@ def to_tests(
 
     value = encode(message["value"], block, special=special, rest=rest)
     lives = [encode(tensor.detach(), block) for tensor in live]
-    more = said_of(message["what"], live) if live else {}
+    more = said_of(live) if live else {}
     return pack({**message, **more, "value": value, "lives": lives}, bytes(block))
 
 
@@ -302,7 +302,6 @@ def from_answer(
     try:
         ((message, block),) = unpack(data)
         lives = [decode(tensor, block) for tensor in message.pop("lives")]
-        message.pop("parents", None)  # only tests say what theirs are made from
         if not isinstance(message["what"], str) or not all(isinstance(t, Tensor) and can_be_live(t) for t in lives):
             raise Malformed("a message is none")
         known = wrap(message, lives)

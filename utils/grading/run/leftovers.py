@@ -23,8 +23,25 @@ SENTENCES = {
 _LEVEL = -(10**9)
 
 
+_known: dict[int, tuple[nn.Module, list[nn.Module]]] = {}
+
+
+def remember(model: nn.Module) -> None:
+    """A model that many tests use: its modules are not looked for again until all are forgotten."""
+    _known.pop(id(model), None)
+    _known[id(model)] = model, list(all_modules(model))
+
+
+def forget_all() -> None:
+    """What `remember` was told no longer holds."""
+    _known.clear()
+
+
 def all_modules(model: nn.Module) -> Iterator[nn.Module]:
     """The modules of a model, those of the model that a TransformerBridge wraps included."""
+    if id(model) in _known:
+        yield from _known[id(model)][1]
+        return
     yield from model.modules()
     # TransformerBridge keeps it out of its own modules
     if isinstance(getattr(model, "original_model", None), nn.Module):
@@ -37,11 +54,13 @@ class Before:
     def __init__(self, models: Iterable[nn.Module] = ()):
         modules = {id(module): module for model in models for module in all_modules(model)}.values()
         self._grad_mode = torch.is_grad_enabled()
-        hooks = [(module, getattr(module, name)) for module in modules for name in MODULE_HOOKS]
+        # past the modules' own ways to find an attribute, which take long: this runs around every call and every test
+        hooks = [(module, vars(module)[name]) for module in modules for name in MODULE_HOOKS]
         self._hooks = [(now, set(now)) for _, now in hooks]
         # in its first run a TransformerBridge puts hooks of its own on other modules than its hook points
         self._at_points = [(now, set(now)) for module, now in hooks if type(module).__name__ == "HookPoint"]
-        self._weights = [(p, p.requires_grad) for module in modules for p in module.parameters(recurse=False)]
+        weights = [p for module in modules for p in vars(module)["_parameters"].values() if p is not None]
+        self._weights = [(p, p.requires_grad) for p in weights]
 
     def leftover(self) -> str:
         """A sentence for the student; empty if all is as it was."""

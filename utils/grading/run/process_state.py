@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from utils.grading.run.comparison_tools import TOOLS
-from utils.grading.run.leftovers import MODULE_HOOKS, Before, all_modules
+from utils.grading.run.leftovers import MODULE_HOOKS, Before, all_modules, forget_all, remember
 from utils.grading.run.unchanged import tensors_in, version_of
 
 HANDLES = ("fwd_hooks", "bwd_hooks")  # TransformerLens' own lists of them
@@ -76,6 +76,7 @@ _watched_data: list[list[Callable[[], bool]]] = []
 def watch(*models: nn.Module) -> None:
     """Models that tests share: after each graded test their hooks, modes and gradients are as they are now."""
     for model in models:
+        remember(model)
         modules = {id(module): module for module in all_modules(model)}.values()
         restorers = [module_restorer(module) for module in modules]
         restorers += [
@@ -107,26 +108,29 @@ def restore_watched() -> bool:
         _watched.clear()
         _watched_models.clear()
         _watched_data.clear()
+        forget_all()
     return is_whole
 
 
 def module_restorer(module: nn.Module) -> Callable[[], bool]:
     """A function that puts hooks and the training mode back, and returns True."""
     training, level = module.training, getattr(module, "context_level", None)
-    hooks = {name: dict(getattr(module, name)) for name in MODULE_HOOKS}
-    handles = {name: list(getattr(module, name)) for name in HANDLES if isinstance(getattr(module, name, None), list)}
+    own = vars(module)  # what it holds, past its own ways to find an attribute, which take long
+    hooks = {name: dict(own[name]) for name in MODULE_HOOKS}
+    handles = {name: list(own[name]) for name in HANDLES if isinstance(own.get(name), list)}
 
     def restore() -> bool:
-        module.training = training
+        if own["training"] != training:
+            module.training = training
         if level is not None and module.context_level != level:
             module.context_level = level
         for name, before in hooks.items():
-            now = getattr(module, name)
+            now = own[name]
             if now.keys() != before.keys():
                 now.clear()
                 now.update(before)
         for name, before in handles.items():
-            if getattr(module, name) != before:
+            if own[name] != before:
                 setattr(module, name, list(before))
         return True
 
