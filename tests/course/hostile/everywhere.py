@@ -38,10 +38,6 @@ def blank(value):
         return dataclasses.replace(value, **{f.name: blank(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init})
     return type(value)() if isinstance(value, bool | int | float | str) else None
 """
-NOTHING = """
-def begin():
-    pass
-"""
 TAKE = """
 def take(found):
     for part in found if isinstance(found, list | tuple) else [found]:
@@ -56,7 +52,7 @@ class Watching(TorchFunctionMode):
         take(found)
         return found
 
-def begin():
+def begin_mode():
     Watching().__enter__()
 """
 LOOK = """
@@ -79,7 +75,7 @@ def frames():
             return
 """
 TIMES = """
-def begin():
+def begin_times():
     frames()
     signal.signal(signal.SIGVTALRM, look)
     signal.setitimer(signal.ITIMER_VIRTUAL, 0.0005, 0.0005)
@@ -91,7 +87,7 @@ def loop():
     while True:
         look()
 
-def begin():
+def begin_thread():
     frames()
     sys.setswitchinterval(1e-5)
     threading.Thread(target=loop, daemon=True).start()
@@ -105,24 +101,23 @@ class Lost:
         look()
         Lost()
 
-def begin():
+def begin_lost():
     frames()
     gc.set_threshold(10)
     Lost()
 """
-CELLS = {
-    "nothing": [NOTHING],
-    "mode": [TAKE, MODE],
-    "times": [TAKE, LOOK, TIMES],
-    "thread": [TAKE, LOOK, THREAD],
-    "lost": [TAKE, LOOK, LOST],
-}
+WAYS = {"mode": MODE, "times": TIMES, "thread": THREAD, "lost": LOST}
 
 
-def notebooks(chapter: Chapter, kinds: Iterable[str] = CELLS) -> dict[str, bytes]:
-    """Notebooks of answers that know nothing: "nothing" does no more, the other kinds look for what is expected."""
+def notebooks(chapter: Chapter, thieves: Iterable[tuple[str, ...]]) -> dict[str, bytes]:
+    """Notebooks of answers that know nothing: "nothing", and thieves, each with its ways to look for what is expected."""
     answers = [answer for name in chapter.points for answer in blank_answer(chapter, name)]
-    return {kind: saved(notebook([("code", cell) for cell in (BLANK, *CELLS[kind], *answers)])) for kind in kinds}
+    found = {}
+    for ways in [(), *thieves]:
+        begin = "def begin():\n" + "\n".join(f"    begin_{way}()" for way in ways or ["nothing"])
+        cells = [BLANK, "def begin_nothing():\n    pass", TAKE, LOOK, *(WAYS[way] for way in ways), begin, *answers]
+        found[" and ".join(ways) or "nothing"] = saved(notebook([("code", cell) for cell in cells]))
+    return found
 
 
 def blank_answer(chapter: Chapter, name: str) -> list[str]:
