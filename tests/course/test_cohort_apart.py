@@ -169,6 +169,22 @@ def test_gradients_go_on_through_what_a_test_has_made(remote, slopes):
         torch.testing.assert_close(found, expected)
 
 
+def test_what_crosses_again_is_the_same(remote):
+    x = torch.tensor([1.0, 2.0, -3.0], requires_grad=True)
+    run = run_of(x)
+    slope = remote(SLOPES["of what is made here"])
+    for found, again in zip(slope(*run), slope(*run), strict=True):
+        torch.testing.assert_close(found, again)
+    assert remote(lambda x: x)(x) is x
+    double = remote(lambda x: (2 * x).sum())
+    before = double(x).item()
+    with torch.no_grad():
+        x += 1
+    assert double(x).item() == before + 6
+    double(x).backward()
+    assert x.grad.tolist() == [2.0, 2.0, 2.0]
+
+
 def test_no_way_is_gone_twice(remote):
     """Backward through a result that was made from several values of one run: each path counts once."""
 
@@ -317,11 +333,19 @@ REPLIES = {
         {"what": "do", "lives": [], "value": {"list": ["call", {"int": "1"}, {"list": []}, {"dict": []}]}}
     ),
     "tensors made from each other": pack(
-        {"what": "reply", "lives": 2 * [ONE], "value": None, "sent": 0, "parents": [[[True, 0, 1]], [[True, 0, 0]]]},
+        {
+            "what": "reply",
+            "lives": 2 * [ONE],
+            "value": None,
+            "sent": 0,
+            "parents": [[[True, 0, 1]], [[True, 0, 0]]],
+            "again": [0, 0],
+        },
         bytes(4),
     ),
     "a tensor made from what never crossed": pack(
-        {"what": "reply", "lives": [ONE], "value": None, "sent": 0, "parents": [[[False, 3, 0]]]}, bytes(4)
+        {"what": "reply", "lives": [ONE], "value": None, "sent": 0, "parents": [[[False, 3, 0]]], "again": [0]},
+        bytes(4),
     ),
     "changes of nothing": pack(
         {"what": "reply", "lives": [], "value": None, "grad": True, "printed": "", "changes": [[9, "x", []]]}

@@ -127,14 +127,17 @@ class Peer(ABC):
         return self.read(self._receive(), self._given)
 
     def said_of(self, live: list[Tensor]) -> dict:
-        """What a message says of its tensors that ask for gradients: "sent", its number, and for each of them in "parents" the
-        places of those that it is made from, among all that have crossed."""
+        """What a message says of its tensors that ask for gradients.
+
+        "sent" is its number, "parents" are for each of them the places of those that it is made from, among all that have crossed, and
+        "again" says whether it is itself one that has crossed before, its only parent then.
+        """
         number = next(self._numbers)
         places = [(True, number, index) for index in range(len(live))]
         first = [self._crossed.add(place, tensor) for place, tensor in zip(places, live)]
         parents = [self._crossed.above(place) if place == own else [place] for own, place in zip(places, first)]
         self._parents |= zip(places, parents)
-        return {"sent": number, "parents": parents}
+        return {"sent": number, "parents": parents, "again": [place != own for own, place in zip(places, first)]}
 
     def _given(self, message: dict, values: list[Tensor]) -> list[Tensor]:
         """The tensors of a message, those that are made from others after these. Raises Malformed, LookupError."""
@@ -152,8 +155,11 @@ class Peer(ABC):
         if any(place not in self._crossed for place in parents):
             return False
         others = [self._crossed.at(place) for place in parents]
-        with torch.enable_grad():
-            made = _Given.apply(self, number, index, value, *others) if others else value.requires_grad_()
+        if message["again"][index] is True and torch.equal(others[0], value):  # its numbers may have been changed
+            made = others[0]
+        else:
+            with torch.enable_grad():
+                made = _Given.apply(self, number, index, value, *others) if others else value.requires_grad_()
         self._crossed.add((False, number, index), made)
         return True
 
