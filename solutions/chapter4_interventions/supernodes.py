@@ -3,7 +3,7 @@
 Which latents belong together is decided by data, not by hand: on many prompts of which it is known what they are about, a
 latent belongs to "Texas" if it fires on most prompts about Texas and on few others.
 
-(The boxes with which a graph's page opens are found from one graph alone: `utils/dashboard/grouping.py`.)
+(The boxes with which a graph's page opens are found from one graph alone: `utils.dashboard.page_boxes`. The chapter tests both.)
 """
 
 from collections.abc import Mapping, Sequence

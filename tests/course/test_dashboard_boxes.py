@@ -4,12 +4,20 @@ import json
 
 import pytest
 
-from tests.course.dashboard_samples import as_circuit_tracer, as_neuronpedia_backend, cloned, fuzzed, sample_graph
-from tests.course.samples import sample_result
-from utils.dashboard import GraphFormatError, build_graph, check_graph, open_with_boxes
+from tests.course.dashboard_samples import (
+    LABELS,
+    as_circuit_tracer,
+    as_neuronpedia_backend,
+    cloned,
+    fuzzed,
+    sample_graph,
+)
+from tests.course.samples import prune_sample, sample_result
+from utils.dashboard import GraphFormatError, build_graph, check_graph, open_with_boxes, page_boxes
 from utils.dashboard.grouping import MOST_BOXES, find_boxes, weight, word_numbers
 from utils.dashboard.read_graph import graph_view
 from utils.dashboard.render import page_view
+from utils.latents.files import uncantor
 
 
 @pytest.mark.parametrize(
@@ -134,6 +142,21 @@ def test_a_graph_that_opens_with_boxes_is_one_that_other_tools_read():
     assert set(view["view"]["pins"]) == {view["nodes"][i]["id"] for box in boxes for i in box.members}
 
 
+def test_the_boxes_of_a_result_are_those_of_its_page():
+    """Chapter 4 tests the boxes that the page shows: the same names, and the same tokens and latents at the same places."""
+    result = prune_sample(sample_result(seed=2), 70, 9)
+    graph = open_with_boxes(build_graph(result, LABELS))
+    boxes = page_boxes(result, LABELS)
+    assert len(boxes) >= 5 and result.kept_indices.tolist() != list(range(len(result.kept_indices)))
+    shown = {node["node_id"]: (node["feature_type"], node["ctx_idx"], node["feature"]) for node in graph["nodes"]}
+    pinned = [shown[name] for name in graph["qParams"]["pinnedIds"] if shown[name][0] == "cross layer transcoder"]
+    nodes = [result.graph.nodes[i] for box in boxes for i in box.members]
+    latents = [node for node in nodes if node.node_type.value == "latent"]
+    assert [(node.ctx_idx, node.feature) for node in latents] == [(pos, uncantor(key)[1]) for _, pos, key in pinned]
+    groups = [[box.name, len(box.members)] for box in boxes if len(box.members) > 1]
+    assert groups == [[name, len(ids)] for name, *ids in graph["qParams"]["supernodes"]]
+
+
 def test_a_graph_of_nothing_but_tokens_and_one_without_links_have_boxes_too():
     nodes = [("embedding", -1, 0, 0.4, " Da"), LOGIT]
     assert members(view_of(nodes, [[0, 1, 1.0]])) == {"Austin": [1], " Da": [0]}
@@ -180,7 +203,7 @@ def test_ablations_are_read_by_index():
     check_graph(graph)
     place = [node["node_id"] for node in graph["nodes"]]
     found = graph_view(graph)["ablations"]
-    assert found["target"] == " Austin" and found["baseline"] == 7.0
+    assert found["target"] == " Austin" and found["baseline"] == 7.0 and found["draws"] == 5
     (box,) = found["boxes"]
     assert box == {"members": sorted(map(place.index, latents[:2])), "removed": 1.5, "control": 6.25}
 

@@ -8,6 +8,7 @@ From the nodes that matter most for the answer, boxes are made by three rules:
   outputs are alike; errors at one position are one box.
 
 The rules see no more than what a page draws (:func:`utils.dashboard.read_graph.graph_view`), so they serve graphs of every tool.
+Chapter 4 tests these boxes beside supernodes that it builds from many prompts.
 """
 
 from __future__ import annotations
@@ -16,9 +17,13 @@ import math
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from utils.dashboard.graph_json import Labels, build_graph
 from utils.dashboard.read_graph import graph_view
+
+if TYPE_CHECKING:
+    from utils.engine.graph import AttributionResult
 
 MOST_BOXES = 9
 N_CANDIDATES = 40  # nodes of which boxes are made, besides those on the file's paths
@@ -60,6 +65,18 @@ def open_with_boxes(graph: dict[str, Any]) -> dict[str, Any]:
     pinned = [names[i] for box in boxes for i in box.members]
     groups = [[box.name, *(names[i] for i in box.members)] for box in boxes if len(box.members) > 1]
     return graph | {"qParams": graph["qParams"] | {"pinnedIds": pinned, "supernodes": groups}}
+
+
+def page_boxes(result: AttributionResult, labels: Labels | None = None) -> list[Box]:
+    """The boxes with which the page of a traced prompt opens; their members are indices into ``result.graph.nodes``.
+
+    Args:
+        result: what ``attribute`` returned.
+        labels: names of latents, ``{(layer, latent): name}``.
+    """
+    kept = result.kept_indices.tolist()
+    boxes = find_boxes(graph_view(build_graph(result, labels)))
+    return [Box(box.name, [kept[i] for i in box.members]) for box in boxes]
 
 
 def weight(node: Node) -> float:
