@@ -544,6 +544,17 @@ def test_the_courses_own_sentences_keep_their_code(chapter):
     assert "You use <code>sum</code>, not &lt;b&gt;." in page and "width=device-width" in page
 
 
+def test_a_long_list_of_misconceptions_is_folded(chapter):
+    """The most frequent ones stay open, and the students are not far below."""
+    wrong = {"status": "failing", "earned": 0.0}
+    mistakes = [verdict(mistake=f"m{k}", sentence=f"Mistake {k}.", **wrong) for k in range(20)]
+    page = as_page([row_of("ada", *mistakes), row_of("bob", mistakes[13])], [chapter], [])
+    open_part, folded = page.split("<summary>8 more</summary>")
+    assert "Mistake 13." in open_part and "Mistake 9." in folded
+    assert sum(f"Mistake {k}." in open_part for k in range(20)) == 12
+    assert "more</summary>" not in as_page([row_of("ada", *mistakes[:12])], [chapter], [])
+
+
 def test_file_names_are_safe_and_unlike():
     names = ["../../etc/passwd", "Ada", "ada", "ada (2)", "...", "a/b:c*", "x" * 500, "李" * 150, "李", ""]
     found = file_names([row_of(name) for name in names])

@@ -28,7 +28,8 @@ body { background: Canvas; color: CanvasText; font: 16px/1.5 system-ui, sans-ser
 nav ul { display: flex; flex-wrap: wrap; gap: 0.25rem 1.25rem; list-style: none; padding: 0; }
 nav a, td a { display: inline-block; min-height: 24px; min-width: 24px; }
 a { color: inherit; }
-section { margin-bottom: 2.5rem; }
+h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.2rem; margin: 0 0 0.5rem; } p { margin: 0.4rem 0; }
+section { margin-bottom: 2rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; }
 caption { text-align: start; color: var(--soft); padding-bottom: 0.3rem; }
@@ -36,13 +37,14 @@ th, td { text-align: left; padding: 0.3rem 0.6rem; border-bottom: 1px solid var(
 thead th { font-weight: 600; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 td.bar { width: 35%; } td.bar span { display: block; background: var(--bar); height: 0.8rem; margin-top: 0.4rem; }
-details summary { cursor: pointer; min-height: 24px; } .text, code { overflow-wrap: anywhere; }
+details summary { cursor: pointer; min-height: 24px; } .text { overflow-wrap: anywhere; } td.name { white-space: nowrap; }
 tr.untouched { color: var(--soft); font-style: italic; }
 @media (max-width: 40rem) { body { margin: 1rem auto; } th, td { padding: 0.3rem; } td.bar { width: 15%; } }
 """
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 BINS = 10
 SHOWN = 400
+OPEN_GROUPS = 12  # of a list; the rest is folded, so that the students are not far below
 Section = tuple[str, str, str]  # its name in addresses, its heading, what it holds
 
 
@@ -84,11 +86,12 @@ def _groups(groups: Sequence[Misconception], title: str) -> str:
         names = escape(", ".join(group.students))
         text = _with_code(escape(" ".join(group.title.split())[:SHOWN]))
         who = f"<details><summary class='text'>{text}</summary>{names}</details>"
-        cells = (
-            f"<td class='number'>{len(group.students)}</td><td><code>{escape(group.exercise)}</code></td><td>{who}</td>"
-        )
-        lines.append(f"<tr>{cells}</tr>")
-    return _table_of([("students", "number"), ("exercise", ""), (title, "")], lines)
+        name = f"<td class='name'><code>{escape(group.exercise)}</code></td>"
+        lines.append(f"<tr><td class='number'>{len(group.students)}</td>{name}<td>{who}</td></tr>")
+    heads = [("students", "number"), ("exercise", ""), (title, "")]
+    first, rest = lines[:OPEN_GROUPS], lines[OPEN_GROUPS:]
+    folded = f"<details><summary>{len(rest)} more</summary>{_table_of(heads, rest)}</details>" if rest else ""
+    return _table_of(heads, first) + folded
 
 
 def _with_code(text: str) -> str:
