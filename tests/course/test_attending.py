@@ -204,7 +204,7 @@ def test_a_head_opens_with_its_pattern_and_its_pairs(page, graph):
     look = next(x for x in stored["looks"] if (x["query"], x["key"]) == (head["query"], head["key"]))
     n = len(stored["pattern"])
     assert page.locator("#panel .pattern .cell").count() == n * (n + 1) // 2
-    assert page.locator("#panel .pair").count() == len(look["pairs"])
+    assert page.locator("#panel .query-key").count() == len(look["pairs"])
     assert page.locator("#panel .pattern").get_attribute("aria-label").startswith("Attention of head")
     page.locator("#panel .head-row").first.click()
     assert page.locator("#panel .pattern").count() == 0

@@ -125,7 +125,8 @@ def test_a_box_says_what_was_measured_without_it(show, graph):
     assert "7.00 → 2.25" in effect and "control 6.50" in effect
     group = page.locator("#sub-graph .box.group", has=page.locator(".effect"))
     group.click(position={"x": 30, "y": 8})
-    assert "goes from 7.00 to 2.25" in page.locator("#panel .measured").inner_text()
+    measured = page.locator("#panel .measured").inner_text()
+    assert "goes from 7.00 to 2.25" in measured and "6.50 (mean of 5 draws)" in measured
     group.focus()
     page.keyboard.press("u")
     assert page.locator("#sub-graph .box .effect").count() == 0  # alone they were not removed

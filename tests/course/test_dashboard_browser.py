@@ -899,7 +899,7 @@ def test_numbers_of_the_whole_graph_are_on_the_page(visit, graph):
     meta = graph["metadata"]
     page.locator("#about-open").click()
     assert page.locator("#about .prompt").inner_text() == meta["prompt"]
-    facts = dict(zip(page.locator("#facts dt").all_inner_texts(), page.locator("#facts dd").all_inner_texts()))
+    facts = dict(zip(page.locator(".facts dt").all_inner_texts(), page.locator(".facts dd").all_inner_texts()))
     assert page.locator("h1").inner_text() == meta["prompt"]
     assert facts["nodes"] == f"{len(graph['nodes'])} of {meta['counts']['nodes_before_pruning']}"
     assert facts["edges"] == f"{len(graph['links'])} of {meta['counts']['edges_before_pruning']:,}"
@@ -1050,11 +1050,21 @@ def test_the_table_has_all_nodes_and_edges(visit, graph):
     assert page.locator("table.nodes tbody tr").count() == len(graph["nodes"])
     assert page.locator("table.links tbody tr").count() == len(graph["links"])
     assert page.locator("table.nodes thead th[scope=col]").count() == 9
+    parts = [shown_percent(t) for t in page.locator("table.links td:nth-child(5)").all_inner_texts()]
+    assert (
+        all(a >= b for a, b in pairwise(parts)) and parts[0] > parts[-1]
+    )  # what moves most of the answers is the first
     page.locator("table.links [data-sort=weight]").click()
     weights = [shown_number(t) for t in page.locator("table.links td:nth-child(3)").all_inner_texts()]
     assert all(a >= b for a, b in pairwise(weights))
     assert weights[0] == pytest.approx(max(link["weight"] for link in graph["links"]), rel=0.02)
     assert page.locator("table.links th[aria-sort]").get_attribute("aria-sort") == "descending"
+    order = page.locator("table.nodes tbody [data-id]").evaluate_all("(all) => all.map((e) => e.dataset.id)")
+    ids = {n["node_id"]: n for n in graph["nodes"]}
+    answers = [ids[name]["feature_type"] == "logit" for name in order]
+    assert answers == sorted(answers)  # they have no influence, so that they are the last
+    influences = [ids[name]["own_influence"] for name in order if ids[name]["feature_type"] != "logit"]
+    assert all(a >= b - 1e-6 for a, b in pairwise(influences))
     name = busiest(graph)
     page.locator(f'table.nodes button[data-id="{name}"]').click()
     assert hash_of(page)["clickedId"] == name and hash_of(page)["tab"] == "table"
@@ -1126,11 +1136,17 @@ def test_nothing_sticks_out_of_the_window(visit, viewport, name):
     for control in page.locator("#bar button:visible").all():
         edges = control.bounding_box()
         assert edges["x"] >= 0 and edges["x"] + edges["width"] <= viewport["width"]
+    # neither a number in the sentence nor an answer's probability is cut off
+    assert page.locator("#sentences p").evaluate_all("(all) => all.every((p) => p.scrollWidth <= p.clientWidth)")
+    for answers in page.locator(".answers").all():
+        first, room = answers.locator(".number").first.bounding_box(), answers.bounding_box()
+        assert first["x"] + first["width"] <= room["x"] + room["width"]
     page.locator("#help-open").click()
     assert page.locator("#help").evaluate("e => e.scrollTop") == 0
     page.keyboard.press("Escape")
     page.locator("#about-open").click()
-    assert page.locator("#facts").is_visible()
+    assert page.locator(".facts").count() == (2 if name == "two" else 1)
+    assert all(facts.is_visible() for facts in page.locator(".facts").all())
     about = page.locator("#about").bounding_box()
     assert about["x"] >= 0 and about["x"] + about["width"] <= viewport["width"]
     assert about["y"] + about["height"] <= viewport["height"]
@@ -1138,6 +1154,15 @@ def test_nothing_sticks_out_of_the_window(visit, viewport, name):
     if viewport is SIDEWAYS:
         page.locator("[data-view=subgraph]").click()
         assert page.locator("#sub-graph").bounding_box()["height"] > 150
+    room = page.locator("#sub").bounding_box()
+    for control in page.locator("#sub-bar button:visible").all():
+        edges = control.bounding_box()
+        assert edges["x"] + edges["width"] <= room["x"] + room["width"]
+    page.locator("[data-view=table]").click()
+    room = page.locator("#tables").bounding_box()
+    for column in ("influence", "activation", "probability"):
+        edges = page.locator(f"table.nodes [data-sort={column}]").bounding_box()
+        assert edges["x"] + edges["width"] <= room["x"] + room["width"], column
 
 
 # ---------------------------------------------------------------- a notebook
@@ -1317,3 +1342,28 @@ def test_the_page_opens_quickly(visit):
     page = visit("many")
     print(f"300 nodes: {time.perf_counter() - start:.1f} s with a new window")
     assert page.locator(NODE).count() == 300
+
+
+def test_a_map_is_shown_only_where_much_lies_outside(visit):
+    """A graph that is a few pixels higher than its room needs none: it would cover nodes."""
+    page = visit(viewport=SIDEWAYS)
+    for magnify in (1, 1.05, 2, 4):
+        page.evaluate("(m) => change((s) => (s.magnify = m))", magnify)
+        settle(page)
+        hidden, beyond = page.evaluate(
+            "() => { const { plan, roomX, roomY } = pictures[0]; return [pictures[0].map.element.hidden, Math.max(plan.width / roomX, plan.height / roomY)]; }"
+        )
+        assert hidden is (beyond < 1.1), beyond
+    assert not hidden
+
+
+def test_the_legend_explains_what_is_to_be_seen(visit):
+    page = visit("two")
+    page.evaluate("() => change((s) => (s.sides[0].pins = graphs[0].nodes.slice(0, 4).map((n) => n.id)))")
+    said = {}
+    for tab in ("graph", "subgraph", "table"):
+        page.locator(f"[data-view={tab}]").click()
+        said[tab] = page.locator("#legend").inner_text()
+    assert "only in A" in said["graph"] and "raises" in said["graph"]  # the subgraph stands below the merged picture
+    assert "only in A" not in said["subgraph"] and "raises" in said["subgraph"]
+    assert "raises" not in said["table"] and "latent" in said["table"]

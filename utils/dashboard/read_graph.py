@@ -455,8 +455,13 @@ def _ablations(raw: Any, places: Mapping[str, list[int]]) -> dict[str, Any] | No
             control = short(box["control"]) if is_drawable(box.get("control")) else None
             members = sorted({places[name][0] for name in names})
             boxes.append({"members": members, "removed": short(box["removed"]), "control": control})
-    target = raw.get("target")
-    return {"target": target if isinstance(target, str) else "", "baseline": short(raw["baseline"]), "boxes": boxes}
+    target, draws = raw.get("target"), raw.get("draws")
+    return {
+        "target": target if isinstance(target, str) else "",
+        "baseline": short(raw["baseline"]),
+        "draws": int(draws) if is_drawable(draws) and draws >= 1 else None,
+        "boxes": boxes,
+    }
 
 
 # ---------------------------------------------------------------- numbers about the whole graph

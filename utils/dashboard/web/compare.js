@@ -109,14 +109,14 @@ function mergedLinks(merged, ...both) {
 
 // ---------------------------------------------------------------- the largest differences
 
-/** Nodes whose influence differs most between the graphs, answers aside: `{node, values, by}`, the largest difference first. */
-function largestDifferences() {
+/** Nodes whose influence differs between the graphs, answers aside: `{node, values, by}`, the largest difference first. */
+function differingNodes() {
   const [a, b] = graphs;
   const valueOf = (node) => (node ? weightOf(node) : 0);
   const pairs = a.nodes.map((node) => [node, node.match < 0 ? null : b.nodes[node.match]]);
   for (const node of b.nodes) if (node.match < 0) pairs.push([null, node]);
   const rows = pairs.filter(([x, y]) => (x || y).kind !== "logit").map(([x, y]) => ({ node: x || y, values: [valueOf(x), valueOf(y)], by: valueOf(y) - valueOf(x) }));
-  return rows.sort((x, y) => Math.abs(y.by) - Math.abs(x.by)).slice(0, N_DIFFERENCES);
+  return rows.filter(({ by }) => by !== 0).sort((x, y) => Math.abs(y.by) - Math.abs(x.by));
 }
 
 /** Three numbers of a row: in A, in B, and what B has more. */
@@ -131,18 +131,19 @@ const DIFFERENCE_HEADS = ["in A", "in B", "B − A"];
 function differenceList() {
   const inParts = graphs.every((graph) => graph.nodes.every((node) => node.own === null)); // files that only say shares of all influence
   const words = (value) => (inParts ? percent(value) : value < 0.001 ? "<0.001" : value.toPrecision(2));
-  const rows = largestDifferences().map(({ node, values, by }) => {
+  const all = differingNodes();
+  const rows = all.slice(0, N_DIFFERENCES).map(({ node, values, by }) => {
     const item = nodeRow(node, ...differenceNumbers(values, by, words));
     item.firstChild.classList.add(onlyIn(values));
     return item;
   });
-  return titledList("Influence differs", rows, DIFFERENCE_HEADS, "differences");
+  return titledList("Influence", rows, DIFFERENCE_HEADS, "differences", all.length);
 }
 
 /** The list of links for the panel: the part of the answers that moves along each. A row leads to the link's target. */
 function linkDifferenceList() {
-  const rows = merger.graph.differing.slice(0, N_DIFFERENCES).map(linkDifferenceRow);
-  return titledList("Links differ", rows, DIFFERENCE_HEADS, "differences links");
+  const all = merger.graph.differing;
+  return titledList("Links", all.slice(0, N_DIFFERENCES).map(linkDifferenceRow), DIFFERENCE_HEADS, "differences links", all.length);
 }
 
 function linkDifferenceRow(link) {

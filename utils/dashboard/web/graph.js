@@ -142,25 +142,27 @@ function ablationWords(graph, members) {
 function ablationSentence(graph, members) {
   const box = ablationOf(graph, members);
   if (!box) return "";
-  const control = box.control === null ? "" : ` Without others of the same written length it is ${plain(box.control)} (mean of several draws).`;
-  return `Removed in the real model, with nothing frozen: the value of ${token(graph.ablations.target)} goes from ${plain(graph.ablations.baseline)} to ${plain(box.removed)}.${control}`;
+  const { target, baseline, draws } = graph.ablations;
+  const mean = draws === null || draws === 1 ? "" : ` (mean of ${draws} draws)`;
+  const control = box.control === null ? "" : ` Control, others of the same written length: ${plain(box.control)}${mean}.`;
+  return `Removed in the real model, nothing frozen: ${token(target)} goes from ${plain(baseline)} to ${plain(box.removed)}.${control}`;
 }
 
 // ---------------------------------------------------------------- what an answer is made of
 
-const N_INPUTS = 5; // direct inputs that the sentence names
+const N_INPUTS = 5; // direct inputs that are named and lit, where there is room
 
 /** The answer that the sentence is about: the one that the file's paths lead to, or the likeliest. */
 const mainAnswer = (graph) => (graph.paths.length ? graph.nodes[graph.paths[0].nodes.at(-1)] : graph.answers[0]);
 
 /** `{answer, first, more, dropped}`: the answer's strongest direct inputs, how many more, and the share that pruning dropped. */
-function directInputs(graph) {
+function directInputs(graph, count = N_INPUTS) {
   const answer = mainAnswer(graph);
   if (!answer || !graph.inputs[answer.i].length) return null;
   const links = graph.inputs[answer.i];
   const part = (list) => list.reduce((all, link) => all + graph.share(link), 0);
-  const more = links.slice(N_INPUTS);
-  return { answer, first: links.slice(0, N_INPUTS), more: more.length, moreShare: part(more), dropped: answer.total ? Math.max(0, 1 - part(links)) : null };
+  const more = links.slice(count);
+  return { answer, first: links.slice(0, count), more: more.length, moreShare: part(more), dropped: answer.total ? Math.max(0, 1 - part(links)) : null };
 }
 
 /** A node's numbers as `[name, value]`. */

@@ -56,7 +56,7 @@ function lookPart(graph, head, query, key) {
   if (look) {
     const above = look.contrast === null ? "" : `, ${plain(Math.abs(look.contrast))} ${look.contrast < 0 ? "below" : "above"} the mean of the other tokens that it can see`;
     parts.push(make("p", {}, `From ${atPosition(graph, query)} to ${atPosition(graph, key)} the score is ${plain(look.score)}${above}. It attends there with ${percent(head.pattern[query][key])}.`));
-    const title = look.contrast === null ? "What makes the score" : "What makes the difference";
+    const title = (look.contrast === null ? "What makes the score" : "What makes the difference") + ", query × key";
     parts.push(titledList(title, look.pairs.map((pair) => pairRow(graph, pair)), ["adds"], "pairs"));
   }
   return make("div", { class: "look" }, ...parts);
@@ -69,7 +69,7 @@ function pairRow(graph, [atQuery, atKey, value]) {
     const listeners = { click: () => travel(graph.side, at), pointerenter: () => point(graph.side, at), pointerleave: () => point(-1, -1) };
     return button("", { class: "inline", title: kindOf(node) + " " + whereOf(node), ...listeners }, make("bdi", {}, shorten(nameOf(node), 40)));
   };
-  return make("li", { class: "pair" }, make("span", {}, end(atQuery), make("span", { class: "soft" }, " asks · "), end(atKey), make("span", { class: "soft" }, " answers")), number(signed(value), value < 0 ? "minus" : "plus"));
+  return make("li", { class: "query-key" }, make("span", {}, end(atQuery), make("span", { class: "soft" }, " × "), end(atKey)), number(signed(value), value < 0 ? "minus" : "plus"));
 }
 
 // ---------------------------------------------------------------- the pattern

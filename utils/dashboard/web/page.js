@@ -18,20 +18,30 @@ function drawHead() {
     return make("div", { class: "story" + (graphs.length > 1 && k === state.active ? " active" : "") }, name, list);
   });
   byId("stories").replaceChildren(...stories);
-  const sentence = answerSentence(graphs[state.active]); // one line: of two graphs, that of the one that is being read
-  if (sentence && graphs.length > 1) sentence.prepend(make("span", { class: "side" }, "AB"[state.active]), " ");
-  if (sentence) sentence.title = sentence.textContent;
-  byId("sentences").replaceChildren(sentence ?? "");
+  drawSentence();
   drawAbout();
 }
 
-/** The whole prompts, and the numbers of the graph that is being read. */
+/** One line: of two graphs, that of the one that is being read. It names as many inputs as fit, so that no number is cut off. */
+function drawSentence() {
+  const place = byId("sentences");
+  for (let count = N_INPUTS; count > 0; count--) {
+    const sentence = answerSentence(graphs[state.active], count);
+    if (sentence && graphs.length > 1) sentence.prepend(make("span", { class: "side" }, "AB"[state.active]), " ");
+    if (sentence) sentence.title = sentence.textContent;
+    place.replaceChildren(sentence ?? "");
+    if (!sentence || sentence.scrollWidth <= sentence.clientWidth) return;
+  }
+}
+
+/** The whole prompt of every graph, and its numbers. */
 function drawAbout() {
-  const prompt = (graph, k) => make("p", { class: "prompt", dir: "auto" }, graphs.length > 1 ? make("span", { class: "side" }, "AB"[k]) : null, visible(graph.prompt));
-  byId("prompts").replaceChildren(...graphs.map(prompt));
-  const facts = graphs[state.active].facts.map(([name, value, hint]) =>
-    make("div", { title: hint + ": " + visible(value) }, make("dt", {}, name), make("dd", {}, shorten(visible(value), 80))));
-  byId("facts").replaceChildren(...facts);
+  byId("abouts").replaceChildren(...graphs.flatMap((graph, k) => {
+    const prompt = make("p", { class: "prompt", dir: "auto" }, graphs.length > 1 ? make("span", { class: "side" }, "AB"[k]) : null, visible(graph.prompt));
+    const facts = graph.facts.map(([name, value, hint]) =>
+      make("div", { title: hint + ": " + visible(value) }, make("dt", {}, name), make("dd", {}, shorten(visible(value), 80))));
+    return [prompt, make("dl", { class: "facts" }, ...facts)];
+  }));
 }
 
 /** What latents are called in the graphs of the page. */
@@ -43,23 +53,29 @@ function drawLegend() {
   byId("density").setAttribute("aria-label", `Hide ${latentWords()}s that fire more often than this`);
 
   const kinds = ["embedding", "latent", "mlp_error", "logit", "other"].filter((kind) => graphs.some((graph) => graph.nodes.some((node) => node.kind === kind)));
-  const items = kinds.map((kind) => make("li", {}, symbolOf(kind), kind === "latent" ? latentWords() : KIND[kind]));
+  const isMerged = Boolean(merger && state.merged && state.tab === "graph");
+  const hasSigns = !isMerged || !byId("sub").hidden; // lines in the colours of "raises" and "lowers"
+  const items = kinds.map((kind) => make("li", {}, symbolOf(kind, isMerged ? "within-both" : ""), kind === "latent" ? latentWords() : KIND[kind]));
   const line = (kind) => draw("svg", { width: 26, height: 8, "aria-hidden": "true" }, draw("path", { class: "edge " + kind, d: "M1,4H25", "stroke-width": 3 }));
-  if (merger && state.merged) {
+  if (isMerged) {
     for (const [kind, text] of [["only-a", "only in A"], ["only-b", "only in B"], ["both", "in both"]]) items.push(make("li", {}, line(kind), text));
-    items.push(make("li", {}, line("both lowers"), "lowers"));
-  } else {
-    for (const [kind, text] of [["plus", "raises"], ["minus", "lowers"]]) items.push(make("li", {}, line(kind), text));
-    if (graphs.length > 1) {
-      const ring = draw("svg", { width: 16, height: 16, viewBox: "-8 -8 16 16", "aria-hidden": "true" }, draw("circle", { class: "ring", r: 6 }));
-      items.push(make("li", {}, ring, "only in this graph"));
-    }
+    if (!hasSigns) items.push(make("li", {}, line("both lowers"), "lowers"));
   }
-  if (!(merger && state.merged)) items.push(make("li", {}, "size: influence · width: share of the target's inputs"));
+  if (hasSigns && state.tab !== "table") for (const [kind, text] of [["plus", "raises"], ["minus", "lowers"]]) items.push(make("li", {}, line(kind), text));
+  if (state.tab === "graph" && graphs.length > 1 && !isMerged) {
+    const ring = draw("svg", { width: 16, height: 16, viewBox: "-8 -8 16 16", "aria-hidden": "true" }, draw("circle", { class: "ring", r: 6 }));
+    items.push(make("li", {}, ring, "only in this graph"));
+  }
+  if (state.tab === "graph" && !isMerged) items.push(make("li", {}, "size: influence · width: share of the target's inputs"));
+  byId("legend").replaceChildren(...items);
+  if (state.tab === "graph") byId("legend").append(...drawBudget());
+}
+
+/** How many of the lines are drawn, if not all. */
+function drawBudget() {
   const [picture] = onStage();
   const [drawn, all] = [picture.drawnLinks().length, picture.shownLinks().length];
-  if (drawn < all) items.push(make("li", { id: "budget" }, `${drawn.toLocaleString("en")} of ${all.toLocaleString("en")} lines; point at a node for all of its own`));
-  byId("legend").replaceChildren(...items);
+  return drawn < all ? [make("li", { id: "budget" }, `${drawn.toLocaleString("en")} of ${all.toLocaleString("en")} lines; point at a node for all of its own`)] : [];
 }
 
 // ---------------------------------------------------------------- controls
@@ -75,7 +91,7 @@ function drawBar() {
   prune.value = state.prune === null ? sliderEnd() : state.prune;
   const { count, all, influence } = countShown(graphs[state.active]);
   const words = `${count.toLocaleString("en")} of ${plural(all, "node")}` + (prune.disabled ? "" : `, ${percent(influence)} of influence`);
-  byId("prune-value").textContent = SHORT.matches ? `${count.toLocaleString("en")} of ${all.toLocaleString("en")}` : words;
+  byId("prune-value").textContent = (graphs.length > 1 ? "AB"[state.active] + ": " : "") + (SHORT.matches ? `${count.toLocaleString("en")} of ${all.toLocaleString("en")}` : words);
   prune.setAttribute("aria-valuetext", words);
   const density = byId("density");
   density.disabled = !graphs.some((graph) => graph.nodes.some((node) => densityOf(node) !== null));
@@ -194,7 +210,7 @@ const PARTS = [
   { on: (s) => [filters(s), marks(s)], later: true, draw: () => onStage().forEach((picture) => picture.drawShown()) },
   { on: (s) => [s.lines, s.theme, prefersDark.matches, s.merged], later: true, draw: () => onStage().forEach((picture) => picture.drawLines()) },
   { on: (s) => [s.search, marks(s), s.merged], later: true, draw: () => onStage().forEach((picture) => picture.drawChosen()) },
-  { on: (s) => [s.merged, s.lines, filters(s), marks(s)], draw: drawLegend },
+  { on: (s) => [s.merged, s.tab, s.lines, filters(s), marks(s)], draw: drawLegend },
   { on: (s) => [s.active, s.sides[s.active].pins], draw: drawScores },
   { on: (s) => [s.active, s.sides[s.active], s.labels, s.tab, s.everyLine], draw: drawSubgraph },
   { on: (s) => [s.active, marks(s), s.sides[s.active].groups, s.labels, filters(s)], draw: () => keepingFocus(byId("panel"), drawPanel) },
@@ -285,6 +301,7 @@ function listen() {
     const wanted = stateInAddress();
     if (wanted) change((s) => Object.assign(s, wanted));
   });
+  window.addEventListener("resize", drawSentence);
   for (const query of [SHORT, prefersDark]) query.addEventListener("change", render);
   const sizes = new ResizeObserver(() => {
     for (const picture of onStage()) picture.roomChanged();

@@ -67,9 +67,9 @@ function linkRow(graph, link, end) {
   return row;
 }
 
-/** A titled list; `heads` are the names of its columns of numbers. */
-function titledList(title, rows, heads = [], kind = "") {
-  const count = make("span", { class: "count" }, " " + rows.length);
+/** A titled list; `heads` are the names of its columns of numbers, `all` how many rows there would be without a limit. */
+function titledList(title, rows, heads = [], kind = "", all = rows.length) {
+  const count = make("span", { class: "count" }, rows.length < all ? ` ${rows.length} of ${all.toLocaleString("en")}` : " " + rows.length);
   const heading = make("h3", {}, make("span", {}, title, count), ...heads.map((head) => make("span", { class: "number" }, head)));
   return make("section", { class: "list " + kind }, heading, rows.length ? make("ol", {}, ...rows) : make("p", { class: "soft" }, "none"));
 }
@@ -92,9 +92,9 @@ function drawPanel() {
   panel.querySelector("form input")?.select();
 }
 
-/** The answer in one sentence: its direct inputs with their shares, and what pruning dropped. */
-function answerSentence(graph) {
-  const inputs = directInputs(graph);
+/** The answer in one sentence: so many direct inputs with their shares, how many more, and what pruning dropped. */
+function answerSentence(graph, count = N_INPUTS) {
+  const inputs = directInputs(graph, count);
   if (!inputs) return null;
   const { answer, first, more, moreShare, dropped } = inputs;
   const name = (node) => make("bdi", {}, shorten(nameOf(node), 40) + (isQuiet(node) ? " " + numberOf(node) : ""));
@@ -127,7 +127,7 @@ function overview(graph) {
     parts.push(titledList("Strongest paths", graph.paths.map((path, k) => pathRow(graph, path, k)), ["together " + together + " of the answer"], "paths"));
   }
   const what = graph.nodes.some((node) => node.own !== null) ? "influence" : "share";
-  parts.push(titledList("Most influential nodes", rows, [what], "top"));
+  parts.push(titledList("Most influential nodes", rows, [what], "top", order.length));
   return make("div", { class: "scroll" }, ...parts);
 }
 
@@ -135,7 +135,7 @@ function overview(graph) {
 function difference() {
   const only = graphs.map((graph) => graph.nodes.filter((node) => node.match < 0).length);
   const both = graphs[0].nodes.length - only[0];
-  return `${plural(both, "node")} in both, ${only[0]} only in A, ${only[1]} only in B.`;
+  return `${plural(both, "node")} in both, ${only[0]} only in A, ${only[1]} only in B. The largest differences:`;
 }
 
 /** One path from a token to an answer, in words. */
@@ -144,7 +144,8 @@ function pathRow(graph, path, k) {
     const node = graph.nodes[i];
     const sign = step && path.signs[step - 1] < 0 ? " ⊣ " : " → ";
     const where = node.kind === "latent" && isNamed(node) ? make("span", { class: "soft" }, " " + numberOf(node)) : "";
-    return [step ? sign : "", make("bdi", {}, shorten(nameOf(node), 40)), where];
+    const isLast = step === path.nodes.length - 1; // the same in every row
+    return [step ? sign : "", make("bdi", {}, shorten(nameOf(node), isLast ? 12 : 40)), where];
   });
   const show = (on) => () => pointAtPath(graph.side, on);
   const pinAll = () => change((s) => {

@@ -193,7 +193,8 @@ class Picture {
     texts.forEach((text, pos) => {
       const centre = round(starts[pos] + widths[pos] / 2);
       if (starts[pos] > LEFT) this.frame.append(draw("line", { class: "column", x1: starts[pos], x2: starts[pos], y1: 0, y2: plan.bottom }));
-      const beside = crowded ? Math.min(widths[pos - 1] ?? widths[pos], widths[pos + 1] ?? widths[pos]) : 0;
+      const left = pos ? widths[pos - 1] : 2 * starts[0]; // below the names of the rows there is room
+      const beside = crowded ? Math.min(left, widths[pos + 1] ?? widths[pos]) : 0;
       const y = crowded && pos % 2 ? 27 : 13;
       const label = draw("text", { class: "token", x: centre, y, "text-anchor": "middle" }, fit(text, widths[pos] + beside - 4));
       label.append(draw("title", {}, text + " (" + pos + ")"));
@@ -507,6 +508,8 @@ function listenToDragging(picture) {
 
 // ---------------------------------------------------------------- the whole graph, small, where only a part can be seen
 
+const WORTH_A_MAP = 1.1; // times the room that a graph takes
+
 class Minimap {
   constructor(picture) {
     this.picture = picture;
@@ -520,7 +523,7 @@ class Minimap {
 
   draw() {
     const { plan, roomX, roomY, graph, shown } = this.picture;
-    this.element.hidden = plan.width <= roomX + 2 && plan.height <= roomY + 4;
+    this.element.hidden = Math.max(plan.width / roomX, plan.height / roomY) < WORTH_A_MAP;
     if (this.element.hidden) return;
     this.scale = Math.min(150 / plan.width, 96 / plan.height);
     const [width, height] = [plan.width * this.scale, plan.height * this.scale];

@@ -404,8 +404,9 @@ function drawSubgraphBar() {
   const which = graphs.length > 1 ? " of " + "AB"[state.active] : "";
   const boxes = items.length < pins ? plural(items.length, "box").replace("boxs", "boxes") + ", " : "";
   const [drawn, all] = [subgraph.lines.length, subgraph.links.length];
-  const cut = drawn < all ? ` · the strongest ${drawn} of ${all} lines` : "";
+  const cut = drawn < all ? ` · ${drawn} of ${all} lines` : "";
   byId("sub-title").textContent = "Subgraph" + which + (pins ? " · " + boxes + plural(pins, "node") + cut : "");
+  byId("sub-title").title = byId("sub-title").textContent + (cut ? ", the strongest" : "");
   byId("sub-boxes").disabled = !graphs[state.active].boxes.length;
   byId("sub-empty").hidden = pins > 0;
   byId("sub-mark").setAttribute("aria-pressed", marking);

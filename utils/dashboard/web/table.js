@@ -1,17 +1,17 @@
 // The same graph as two tables, for those who do not see the picture or want to compare numbers.
 
 const PAGE = 500; // rows shown at once
-const tables = { sort: { nodes: ["influence", -1], links: ["share", -1] }, more: { nodes: PAGE, links: PAGE } };
+const tables = { sort: { nodes: ["influence", -1], links: ["of the answers", -1] }, more: { nodes: PAGE, links: PAGE } };
 
 const NODE_COLUMNS = {
   name: { text: nameOf, value: nameOf },
-  kind: { text: kindOf, value: kindOf },
+  influence: { text: (n) => (n.kind === "logit" ? "" : influenceOf(n)), value: (n) => (n.kind === "logit" ? -1 : weightOf(n)), right: true },
+  activation: { text: (n) => (n.kind === "latent" && n.act !== null ? plain(n.act) : ""), value: (n) => n.act ?? 0, right: true },
+  probability: { text: (n) => (n.kind === "logit" ? percent(n.prob) : ""), value: (n) => n.prob ?? 0, right: true },
   number: { text: (n) => (n.kind === "latent" ? numberOf(n) : ""), value: (n) => (n.kind === "latent" ? n.row * 1e7 + Number(n.key.split("/").pop()) || 0 : -1), right: true },
   layer: { text: (n) => (n.layer < 0 ? (n.kind === "logit" ? "output" : "input") : String(n.layer)), value: (n) => n.row, right: true },
   position: { text: (n) => (n.kind === "logit" ? "" : token(graphs[n.side].tokens[n.pos]) + " (" + n.pos + ")"), value: (n) => n.pos },
-  influence: { text: (n) => (n.kind === "logit" ? "" : influenceOf(n)), value: (n) => (n.kind === "logit" ? 2 : weightOf(n)), right: true },
-  activation: { text: (n) => (n.kind === "latent" && n.act !== null ? plain(n.act) : ""), value: (n) => n.act ?? 0, right: true },
-  probability: { text: (n) => (n.kind === "logit" ? percent(n.prob) : ""), value: (n) => n.prob ?? 0, right: true },
+  kind: { text: kindOf, value: kindOf },
   "other graph": { text: matchWords, value: matchWords },
 };
 
@@ -23,7 +23,9 @@ function drawTables() {
   const links = pictures[state.active].shownLinks();
   const [first, second] = [nodeTable(nodes), linkTable(graph, links)];
   const jump = (text, section) => button(text, { click: () => section.scrollIntoView() });
-  byId("tables").replaceChildren(make("p", { class: "jump" }, jump("Nodes", first), " ", jump("Edges", second)), first, second);
+  const jumps = make("p", { class: "jump" }, jump("Nodes", first), " ", jump("Edges", second));
+  byId("tables").replaceChildren(jumps, first, second);
+  jumps.hidden = first.offsetTop === second.offsetTop; // side by side there is nowhere to go
 }
 
 function nodeTable(nodes) {
@@ -50,11 +52,13 @@ function linkTable(graph, links) {
     target: (link) => nameOf(end("target")(link)),
     weight: (link) => link.weight,
     share: (link) => graph.share(link),
+    "of the answers": (link) => link.score,
   };
   const cell = (node) => make("td", {}, button("", { click: () => travel(node.side, node.i) }, make("bdi", {}, shorten(nameOf(node), 80)), make("span", { class: "where" }, " " + placeOf(node))));
   const row = (link) => make("tr", {}, cell(end("source")(link)), cell(end("target")(link)),
-    make("td", { class: "number " + (link.weight < 0 ? "minus" : "plus") }, signed(link.weight)), make("td", { class: "number" }, percent(graph.share(link))));
-  const heads = Object.keys(values).map((name) => sortHead("links", name, name === "weight" || name === "share"));
+    make("td", { class: "number " + (link.weight < 0 ? "minus" : "plus") }, signed(link.weight)), make("td", { class: "number" }, percent(graph.share(link))), make("td", { class: "number" }, percent(link.score)));
+  const heads = Object.keys(values).map((name) => sortHead("links", name, name !== "source" && name !== "target"));
+  heads.at(-1).title = "The part of the answers that moves along this link";
   return tableOf("links", "Edges", heads, sorted("links", links, (name) => values[name]), row);
 }
 
