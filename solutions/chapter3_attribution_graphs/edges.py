@@ -66,7 +66,8 @@ class FrozenRun:
                 return self
             self._shorter = None  # its memory is free before the next one is made
             frozen = SimpleNamespace(fwd_hooks=[(name, cut) for name in freeze.frozen_values])
-            self._shorter = n_tokens, setup_attribution(model, tokens[:, :n_tokens], frozen, tc_hooks)
+            with hooked(model, [NO_LOGITS]):
+                self._shorter = n_tokens, setup_attribution(model, tokens[:, :n_tokens], frozen, tc_hooks)
         return self._shorter[1]
 
 

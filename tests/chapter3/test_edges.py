@@ -200,6 +200,7 @@ def test_one_row_by_interventions(edges_into, traced):
 
 def walked(walk_back, run, x: Traced, layer: int | str, positions: list[int]) -> tuple[Tensor, dict]:
     vectors = torch.randn(len(positions), D_MODEL, dtype=torch.float64)
+    run.until(max(positions))  # for so few targets a shorter run is not recorded, but used where there is one
     return vectors, list(walk_back(run, vectors, torch.tensor(positions), layer))
 
 

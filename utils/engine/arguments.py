@@ -219,7 +219,7 @@ def evaluating(model: TransformerBridge) -> Iterator[None]:
 
 
 def _modules_of(*models: torch.nn.Module) -> set[torch.nn.Module]:
-    """All modules in these models. `modules()` makes all their names as well, which takes four times as long."""
+    """All modules in these models. `modules()` makes all their names as well, which takes several times as long."""
     found, new = set(), set(models)
     while new:
         found |= new
