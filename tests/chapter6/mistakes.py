@@ -12,7 +12,7 @@ MISTAKES: dict[str, list[Mistake]] = {
         ),
         Mistake(
             "swapped",
-            "You give each factor its own value as its slope: the slope of u contains g, and that of g contains u.",
+            "You put each factor's own value into its slope: the slope of u needs g, that of g needs u.",
             [("s * gate / 2, s * inner / 2", "s * inner / 2, s * gate / 2")],
         ),
         Mistake(
@@ -162,7 +162,7 @@ MISTAKES: dict[str, list[Mistake]] = {
         ),
         Mistake(
             "added",
-            "You add the values to the activations: set them.",
+            "Values of 0 change nothing in your version: set the activations, do not add to them.",
             [("new.to(acts), acts)", "acts + new.to(acts), acts)")],
         ),
         Mistake(
