@@ -36,12 +36,19 @@ def explain(
     found = diagnose(cases, mistakes, observe)
     if found or not any(case.failure for case in cases):
         return found
-    explained = {mistake.name: _explained(mistake, cases, observe) for mistake in mistakes}
+    explained: dict[str, list[int]] = {mistake.name: [] for mistake in mistakes}
     pairs = list(pairs_of(mistakes, reference))
-    likely = [pair for pair in pairs if explained[pair[0].name] or explained[pair[1].name]]
-    fitting = _as_far_as_known([both for _, _, both in likely], cases, observe)
-    others = [both for *_, both in pairs if both not in [pair for *_, pair in likely]]
-    fitting = fitting or _as_far_as_known(others, cases, observe)
+    untried, fitting = list(pairs), []
+    for index in _looked_at(cases):
+        for mistake in mistakes:
+            if _explains(observe(mistake, index), cases[index]):
+                explained[mistake.name].append(index)
+        likely = [pair for pair in untried if explained[pair[0].name] or explained[pair[1].name]]
+        fitting = _as_far_as_known([both for *_, both in likely], cases, observe)
+        if fitting:
+            break
+        untried = [pair for pair in untried if pair not in likely]
+    fitting = fitting or _as_far_as_known([both for *_, both in untried], cases, observe)
     if len(fitting) == 1 and all(_agreeing(fitting[0], cases, observe)):
         return _told(fitting[0], cases, observe)
     # several pairs give the same, or there was no time for all tests: what the pairs have in common is more likely
@@ -98,13 +105,12 @@ def pairs_of(mistakes: Sequence[Mistake], reference: object) -> Iterator[tuple[M
             yield first, second, both
 
 
-def _explained(mistake: Mistake, cases: Sequence[CaseResult], observe: Observe) -> list[int]:
-    """The failing cases in which a mistake gives what the answer gives, of the quickest ones of `LOOKED_AT` tests."""
+def _looked_at(cases: Sequence[CaseResult]) -> list[int]:
+    """The quickest failing case of each of `LOOKED_AT` tests, the quickest first."""
     quickest: dict[str, int] = {}
     for index in _quickest_first(cases):
         quickest.setdefault(cases[index].function, index)
-    looked_at = list(quickest.values())[:LOOKED_AT]
-    return [index for index in looked_at if _explains(observe(mistake, index), cases[index])]
+    return list(quickest.values())[:LOOKED_AT]
 
 
 def diagnose(cases: Sequence[CaseResult], mistakes: Sequence[Mistake], observe: Observe) -> Mistake | None:
