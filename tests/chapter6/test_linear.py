@@ -8,7 +8,7 @@ from torch.nn.functional import gelu, silu
 
 from tests.chapter6.shared import D_MLP, N_LAYERS, random_weights
 from utils.engine.neurons import acts_hook, inner_hooks
-from utils.grading import expect_close
+from utils.grading import expect, expect_close
 
 X = torch.tensor([[1.0, -2.0, 0.5], [3.0, -0.25, 2.0]], dtype=torch.float64)
 Y = torch.tensor([[2.0, 1.5, -4.0], [-0.5, 0.75, 0.1]], dtype=torch.float64)
@@ -43,6 +43,7 @@ def test_a_factor_that_is_zero(half_rule):
 def test_an_mlp_without_a_gate(half_rule):
     """Without a gate the only slope is phi(u) / u, at 0 the derivative."""
     slopes = half_rule(gelu, torch.tensor([[0.0, 2.0]]), None)
+    expect(isinstance(slopes, tuple), "Without a gate, return a tuple of one tensor too.")
     expect_close(
         torch.stack(list(slopes)),
         torch.stack([torch.tensor([[0.5, float(gelu(torch.tensor(2.0))) / 2]])]),

@@ -49,7 +49,7 @@ def _advice(text: str, is_inside: bool) -> str:
         return f"A hook is called as f(value, hook=…), but yours is not made for that: {text}."
     found = re.match(r"(not enough|too many) values to unpack \(expected (\d+)(?:, got (\d+))?", text)
     if found:
-        got = f"{found[3]}" if found[3] else "more"
+        got = f"{found[3]}" if found[3] else "more (a tensor alone counts as its rows)"
         if is_inside:
             return f"This line takes {found[2]} things apart, and gets {got}."
         return f"Your code must return {found[2]} things; yours returns {got}."
