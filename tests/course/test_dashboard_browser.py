@@ -1367,3 +1367,15 @@ def test_the_legend_explains_what_is_to_be_seen(visit):
     assert "only in A" in said["graph"] and "raises" in said["graph"]  # the subgraph stands below the merged picture
     assert "only in A" not in said["subgraph"] and "raises" in said["subgraph"]
     assert "raises" not in said["table"] and "latent" in said["table"]
+
+
+def test_the_sentence_stands_in_one_place_when_the_window_changes(visit):
+    """Under the prompt where there is room, in a low window at the side, and never in both; and it always fits."""
+    page = visit()
+    page.keyboard.press("Escape")
+    for width, height in ((1280, 720), (900, 500), (900, 720), (700, 720)):
+        page.set_viewport_size({"width": width, "height": height})
+        settle(page)
+        assert page.locator(".answer:visible").count() == 1, (width, height)
+        assert page.locator("#panel .answer").count() == (height < 540)
+        assert page.locator("#sentences p").evaluate("(p) => p.scrollWidth <= p.clientWidth")

@@ -213,7 +213,7 @@ const PARTS = [
   { on: (s) => [s.merged, s.tab, s.lines, filters(s), marks(s)], draw: drawLegend },
   { on: (s) => [s.active, s.sides[s.active].pins], draw: drawScores },
   { on: (s) => [s.active, s.sides[s.active], s.labels, s.tab, s.everyLine], draw: drawSubgraph },
-  { on: (s) => [s.active, marks(s), s.sides[s.active].groups, s.labels, filters(s)], draw: () => keepingFocus(byId("panel"), drawPanel) },
+  { on: (s) => [s.active, marks(s), s.sides[s.active].groups, s.labels, filters(s), SHORT.matches], draw: () => keepingFocus(byId("panel"), drawPanel) },
   { on: (s) => [s.tab, s.tab === "table" && [s.active, marks(s), s.labels, filters(s), s.search]], draw: () => state.tab === "table" && keepingFocus(byId("tables"), drawTables) },
   { on: (s) => [s.search, s.labels], draw: () => drawFound() },
 ];
