@@ -76,7 +76,7 @@ def by_size(arguments: argparse.Namespace, folder: Path) -> None:
     if arguments.plot:
         from utils.plots.cost import plot_cost
 
-        plot_cost(costs, f"What a graph of {name} costs").write_html(arguments.plot, include_plotlyjs="cdn")
+        plot_cost(costs, f"What a graph of {name} costs").write_html(arguments.plot, include_plotlyjs=True)
         print(f"picture: {arguments.plot}")
     print()
     compare_with_loop(model, transcoders, arguments.repeats)
