@@ -14,6 +14,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from tests.tiny import D_MODEL, PROMPT
 from utils import models
+from utils.engine.hooks import hooked
 
 WIDTHS = (41, 37, 43)  # latents of the three layers' SAEs: pairwise different, and different from all other dimensions
 
@@ -46,7 +47,7 @@ def read(
         found["value"] = value.clone()
 
     hooks = [(name, lambda value, hook, change=change: change(value)) for name, change in (changes or {}).items()]
-    with torch.no_grad(), case.model.hooks(fwd_hooks=[*hooks, (place, look)]):
+    with torch.no_grad(), hooked(case.model, [*hooks, (place, look)]):
         case.model(case.tokens.expand(batch, -1))
     return found["value"] if batch > 1 else found["value"][0]
 
