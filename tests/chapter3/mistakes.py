@@ -1565,7 +1565,7 @@ READ_TARGETS = [
     ),
     Mistake(
         "with_gradients",
-        "Your readings still know how they were computed: `detach()` what was read.",
+        "Your readings still know how they were computed: `detach()` the result.",
         [(READ_OFF, READ_OFF.replace(".detach()", ""))],
     ),
     Mistake(
