@@ -153,7 +153,7 @@ folder, tokens = Path(sys.argv[1]), torch.ones(2, 3, dtype=torch.long)
 model = tiny_model(folder / "model", "gemma3", 12, torch.float32)
 files = ActivationFiles(model, Corpus([None] * 2, tokens, tokens > 0, tokens > 0), folder / "activations")
 rows = dict(enumerate(torch.randn(12, 4000, 24)))
-for _ in range(10):
+for _ in range(25):
     files.append(0, rows, rows)
 before = in_memory()
 store = ActivationStore(*files.tensors())
@@ -164,10 +164,10 @@ print(store.n_bytes, in_memory() - before)
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
 def test_the_activations_are_not_in_memory(tmp_path):
-    """Of 92 MB on disk, the scales take one layer of twelve at a time, and a batch takes its tokens: never all."""
+    """Of 230 MB on disk, the scales take one layer of twelve at a time, and a batch takes its tokens: never all."""
     command = [sys.executable, "-c", OPENED, str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     n_bytes, taken = map(int, done.stdout.split()[-2:])
-    assert n_bytes == 2 * 10 * 12 * 4000 * 24 * 4
-    assert taken < n_bytes / 4
+    assert n_bytes == 2 * 25 * 12 * 4000 * 24 * 4
+    assert taken < n_bytes / 3  # libraries take some 40 MB at their first use
