@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.course.watched import look_at_nothing
 from utils import ROOT
 from utils.grading.chapters import Chapter, chapters
 from utils.grading.diagnose.variants import patched_source
@@ -28,12 +29,18 @@ def session() -> Iterator[Callable[[Chapter], TestSession]]:
 
     def get(chapter: Chapter) -> TestSession:
         if chapter not in opened:
+            close()  # each test looks at all models that are open
             opened[chapter] = TestSession(chapter)
         return opened[chapter]
 
+    def close() -> None:
+        for found in opened.values():
+            found.close()
+        opened.clear()
+        look_at_nothing()
+
     yield get
-    for found in opened.values():
-        found.close()
+    close()
 
 
 @pytest.mark.parametrize(("chapter", "name"), EXERCISES)
