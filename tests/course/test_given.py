@@ -102,9 +102,9 @@ def test_shared_data_are_watched():
 
 
 IN_PLACE = {
-    "prune_edges": ("pruned = torch.where(largest_reaching(scores, threshold), adjacency_matrix, 0)",
-                    "adjacency_matrix[share_of_larger(scores) >= threshold] = 0\n    pruned = adjacency_matrix"),
-    "prune_nodes": ("    influence = compute", "    adjacency_matrix.abs_()\n    influence = compute"),
+    "prune_edges": ("pruned = torch.where(chosen, adjacency_matrix, 0)",
+                    "adjacency_matrix[~chosen] = 0\n    pruned = adjacency_matrix"),
+    "prune_nodes": ("    scores = compute", "    adjacency_matrix.abs_()\n    scores = compute"),
     "compute_influence": ("    passing = weights", "    adjacency_matrix *= 2\n    passing = weights"),
     "completeness_gap": ("    gap = (adj", "    bias -= values\n    bias += values\n    gap = (adj"),
     "build_intermediate_nodes": ("errors = (y - tc_hooks.linear_part(layer, x)).index_add(0, positions, -writes)",
