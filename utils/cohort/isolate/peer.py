@@ -26,9 +26,8 @@ class TooMuch(OtherSideGone):
     """The other process sends more than can be looked at."""
 
 
-Place = tuple[
-    bool, int, int
-]  # whether this side has sent it, the number of the message, and the place among its live tensors
+# Whether this side has sent it, the number of the message, and the place among its live tensors.
+Place = tuple[bool, int, int]
 
 
 class Crossed:
