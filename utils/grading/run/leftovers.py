@@ -2,7 +2,8 @@
 weights that ask for gradients or no longer do.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -23,13 +24,29 @@ SENTENCES = {
 _LEVEL = -(10**9)
 
 
-_known: dict[int, tuple[nn.Module, list[nn.Module]]] = {}
+@dataclass
+class Places:
+    """Where a call may leave something on a model, found once: a look at thousands of modules takes long.
+
+    Attributes:
+        modules: all modules, those of the model that a TransformerBridge wraps included.
+        hooks: their dictionaries of hooks.
+        at_points: those of TransformerLens' hook points. In its first run a TransformerBridge puts hooks of its own elsewhere.
+        weights: their own parameters.
+    """
+
+    modules: list[nn.Module]
+    hooks: list[dict]
+    at_points: list[dict]
+    weights: list[nn.Parameter]
+
+
+_known: dict[int, tuple[nn.Module, Places]] = {}
 
 
 def remember(model: nn.Module) -> None:
     """A model that many tests use: its modules are not looked for again until all are forgotten."""
-    _known.pop(id(model), None)
-    _known[id(model)] = model, list(all_modules(model))
+    _known[id(model)] = model, _find_places(model)
 
 
 def forget_all() -> None:
@@ -37,40 +54,51 @@ def forget_all() -> None:
     _known.clear()
 
 
-def all_modules(model: nn.Module) -> Iterator[nn.Module]:
-    """The modules of a model, those of the model that a TransformerBridge wraps included."""
-    if id(model) in _known:
-        yield from _known[id(model)][1]
-        return
-    yield from model.modules()
-    # TransformerBridge keeps it out of its own modules
-    if isinstance(getattr(model, "original_model", None), nn.Module):
-        yield from model.original_model.modules()
+def places_of(model: nn.Module) -> Places:
+    """Where a call may leave something on a model."""
+    return _known[id(model)][1] if id(model) in _known else _find_places(model)
+
+
+def _find_places(model: nn.Module) -> Places:
+    # TransformerBridge keeps the model that it wraps out of its own modules
+    inner = getattr(model, "original_model", None)
+    found = [*model.modules(), *(inner.modules() if isinstance(inner, nn.Module) else ())]
+    modules = list({id(module): module for module in found}.values())
+    # past the modules' own ways to find an attribute, which take long
+    hooks = [(module, vars(module)[name]) for module in modules for name in MODULE_HOOKS]
+    weights = {id(p): p for module in modules for p in vars(module)["_parameters"].values() if p is not None}
+    return Places(
+        modules,
+        [held for _, held in hooks],
+        [held for module, held in hooks if type(module).__name__ == "HookPoint"],
+        list(weights.values()),
+    )
 
 
 class Before:
-    """How things are before a call. `leftover` says afterwards what is not as it was."""
+    """How things are before a call. `leftover` says afterwards what is not as it was.
+
+    It is made around every call and every test, so it keeps numbers: thousands of small objects would wake the garbage collector.
+    """
 
     def __init__(self, models: Iterable[nn.Module] = ()):
-        modules = {id(module): module for model in models for module in all_modules(model)}.values()
+        self._places = [places_of(model) for model in models]
         self._grad_mode = torch.is_grad_enabled()
-        # past the modules' own ways to find an attribute, which take long: this runs around every call and every test
-        hooks = [(module, vars(module)[name]) for module in modules for name in MODULE_HOOKS]
-        self._hooks = [(now, set(now)) for _, now in hooks]
-        # in its first run a TransformerBridge puts hooks of its own on other modules than its hook points
-        self._at_points = [(now, set(now)) for module, now in hooks if type(module).__name__ == "HookPoint"]
-        weights = [p for module in modules for p in vars(module)["_parameters"].values() if p is not None]
-        self._weights = [(p, p.requires_grad) for p in weights]
+        self._hooks = [(held, set(held)) for place in self._places for held in place.hooks if held]
+        self._counts = [len(held) for place in self._places for held in place.at_points]
+        self._asking = [weight.requires_grad for place in self._places for weight in place.weights]
 
     def leftover(self) -> str:
         """A sentence for the student; empty if all is as it was."""
         if any(before - now.keys() for now, before in self._hooks):
             return SENTENCES["gone"]
-        if any(now.keys() - before for now, before in self._at_points):
+        # none is gone: where one was added, there are more
+        if [len(held) for place in self._places for held in place.at_points] != self._counts:
             return SENTENCES["stay"]
         if torch.is_grad_enabled() != self._grad_mode:
             return SENTENCES["off" if self._grad_mode else "on"]
-        return SENTENCES["weights"] if any(p.requires_grad != flag for p, flag in self._weights) else ""
+        asking = [weight.requires_grad for place in self._places for weight in place.weights]
+        return SENTENCES["weights"] if asking != self._asking else ""
 
 
 class HooksOfOthers:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from utils.grading.run.comparison_tools import TOOLS
-from utils.grading.run.leftovers import MODULE_HOOKS, Before, all_modules, forget_all, remember
+from utils.grading.run.leftovers import MODULE_HOOKS, Before, forget_all, places_of, remember
 from utils.grading.run.unchanged import tensors_in, version_of
 
 HANDLES = ("fwd_hooks", "bwd_hooks")  # TransformerLens' own lists of them
@@ -50,7 +50,8 @@ def restored() -> Iterator[None]:
                 torch.set_default_device(device)
         if torch.get_num_threads() != n_threads:
             torch.set_num_threads(n_threads)
-        torch.use_deterministic_algorithms(is_deterministic)
+        if torch.are_deterministic_algorithms_enabled() != is_deterministic:
+            torch.use_deterministic_algorithms(is_deterministic)  # it reads torch's compiler, which takes two seconds
         sys.setrecursionlimit(recursion)
         random.setstate(random_state)
         np.random.set_state(numpy_state)
@@ -77,11 +78,8 @@ def watch(*models: nn.Module) -> None:
     """Models that tests share: after each graded test their hooks, modes and gradients are as they are now."""
     for model in models:
         remember(model)
-        modules = {id(module): module for module in all_modules(model)}.values()
-        restorers = [module_restorer(module) for module in modules]
-        restorers += [
-            parameter_restorer(parameter) for module in modules for parameter in module.parameters(recurse=False)
-        ]
+        restorers = [module_restorer(module) for module in places_of(model).modules]
+        restorers += [parameter_restorer(weight) for weight in places_of(model).weights]
         _watched.append(restorers)
         _watched_models.append(model)
 
