@@ -1,26 +1,17 @@
 """The toy course is material for the tests of the machinery; its own tests are not part of the main run."""
 
 import shutil
-from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
 import pytest
 
 from tests.course.dashboard_samples import SIZES, chromium, new_pages
-from tests.course.watched import watched_anew
 from utils.dashboard import write_page
 from utils.grading.chapters import Chapter, chapters
 from utils.grading.run.session import TestSession
 
 collect_ignore = ["toy"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def models_of_other_files_aside() -> Iterator[None]:
-    """The many models that other files have made are not looked at in this one."""
-    with watched_anew():
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.course.watched import look_at_nothing
 from utils import ROOT
 from utils.grading.chapters import Chapter, chapters
 from utils.grading.diagnose.variants import patched_source
@@ -29,7 +28,7 @@ def session() -> Iterator[Callable[[Chapter], TestSession]]:
 
     def get(chapter: Chapter) -> TestSession:
         if chapter not in opened:
-            close()  # each test looks at all models that are open
+            close()  # its models take memory
             opened[chapter] = TestSession(chapter)
         return opened[chapter]
 
@@ -37,7 +36,6 @@ def session() -> Iterator[Callable[[Chapter], TestSession]]:
         for found in opened.values():
             found.close()
         opened.clear()
-        look_at_nothing()
 
     yield get
     close()

@@ -73,7 +73,7 @@ def test_the_bundled_file_says_what_a_scan_of_the_corpus_says(atlas):
     for latent in range(0, first[0].cfg.d_sae, 97):
         fires = firings.latent(latent)
         scanned = summarize(fires, lambda *place: firings.beginnings[place])
-        agree(found.summary((0, latent)), scanned, lambda row: by_row(fires, rows[tuple(found.text(row))]))
+        agree(found.summary((0, latent)), scanned, lambda row, fires=fires: by_row(fires, rows[tuple(found.text(row))]))
 
 
 def by_row(fires, row):

@@ -20,6 +20,7 @@ from utils.grading.results import Answer, CaseResult
 from utils.grading.run.comparison_tools import kept
 from utils.grading.run.limits import Endless, ShortMemory, limited
 from utils.grading.run.process_state import (
+    Watched,
     before_a_test,
     data_are_unchanged,
     restore_watched,
@@ -65,6 +66,7 @@ class Grader:
     def __init__(self, answer_to: Callable[[Task], Answer], seconds: float):
         self.answer_to = answer_to
         self.seconds = seconds
+        self.watched = Watched()
         self._instead: Answer | None = None
 
     @property

@@ -15,6 +15,7 @@ from utils.grading.find.cells import UnreadableNotebook
 from utils.grading.results import RESULTS, Answer, CaseResult
 from utils.grading.run.exercise import conclude_exercise
 from utils.grading.run.grader import GRADER, TASK, Grader, Task, case_result, conclude, find_task
+from utils.grading.run.process_state import watching
 from utils.grading.run.pytest_parts import end_fixtures, run_test
 from utils.notebooks.errors import CourseError
 
@@ -93,10 +94,17 @@ def read_notebooks(session: pytest.Session) -> None:
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
     """Run a test. Shared fixtures outlive the last one, for the diagnosis; pytest ends them with the session."""
     grader, nextitem = item.config.stash[GRADER], nextitem or item.session
-    if grader.is_quiet:
-        with grader.around_protocol(item):
-            run_test(item, nextitem, log=False)
-        return True
+    with watching(grader.watched):
+        if grader.is_quiet:
+            with grader.around_protocol(item):
+                run_test(item, nextitem, log=False)
+        else:
+            run_and_log(grader, item, nextitem)
+    return True
+
+
+def run_and_log(grader: Grader, item: pytest.Item, nextitem: pytest.Item) -> None:
+    """Run a test of the session itself, graded or not."""
     # tests that were not run, as nothing is started, have left open what the last one had
     end_fixtures(item.session, item)
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
@@ -105,7 +113,6 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     else:
         run_graded(grader, item, nextitem)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-    return True
 
 
 def run_graded(grader: Grader, item: pytest.Item, nextitem: pytest.Item) -> None:

@@ -45,13 +45,14 @@ _known: dict[int, tuple[nn.Module, Places]] = {}
 
 
 def remember(model: nn.Module) -> None:
-    """A model that many tests use: its modules are not looked for again until all are forgotten."""
+    """A model that many tests use: its modules are not looked for again until it is forgotten."""
     _known[id(model)] = model, _find_places(model)
 
 
-def forget_all() -> None:
-    """What `remember` was told no longer holds."""
-    _known.clear()
+def forget(models: Iterable[nn.Module]) -> None:
+    """What `remember` was told of them no longer holds."""
+    for model in models:
+        _known.pop(id(model), None)
 
 
 def places_of(model: nn.Module) -> Places:

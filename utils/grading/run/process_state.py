@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from utils.grading.run.comparison_tools import TOOLS
-from utils.grading.run.leftovers import MODULE_HOOKS, Before, forget_all, places_of, remember
+from utils.grading.run.leftovers import MODULE_HOOKS, Before, forget, places_of, remember
 from utils.grading.run.unchanged import tensors_in, version_of
 
 HANDLES = ("fwd_hooks", "bwd_hooks")  # TransformerLens' own lists of them
@@ -69,45 +69,86 @@ def seed_everything(seed: int = 0) -> None:
         torch.default_generator.manual_seed(seed)
 
 
-_watched: list[list[Callable[[], bool]]] = []
-_watched_models: list[nn.Module] = []
-_watched_data: list[list[Callable[[], bool]]] = []
+class Watched:
+    """Models and tensors that the tests of a session share: after each graded test they are as they are when they are noted."""
+
+    def __init__(self):
+        self._models: list[nn.Module] = []
+        self._restorers: list[Callable[[], bool]] = []
+        self._comparers: list[Callable[[], bool]] = []
+
+    def note_model(self, model: nn.Module) -> None:
+        """Its hooks, modes and gradients will be put back."""
+        remember(model)
+        self._models.append(model)
+        self._restorers += [module_restorer(module) for module in places_of(model).modules]
+        self._restorers += [parameter_restorer(weight) for weight in places_of(model).weights]
+
+    def note_data(self, value: object) -> None:
+        """The tensors in it must not change."""
+        self._comparers += [_tensor_comparer(tensor) for tensor in tensors_in(value)]
+
+    def before(self) -> Before:
+        """How the models are now."""
+        return Before(self._models)
+
+    def data_are_unchanged(self) -> bool:
+        """Whether the tensors are as they were made."""
+        return all(is_same() for is_same in self._comparers)
+
+    def put_back(self) -> bool:
+        """Put all models back. False: weights or tensors were changed, and all is forgotten."""
+        is_whole = all([restore() for restore in self._restorers]) and self.data_are_unchanged()
+        if not is_whole:
+            self.forget()
+        return is_whole
+
+    def forget(self) -> None:
+        """Look at nothing any more."""
+        forget(self._models)
+        for noted in (self._models, self._restorers, self._comparers):
+            noted.clear()
+
+
+_now = Watched()
+
+
+@contextmanager
+def watching(watched: Watched) -> Iterator[None]:
+    """Within it, what is watched is noted there: the fixtures of a session are looked at in its own tests, not in those of others."""
+    global _now
+    before, _now = _now, watched
+    try:
+        yield
+    finally:
+        _now = before
 
 
 def watch(*models: nn.Module) -> None:
     """Models that tests share: after each graded test their hooks, modes and gradients are as they are now."""
     for model in models:
-        remember(model)
-        restorers = [module_restorer(module) for module in places_of(model).modules]
-        restorers += [parameter_restorer(weight) for weight in places_of(model).weights]
-        _watched.append(restorers)
-        _watched_models.append(model)
-
-
-def before_a_test() -> Before:
-    """How the models that tests share are now: afterwards it says what an answer has left on them."""
-    return Before(_watched_models)
+        _now.note_model(model)
 
 
 def watch_data(*values: object) -> None:
     """Tensors that tests share, alone or in lists, dictionaries and objects: an answer must not change them."""
-    _watched_data.append([_tensor_comparer(tensor) for value in values for tensor in tensors_in(value)])
+    for value in values:
+        _now.note_data(value)
+
+
+def before_a_test() -> Before:
+    """How the models that tests share are now: afterwards it says what an answer has left on them."""
+    return _now.before()
 
 
 def data_are_unchanged() -> bool:
     """Whether the tensors that tests share are as they were made."""
-    return all(is_same() for comparers in _watched_data for is_same in comparers)
+    return _now.data_are_unchanged()
 
 
 def restore_watched() -> bool:
     """Put all watched models back. False: weights or tensors were changed, and all must be made again."""
-    is_whole = all([restore() for restorers in _watched for restore in restorers]) and data_are_unchanged()
-    if not is_whole:
-        _watched.clear()
-        _watched_models.clear()
-        _watched_data.clear()
-        forget_all()
-    return is_whole
+    return _now.put_back()
 
 
 def module_restorer(module: nn.Module) -> Callable[[], bool]:

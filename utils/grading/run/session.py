@@ -87,6 +87,7 @@ class TestSession:
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             self._config.hook.pytest_sessionfinish(session=self._session, exitstatus=pytest.ExitCode.OK)
             close_config(self._config)
+        self.grader.watched.forget()
 
 
 class _Collected:
