@@ -1,6 +1,6 @@
 """Chapter 3: attribution graphs. Read `by_hand`, `freezing`, `nodes`, `edges`, `influence`, `pipeline`, `story`, in this order."""
 
-from solutions.chapter3_attribution_graphs.by_hand import blank_edge, edges_by_autograd
+from solutions.chapter3_attribution_graphs.by_hand import blank_edge, edges_by_autograd, toy_model
 from solutions.chapter3_attribution_graphs.edges import (
     BackwardBatch,
     FrozenRun,
@@ -27,6 +27,7 @@ from solutions.chapter3_attribution_graphs.freezing import (
 )
 from solutions.chapter3_attribution_graphs.influence import (
     always_kept,
+    best_paths,
     compute_graph_scores,
     compute_influence,
     influence_by_paths,
@@ -39,7 +40,12 @@ from solutions.chapter3_attribution_graphs.influence import (
     smallest_set,
     weights_of_all_nodes,
 )
-from solutions.chapter3_attribution_graphs.nodes import build_graph_nodes, build_intermediate_nodes, contrast_vector
+from solutions.chapter3_attribution_graphs.nodes import (
+    build_graph_nodes,
+    build_intermediate_nodes,
+    contrast_vector,
+    select_latents,
+)
 from solutions.chapter3_attribution_graphs.pipeline import (
     attribute,
     choose_outputs,
@@ -54,7 +60,6 @@ from utils.engine.records import (
     build_logit_nodes,
     compute_salient_logits,
     join_nodes,
-    select_latents,
 )
 from utils.engine.shares import pass_shares
 from utils.engine.targets import OutputToken
@@ -68,6 +73,7 @@ __all__ = [
     "TranscoderReplacementHooks",
     "always_kept",
     "attribute",
+    "best_paths",
     "blank_edge",
     "build_embedding_nodes",
     "build_graph_nodes",
@@ -109,6 +115,7 @@ __all__ = [
     "swap_everywhere",
     "swap_latents",
     "tabulate_sources",
+    "toy_model",
     "trace_graph",
     "walk_back",
     "walk_back_one",

@@ -15,6 +15,27 @@ def blank_edge() -> float:
     ### END SOLUTION
 
 
+def toy_model(writes: Mapping[str, Float[Tensor, " 4"]]) -> dict[str, Float[Tensor, ""]]:
+    """What the three targets of the toy model read, its norms and its attention weight frozen at the numbers of the table.
+
+    Args:
+        writes: what each source writes: "Dallas", "capital", "Texas", "error", "say Austin".
+
+    Returns:
+        What "Texas", "say Austin" and "Austin" read, biases included. Gradients by `writes` can be taken of it.
+    """
+    place, state, question, answer = torch.eye(4)
+    ### BEGIN SOLUTION
+    at_dallas = writes["Dallas"] + writes["Texas"] + writes["error"]
+    at_capital = writes["capital"] + 0.75 * (at_dallas @ state) * state
+    at_the_end = at_capital + writes["say Austin"]
+    texas = writes["Dallas"] / 2 @ (2 * place) - 1
+    say_austin = at_capital / 2.5 @ (5 * state + 2.5 * question) - 4
+    austin = at_the_end / 6.5 @ (6.5 * state - 1.625 * question + 6.5 * answer)
+    return {"Texas": texas, "say Austin": say_austin, "Austin": austin}
+    ### END SOLUTION
+
+
 def edges_by_autograd(
     values: Mapping[str, Float[Tensor, ""]], writes: Mapping[str, Float[Tensor, " d_model"]]
 ) -> Float[Tensor, "n_targets n_sources"]:

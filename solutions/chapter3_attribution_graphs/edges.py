@@ -236,24 +236,31 @@ def walk_back(
 
 
 def tabulate_sources(graph: GraphNodes) -> dict[int | str, SourceTable]:
-    """Sort the sources of every place by position, so that one batched matrix product contracts them all."""
+    """Sort the sources of every place by position, so that one batched matrix product contracts them all.
+
+    Sources are embeddings, latents and errors. A table has a row for each position, in which the sources of this position stand
+    in the order of the nodes. Its width is that of the longest row. Shorter rows are filled up: with zeros in `writing_vecs`, and in
+    `columns` with `len(graph)`, one past the last node.
+
+    Returns:
+        Place ("E" or a layer) -> its table. `columns` holds indices into `graph.nodes`.
+    """
     tables = {}
     for place, (start, end) in graph.node_range_dict.items():
         if place == "L":
             continue
-        positions = [node.ctx_idx for node in graph.nodes[start:end]]
-        positions = torch.tensor(positions, dtype=torch.long, device=graph.writing_vecs.device)
-        order = positions.argsort(stable=True)
-        counts = torch.bincount(positions, minlength=graph.seq_len)
-        first_in_row = counts.cumsum(0) - counts
-        rows = positions[order]
-        slots = torch.arange(len(order), device=rows.device) - first_in_row[rows]
-        width = int(counts.max())
+        # The sources of this place are `graph.nodes[start:end]`. Set `vectors` and `columns`.
+        ### BEGIN SOLUTION
+        rows: list[list[int]] = [[] for _ in range(graph.seq_len)]
+        for source in range(start, end):
+            rows[graph.nodes[source].ctx_idx].append(source)
+        width = max(len(row) for row in rows)
         vectors = graph.writing_vecs.new_zeros(graph.seq_len, width, graph.writing_vecs.shape[1])
-        # fillers point one past the last node: a column that is cut off in the end
-        columns = torch.full((graph.seq_len, width), len(graph), device=rows.device)
-        vectors[rows, slots] = graph.writing_vecs[start:end][order]
-        columns[rows, slots] = start + order
+        columns = torch.full((graph.seq_len, width), len(graph), device=vectors.device)
+        for position, row in enumerate(rows):
+            vectors[position, : len(row)] = graph.writing_vecs[row]
+            columns[position, : len(row)] = torch.tensor(row, device=vectors.device)
+        ### END SOLUTION
         tables[place] = SourceTable(vectors, columns)
     return tables
 
@@ -335,16 +342,23 @@ def read_targets(
 def readings_with(
     model: TransformerBridge, tokens: Int[Tensor, "1 seq"], graph: GraphNodes, hooks: list[Hook]
 ) -> Float[Tensor, " n_nodes"]:
-    """What every node reads in a run of the model with these hooks; 0 for nodes that do not read."""
-    reads: dict[int | str, Tensor] = {}
+    """What every node reads in a run of the model with these hooks; 0 for nodes that do not read.
+
+    A hook may change what is read, too: what counts is the activation that the model goes on with.
+    """
+    hooks = [*hooks, NO_LOGITS]  # the run ends before the unembedding
+    # Keep what is read at `reading_hook(layer)`, for every layer and "L". `read_targets` does the rest.
+    ### BEGIN SOLUTION
+    reads = {}
     places = {reading_hook(layer): layer for layer in [*range(model.cfg.n_layers), "L"]}
 
     def keep(value, hook):
         reads[places[hook.name]] = value
 
-    with hooked(model, [*hooks, *((name, keep) for name in places), NO_LOGITS]):
+    with hooked(model, [*hooks, *((name, keep) for name in places)]):
         model(tokens)
     return read_targets(graph, reads)
+    ### END SOLUTION
 
 
 def compute_bias(

@@ -5,6 +5,8 @@ nodes and edges that carry most of it. (Circuit Tracing, section 3.2, "Pruning",
 those of "Evaluating attribution graphs".)
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -311,3 +313,34 @@ def compute_graph_scores(
     completeness = (not_from_errors * weight).sum() / weight.sum() if weight.sum() > 0 else 0
     ### END SOLUTION
     return {"replacement": float(replacement), "completeness": float(completeness)}
+
+
+def best_paths(
+    shares: Float[Tensor, "n_nodes n_nodes"], begins: Sequence[int], end: int, n_paths: int = 3
+) -> list[tuple[tuple[int, ...], float]]:
+    """The strongest paths from some nodes to one node, without a walk along all paths.
+
+    A path's strength is the product of the shares of its edges. The best paths to a node are best paths to its sources, each one
+    edge longer: so `n_paths` of them are enough to remember at each node.
+
+    Args:
+        shares: [target, source], at least 0; every source stands before its targets.
+        begins: nodes at which a path may begin.
+        end: the node at which it ends.
+        n_paths: how many to return at most.
+
+    Returns:
+        Pairs (nodes of the path, from its beginning to `end`; its strength), the strongest first. A path of strength 0 is none.
+    """
+    # `best[node]`: the best paths that end at this node. The one path to a beginning, without an edge, has the strength 1.
+    best = {node: [((node,), 1.0)] if node in begins else [] for node in range(len(shares))}
+    ### BEGIN SOLUTION
+    for target in range(len(shares)):
+        found = list(best[target])
+        for source in shares[target].nonzero()[:, 0].tolist():
+            share = float(shares[target, source])
+            for path, strength in best[source]:
+                found.append(((*path, target), strength * share))
+        best[target] = sorted(found, key=lambda pair: pair[1], reverse=True)[:n_paths]
+    return best[end]
+    ### END SOLUTION

@@ -20,7 +20,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from solutions.chapter3_attribution_graphs.freezing import TranscoderReplacementHooks
 from utils.engine.graph import GraphNodes, NodeInfo, NodeType, at_least_float32
 from utils.engine.hooks import Transcoder, mlp_out_hook, reading_hook
-from utils.engine.records import build_embedding_nodes, build_logit_nodes, join_nodes, select_latents
+from utils.engine.records import build_embedding_nodes, build_logit_nodes, join_nodes
 from utils.engine.targets import OutputToken
 
 
@@ -41,6 +41,31 @@ def contrast_vector(
     ### BEGIN SOLUTION
     compared = columns if others is None else columns[:, others]
     return columns[:, token] - compared.mean(dim=1)
+    ### END SOLUTION
+
+
+def select_latents(
+    acts: Float[Tensor, "seq d_latents"], start_posn: int = 0, top_k: int | None = None
+) -> tuple[Int[Tensor, " n_kept"], Int[Tensor, " n_kept"]]:
+    """Which latents of a layer become nodes: the active ones, at most `top_k` a position, from `start_posn` on.
+
+    Args:
+        acts: activations of the latents; those above 0 are active.
+        start_posn: latents at positions before it become no nodes.
+        top_k: keep the most active ones at each position; None keeps all.
+
+    Returns:
+        Positions and latents, a pair for each one that is kept, ordered by position and then by latent.
+    """
+    ### BEGIN SOLUTION
+    keep = acts > 0
+    if top_k is not None and top_k < acts.shape[1]:
+        largest = torch.zeros_like(keep)
+        largest.scatter_(1, acts.topk(top_k, dim=1).indices, True)
+        keep &= largest
+    keep[:start_posn] = False
+    positions, latents = keep.nonzero(as_tuple=True)
+    return positions, latents
     ### END SOLUTION
 
 

@@ -635,4 +635,106 @@ def swap_everywhere(tc_hooks, tokens, donor_tokens, score):
 """,
         ),
     ],
+    "toy_model": [
+        Alternate(
+            "by_weights",
+            source="""
+def toy_model(writes):
+    place, state, question, answer = torch.eye(4)
+    dallas = sum(writes[name] for name in ("Dallas", "Texas", "error"))
+    stream = writes["capital"] + torch.stack([dallas[1] * 0, dallas[1], dallas[1] * 0, dallas[1] * 0]) * 3 / 4
+    found = {"Texas": writes["Dallas"][0] - 1, "say Austin": 2 * stream[1] + stream[2] - 4}
+    stream = stream + writes["say Austin"]
+    found["Austin"] = stream @ torch.tensor([0, 1, -0.25, 1])
+    return found
+""",
+        ),
+    ],
+    "tabulate_sources": [
+        Alternate(
+            "sorted_by_position",
+            [
+                (
+                    """        rows: list[list[int]] = [[] for _ in range(graph.seq_len)]
+        for source in range(start, end):
+            rows[graph.nodes[source].ctx_idx].append(source)
+        width = max(len(row) for row in rows)
+""",
+                    """        positions = torch.tensor([node.ctx_idx for node in graph.nodes[start:end]], dtype=torch.long)
+        order, counts = positions.argsort(stable=True), torch.bincount(positions, minlength=graph.seq_len)
+        at = positions[order]
+        slots, width = torch.arange(len(order)) - (counts.cumsum(0) - counts)[at], int(counts.max())
+""",
+                ),
+                (
+                    """        for position, row in enumerate(rows):
+            vectors[position, : len(row)] = graph.writing_vecs[row]
+            columns[position, : len(row)] = torch.tensor(row, device=vectors.device)
+""",
+                    """        vectors[at, slots] = graph.writing_vecs[start:end][order]
+        columns[at, slots] = start + order
+""",
+                ),
+            ],
+        ),
+        Alternate(
+            "one_source_at_a_time",
+            [
+                (
+                    """        for position, row in enumerate(rows):
+            vectors[position, : len(row)] = graph.writing_vecs[row]
+            columns[position, : len(row)] = torch.tensor(row, device=vectors.device)
+""",
+                    """        for position in range(graph.seq_len):
+            for slot, source in enumerate(rows[position]):
+                vectors[position, slot], columns[position, slot] = graph.writing_vecs[source], source
+""",
+                ),
+            ],
+        ),
+    ],
+    "readings_with": [
+        Alternate(
+            "cached",
+            source="""
+@torch.no_grad()
+def readings_with(model, tokens, graph, hooks):
+    places = ["L", *range(model.cfg.n_layers)]
+    with hooked(model, hooks):
+        _, cache = model.run_with_cache(tokens, names_filter=[reading_hook(place) for place in places])
+    return read_targets(graph, {place: cache[reading_hook(place)] for place in places})
+""",
+        ),
+    ],
+    "best_paths": [
+        Alternate(
+            "from_the_end",
+            source="""
+def best_paths(shares, begins, end, n_paths=3):
+    onward = {end: [((end,), 1.0)]}
+    for source in reversed(range(end)):
+        longer = []
+        for target in shares[:, source].nonzero()[:, 0].tolist():
+            for path, strength in onward.get(target, []):
+                longer.append(((source, *path), float(shares[target, source]) * strength))
+        onward[source] = sorted(longer, key=lambda entry: -entry[1])[:n_paths]
+    return sorted((entry for node in set(begins) for entry in onward.get(node, [])), key=lambda entry: -entry[1])[:n_paths]
+""",
+        ),
+    ],
+    "select_latents": [
+        Alternate(
+            "position_by_position",
+            source="""
+def select_latents(acts, start_posn=0, top_k=None):
+    found = []
+    for position in range(start_posn, len(acts)):
+        active = [i for i in range(acts.shape[1]) if acts[position, i] > 0]
+        active.sort(key=lambda i: -float(acts[position, i]))
+        found += [(position, i) for i in sorted(active[:top_k])]
+    positions, latents = torch.tensor(found, dtype=torch.long).reshape(-1, 2).T
+    return positions, latents
+""",
+        ),
+    ],
 }

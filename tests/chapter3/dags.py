@@ -78,6 +78,19 @@ def influence_by_hand(edges: Edges, weight_of: dict[int, float]) -> dict[int, fl
     return found
 
 
+def paths_by_hand(edges: Edges, begins: set[int], end: int) -> list[tuple[tuple[int, ...], float]]:
+    """All paths from a beginning to an end with the products of their shares, the strongest first."""
+    shares = shares_by_hand(edges)
+
+    def to(node: int) -> list[tuple[tuple[int, ...], float]]:
+        longer = [
+            ((*path, t), strength * share) for (t, s), share in shares.items() if t == node for path, strength in to(s)
+        ]
+        return longer + ([((node,), 1.0)] if node in begins else [])
+
+    return sorted(to(end), key=lambda pair: -pair[1])
+
+
 def edge_scores_by_hand(edges: Edges, weight_of: dict[int, float]) -> Edges:
     """What passes along each edge."""
     influence = influence_by_hand(edges, weight_of)

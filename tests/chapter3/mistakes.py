@@ -1896,21 +1896,340 @@ SWAP_EVERYWHERE = [
     ),
 ]
 
+AT_CAPITAL = 'at_capital = writes["capital"] + 0.75 * (at_dallas @ state) * state'
+AT_DALLAS = 'at_dallas = writes["Dallas"] + writes["Texas"] + writes["error"]'
+AUSTIN_READS = "at_the_end / 6.5 @"
+
+TOY_MODEL = [
+    Mistake(
+        "no_error",
+        "You leave the error out: it writes at “Dallas”, as Texas does.",
+        [(AT_DALLAS, 'at_dallas = writes["Dallas"] + writes["Texas"]')],
+    ),
+    Mistake(
+        "no_attention_weight",
+        "You copy all of *state*: attention looks with the weight 0.75.",
+        [("0.75 * (at_dallas", "(at_dallas")],
+    ),
+    Mistake(
+        "whole_stream_copied",
+        "You copy the whole stream: attention copies the direction *state* alone.",
+        [(AT_CAPITAL, 'at_capital = writes["capital"] + 0.75 * at_dallas')],
+    ),
+    Mistake(
+        "no_biases",
+        "You leave the biases out: Texas has −1, say Austin −4.",
+        [("(2 * place) - 1", "(2 * place)"), ("2.5 * question) - 4", "2.5 * question)")],
+    ),
+    Mistake(
+        "live_norms",
+        "Your norms answer: they divide by the root mean square of what comes now. Frozen, they divide by 2, 2.5 and 6.5.",
+        [
+            ('writes["Dallas"] / 2 @', 'writes["Dallas"] / writes["Dallas"].square().mean().sqrt() @'),
+            ("at_capital / 2.5 @", "at_capital / at_capital.square().mean().sqrt() @"),
+            (AUSTIN_READS, "at_the_end / at_the_end.square().mean().sqrt() @"),
+        ],
+    ),
+    Mistake(
+        "no_norms",
+        "You leave the norms out: what is read is divided by 2, 2.5 and 6.5.",
+        [
+            ('writes["Dallas"] / 2 @', 'writes["Dallas"] @'),
+            ("at_capital / 2.5 @", "at_capital @"),
+            (AUSTIN_READS, "at_the_end @"),
+        ],
+    ),
+    Mistake(
+        "say_austin_writes_nothing",
+        "You forget what say Austin writes: the output reads the stream after layer 1.",
+        [('at_capital + writes["say Austin"]', "at_capital")],
+    ),
+    Mistake(
+        "say_austin_reads_itself",
+        "You let say Austin read what it writes: it reads the stream before the MLP of layer 1.",
+        [("at_capital / 2.5 @", "at_the_end / 2.5 @")],
+    ),
+    Mistake(
+        "texas_reads_itself",
+        "You let Texas read the stream after layer 0: it reads before its MLP writes.",
+        [('writes["Dallas"] / 2 @', "at_dallas / 2 @")],
+    ),
+    Mistake(
+        "plain_numbers",
+        "Your readings are plain numbers: keep the tensors as they are, so that autograd can take gradients.",
+        [
+            (
+                'return {"Texas": texas, "say Austin": say_austin, "Austin": austin}',
+                'return {"Texas": texas.detach(), "say Austin": say_austin.detach(), "Austin": austin.detach()}',
+            )
+        ],
+    ),
+]
+
+INTO_ROW = "rows[graph.nodes[source].ctx_idx].append(source)"
+FILLERS = "torch.full((graph.seq_len, width), len(graph), device=vectors.device)"
+VECTORS = "vectors[position, : len(row)] = graph.writing_vecs[row]"
+COLUMNS = "columns[position, : len(row)] = torch.tensor(row, device=vectors.device)"
+
+TABULATE_SOURCES = [
+    Mistake(
+        "latents_only",
+        "You leave out embeddings and errors: every node of the place is a source.",
+        [
+            (
+                INTO_ROW,
+                f"if graph.nodes[source].node_type is NodeType.LATENT:\n                {INTO_ROW}",
+            ),
+            ("max(len(row) for row in rows)", "max(1, *(len(row) for row in rows))"),
+        ],
+    ),
+    Mistake(
+        "last_source_of_a_position",
+        "You keep one source at each position: several write at the same one, so append.",
+        [(INTO_ROW, "rows[graph.nodes[source].ctx_idx] = [source]")],
+    ),
+    Mistake(
+        "in_order_of_the_nodes",
+        "You deal the sources out in turn: a source belongs in the row of its position, `ctx_idx`.",
+        [(INTO_ROW, "rows[(source - start) % graph.seq_len].append(source)")],
+    ),
+    Mistake(
+        "indices_in_the_place",
+        "Your columns count from the first source of the place: they are indices into `graph.nodes`.",
+        [(COLUMNS, COLUMNS.replace("torch.tensor(row, device=vectors.device)", "torch.tensor(row) - start"))],
+    ),
+    Mistake(
+        "fillers_at_node_0",
+        "Your fillers point at node 0, and its edges get overwritten: they point one past the last node, `len(graph)`.",
+        [(FILLERS, FILLERS.replace("len(graph)", "0"))],
+    ),
+    Mistake(
+        "too_wide",
+        "Your tables are too wide: the longest row says how many slots are needed.",
+        [("width = max(len(row) for row in rows)", "width = end - start")],
+    ),
+    Mistake(
+        "first_row_says_the_width",
+        "You take the first row's length for the width: the longest row does not fit in.",
+        [("width = max(len(row) for row in rows)", "width = len(rows[0])")],
+    ),
+    Mistake(
+        "reading_vectors",
+        "You fill in reading vectors: a source writes.",
+        [(VECTORS, VECTORS.replace("writing_vecs", "reading_vecs"))],
+    ),
+    Mistake(
+        "filled_with_ones",
+        "Your fillers write: their vectors are zeros.",
+        [("graph.writing_vecs.new_zeros(", "graph.writing_vecs.new_ones(")],
+    ),
+    Mistake(
+        "another_dtype",
+        "Your vectors lose precision: make the table in the dtype of `graph.writing_vecs`, as `new_zeros` does.",
+        [
+            ("graph.writing_vecs.new_zeros(", "torch.zeros("),
+            (VECTORS, VECTORS.replace("graph.writing_vecs[row]", "graph.writing_vecs[row].float()")),
+        ],
+    ),
+]
+
+MINE = "((name, keep) for name in places)"
+
+READINGS_WITH = [
+    Mistake(
+        "hooks_ignored",
+        "You run the model without the given hooks: put them on together with your own.",
+        [(f"[*hooks, *{MINE}]", f"[*{MINE}]")],
+    ),
+    Mistake(
+        "own_hooks_first",
+        "Your hooks come first, so they do not see what the given hooks change: put yours behind them.",
+        [(f"[*hooks, *{MINE}]", f"[*{MINE}, *hooks]")],
+    ),
+    Mistake(
+        "no_logits",
+        'You keep nothing at "L": the logits read there.',
+        [('[*range(model.cfg.n_layers), "L"]', "range(model.cfg.n_layers)")],
+    ),
+    Mistake(
+        "logits_alone",
+        "You keep what the logits read and no more: latents read at every layer.",
+        [('[*range(model.cfg.n_layers), "L"]', '["L"]')],
+    ),
+    Mistake(
+        "before_the_norm",
+        "You keep the stream before `ln2`: latents read after it, at `reading_hook(layer)`.",
+        [
+            (
+                "{reading_hook(layer): layer for",
+                '{(f"blocks.{layer}.ln2.hook_in" if layer != "L" else reading_hook("L")): layer for',
+            )
+        ],
+    ),
+    Mistake(
+        "where_they_write",
+        "You keep the stream where latents write: they read at `reading_hook(layer)`.",
+        [
+            (
+                "{reading_hook(layer): layer for",
+                '{(writing_hook(layer) if layer != "L" else reading_hook("L")): layer for',
+            )
+        ],
+    ),
+    Mistake(
+        "names_as_keys",
+        'You keep the activations under the names of their places: `read_targets` looks for layers and "L".',
+        [("reads[places[hook.name]] = value", "reads[hook.name] = value")],
+    ),
+    Mistake(
+        "bias_twice",
+        "You add `reading_bias` a second time: `read_targets` has added it.",
+        [("return read_targets(graph, reads)", "return read_targets(graph, reads) + graph.reading_bias")],
+    ),
+]
+
+LONGER = "found.append(((*path, target), strength * share))"
+BEST_OF_NODE = "sorted(found, key=lambda pair: pair[1], reverse=True)[:n_paths]"
+
+BEST_PATHS = [
+    Mistake(
+        "sums",
+        "You add shares up: a path's strength is the product of its shares.",
+        [(LONGER, LONGER.replace("strength * share", "strength + share"))],
+    ),
+    Mistake(
+        "weakest_edge",
+        "You take the smallest share of a path: its strength is the product of all of them.",
+        [(LONGER, LONGER.replace("strength * share", "min(strength, share)"))],
+    ),
+    Mistake(
+        "last_share_alone",
+        "You forget how strong the path was that you make longer: multiply its strength by the share.",
+        [(LONGER, LONGER.replace("strength * share", "share"))],
+    ),
+    Mistake(
+        "one_at_each_node",
+        "You remember one path at each node: the second best path to the end may need a node's second best.",
+        [(BEST_OF_NODE, BEST_OF_NODE.replace("n_paths", "1"))],
+    ),
+    Mistake(
+        "weakest_first",
+        "You keep the weakest paths: sort with the strongest first.",
+        [(", reverse=True", "")],
+    ),
+    Mistake(
+        "strongest_source_alone",
+        "You follow each node's largest share alone: a smaller share can lead to a stronger path.",
+        [("shares[target].nonzero()[:, 0].tolist()", "[int(shares[target].argmax())] if shares[target].any() else []")],
+    ),
+    Mistake(
+        "beginnings_lost",
+        "You lose the path that begins at a node: what `best` holds at first belongs to what is found.",
+        [("found = list(best[target])", "found = []")],
+    ),
+    Mistake(
+        "begun_anew",
+        "You drop the paths that lead to a beginning: it may be on the way from another one.",
+        [("found = list(best[target])", "found = list(best[target])\n        if found:\n            continue")],
+    ),
+    Mistake(
+        "targets_as_sources",
+        "You read columns for rows: a row of `shares` is a target.",
+        [
+            ("shares[target].nonzero()", "shares[:, target].nonzero()"),
+            ("float(shares[target, source])", "float(shares[source, target])"),
+        ],
+    ),
+    Mistake(
+        "backwards",
+        "Your paths run from the end to the beginning: put the target behind the path.",
+        [(LONGER, LONGER.replace("(*path, target)", "(target, *path)"))],
+    ),
+    Mistake(
+        "as_many_as_there_are",
+        "You return every path that you remember or more than were asked for: at most `n_paths`.",
+        [(BEST_OF_NODE, BEST_OF_NODE.replace("n_paths", "n_paths + 1"))],
+    ),
+]
+
+LARGEST = "largest.scatter_(1, acts.topk(top_k, dim=1).indices, True)"
+VISIBLE = "    keep[:start_posn] = False\n"
+
+SELECT_LATENTS = [
+    Mistake(
+        "silent_latents",
+        "You keep latents that are silent: only activations above 0 make a node.",
+        [("keep = acts > 0", "keep = acts >= 0")],
+    ),
+    Mistake(
+        "top_k_ignored",
+        "You ignore `top_k`: at most so many latents are kept at each position.",
+        [("        keep &= largest\n", "")],
+    ),
+    Mistake(
+        "top_k_of_all_positions",
+        "You keep `top_k` latents in all: each position has its own.",
+        [
+            ("top_k < acts.shape[1]", "top_k < acts.numel()"),
+            (LARGEST, "largest.view(-1)[acts.flatten().topk(top_k).indices] = True"),
+        ],
+    ),
+    Mistake(
+        "top_k_of_each_latent",
+        "You keep the `top_k` positions of each latent: it is the latents of a position that are compared.",
+        [(LARGEST, "largest.scatter_(0, acts.topk(min(top_k, len(acts)), dim=0).indices, True)")],
+    ),
+    Mistake(
+        "first_ones",
+        "You keep the first active latents of a position: keep the most active ones.",
+        [(LARGEST, "largest = keep.cumsum(1) <= top_k")],
+    ),
+    Mistake(
+        "least_active",
+        "You keep the least active latents: those that write most count.",
+        [("acts.topk(top_k, dim=1)", "acts.masked_fill(acts <= 0, torch.inf).topk(top_k, dim=1, largest=False)")],
+    ),
+    Mistake(
+        "hidden_positions",
+        "You keep latents before `start_posn`: these positions are hidden.",
+        [(VISIBLE, "")],
+    ),
+    Mistake(
+        "one_position_too_many",
+        "You hide one position too many: `start_posn` itself is visible.",
+        [(VISIBLE, VISIBLE.replace("start_posn", "start_posn + 1"))],
+    ),
+    Mistake(
+        "swapped",
+        "You return latents and positions: positions come first.",
+        [("return positions, latents", "return latents, positions")],
+    ),
+    Mistake(
+        "too_few_latents",
+        "`topk` fails when a layer has fewer latents than `top_k`: then all active ones are kept.",
+        [(" and top_k < acts.shape[1]", "")],
+    ),
+]
+
 MISTAKES = {
     "blank_edge": BLANK_EDGE,
+    "toy_model": TOY_MODEL,
     "edges_by_autograd": EDGES_BY_AUTOGRAD,
     "gradient_times_stream": GRADIENT_TIMES_STREAM,
     "FreezeHooks": FREEZE_HOOKS,
     "TranscoderReplacementHooks": TRANSCODER_REPLACEMENT_HOOKS,
     "contrast_vector": CONTRAST_VECTOR,
+    "select_latents": SELECT_LATENTS,
     "build_intermediate_nodes": BUILD_INTERMEDIATE_NODES,
     "setup_attribution": SETUP_ATTRIBUTION,
     "walk_back_one": WALK_BACK_ONE,
     "edges_into": EDGES_INTO,
     "walk_back": WALK_BACK,
+    "tabulate_sources": TABULATE_SOURCES,
     "compute_adjacency_matrix": COMPUTE_ADJACENCY_MATRIX,
     "read_targets": READ_TARGETS,
     "silent_hooks": SILENT_HOOKS,
+    "readings_with": READINGS_WITH,
     "completeness_gap": COMPLETENESS_GAP,
     "linear_hooks": LINEAR_HOOKS,
     "effect_of_writing": EFFECT_OF_WRITING,
@@ -1922,6 +2241,7 @@ MISTAKES = {
     "prune_edges": PRUNE_EDGES,
     "prune_graph": PRUNE_GRAPH,
     "compute_graph_scores": COMPUTE_GRAPH_SCORES,
+    "best_paths": BEST_PATHS,
     "without_latents": WITHOUT_LATENTS,
     "controls_for": CONTROLS_FOR,
     "swap_latents": SWAP_LATENTS,

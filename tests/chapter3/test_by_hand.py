@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from utils.grading import expect, expect_close
+from utils.grading import expect, expect_close, expect_equal
 
 place, state, question, answer = torch.eye(4)
 
@@ -23,12 +23,54 @@ def toy() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return values, w
 
 
+STATE = 0.75 * state  # what attention copies
+AUSTIN = state - 0.25 * question + answer  # 6.5 · state − 1.625 · question + 6.5 · answer, divided by 6.5
+GRADIENTS = {
+    "Texas": {"Dallas": place},
+    "say Austin": {"capital": 2 * state + question} | dict.fromkeys(["Dallas", "Texas", "error"], 2 * STATE),
+    "Austin": {"capital": AUSTIN, "say Austin": AUSTIN} | dict.fromkeys(["Dallas", "Texas", "error"], STATE),
+}
+TOY_BIAS = {"Texas": -1.0, "say Austin": -4.0, "Austin": 0.0}
 TOY = torch.tensor([[4.0, 0, 0, 0, 0], [0, 4, 4.5, 1.5, 0], [0, -1, 2.25, 0.75, 12]])
 
 
 def test_the_blank_is_filled(blank_edge):
     """The edge is the gradient, 0.75 · 5 / 2.5, times the 3 that Texas writes."""
     expect_close(float(blank_edge()), 4.5, "The edge from Texas to say Austin")
+
+
+def toy_writes() -> dict[str, Tensor]:
+    """What the sources of the page's table write."""
+    return {
+        "Dallas": 4 * place, "capital": 4 * question, "Texas": 3 * state, "error": 1 * state, "say Austin": 12 * answer
+    }  # fmt: skip
+
+
+def test_the_readings_of_the_table(toy_model):
+    """The targets read 3, 6 and 14, as in the table."""
+    found = toy_model(toy_writes())
+    expect_equal(set(found), set(GRADIENTS), "The targets")
+    for name, expected in (("Texas", 3.0), ("say Austin", 6.0), ("Austin", 14.0)):
+        expect_close(float(found[name]), expected, f"What {name} reads")
+
+
+def test_other_writes(toy_model):
+    """Norms and attention keep their numbers whatever the sources write, in any direction."""
+    writes = {name: torch.randn(4) for name in toy_writes()}
+    found = toy_model(writes)
+    for name, gradients in GRADIENTS.items():
+        expected = sum(gradient @ writes[source] for source, gradient in gradients.items()) + TOY_BIAS[name]
+        expect_close(float(found[name]), float(expected), f"What {name} reads", rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_of_the_table(toy_model):
+    """autograd finds the gradients of the table."""
+    writes = {name: vector.requires_grad_() for name, vector in toy_writes().items()}
+    found = toy_model(writes)
+    for name, gradients in GRADIENTS.items():
+        for source, expected in gradients.items():
+            (gradient,) = torch.autograd.grad(found[name], writes[source], retain_graph=True)
+            expect_close(gradient, expected, f"The gradient of {name} by {source}")
 
 
 def test_the_toy_graph(edges_by_autograd):

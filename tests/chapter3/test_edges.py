@@ -13,8 +13,8 @@ from solutions.chapter3_attribution_graphs import setup_attribution as recorded
 from solutions.chapter3_attribution_graphs import walk_back_one as slowly
 from tests.chapter3.shared import TOLERANCE
 from tests.tiny import ARCHITECTURES, D_MODEL
-from tests.tracing import Traced, changes_by, linear_hooks, readings_after, state_of
-from utils.engine.graph import NodeType
+from tests.tracing import READS, Traced, changes_by, linear_hooks, readings_after, state_of
+from utils.engine.graph import GraphNodes, NodeType
 from utils.engine.hooks import hooked
 from utils.grading import expect, expect_close, expect_equal
 
@@ -237,6 +237,48 @@ def test_one_call_a_block(walk_back, traced, monkeypatch):
     expect_equal(len(calls), x.model.cfg.n_layers + 1, "How often autograd was asked")
 
 
+def rows_of(graph: GraphNodes, place: int | str) -> list[list[int]]:
+    """The sources of a place at each position, in the order of the nodes."""
+    start, end = graph.node_range_dict[place]
+    return [[i for i in range(start, end) if graph.nodes[i].ctx_idx == at] for at in range(graph.seq_len)]
+
+
+def test_a_row_for_each_position(tabulate_sources, traced):
+    """A row holds the sources of its position, and short rows are filled up."""
+    graph = traced("gemma3", start_posn=3).graph
+    tables = tabulate_sources(graph)
+    expect_equal(set(tables), {"E", *range(graph.n_layers)}, "The places that have a table")
+    for place, (_, columns) in tables.items():
+        rows = rows_of(graph, place)
+        width = max(len(row) for row in rows)
+        expect_equal(tuple(columns.shape), (graph.seq_len, width), f"The shape of the columns of {place!r}")
+        expected = [row + [len(graph)] * (width - len(row)) for row in rows]
+        expect_equal(columns.tolist(), expected, f"The columns of {place!r}")
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "qwen3"])
+def test_a_product_with_the_tables(tabulate_sources, traced, architecture):
+    """A gradient times the tables gives what it gives with each source's writing vector, and 0 for fillers."""
+    graph = traced(architecture, start_posn=2).graph
+    for place, (vectors, columns) in tabulate_sources(graph).items():
+        gradient = torch.randn(graph.seq_len, D_MODEL, dtype=torch.float64)
+        products = torch.einsum("sd,swd->sw", gradient, vectors.double())
+        found, expected = torch.zeros(2, len(graph) + 1, dtype=torch.float64)
+        found[columns.flatten()] = products.flatten()
+        for at, row in enumerate(rows_of(graph, place)):
+            for source in row:
+                expected[source] = gradient[at] @ graph.writing_vecs[source]
+        expect_close(found, expected, f"The products at {place!r}")
+
+
+def test_tables_are_as_precise_as_the_graph(tabulate_sources, traced):
+    """The vectors in a table are those of the graph, in its dtype."""
+    graph = traced("gemma3", top_k=1).graph
+    for place, (vectors, columns) in tabulate_sources(graph).items():
+        filled = torch.cat([graph.writing_vecs, torch.zeros(1, D_MODEL, dtype=graph.writing_vecs.dtype)])
+        expect_close(vectors, filled[columns], f"The vectors of {place!r}")
+
+
 def matrix_of(compute_adjacency_matrix, x: Traced, size: int = 50) -> Tensor:
     return compute_adjacency_matrix(x.model, x.tokens, x.graph, x.freeze, x.tc_hooks, batches_of(x.graph, size), x.run)
 
@@ -439,3 +481,37 @@ def test_reading_leaves_the_graph_alone(read_targets, traced):
     x = traced("gemma3")
     first, second = (read_targets(x.graph, x.run.reads) for _ in range(2))
     expect_close(second, first, "The second reading")
+
+
+def doubled(value: Tensor, hook) -> Tensor:
+    return 2 * value
+
+
+RUNS = {
+    "the unchanged model": [],
+    "no embeddings": [("blocks.0.hook_in", lambda value, hook: 0 * value)],
+    "a doubled input of an MLP": [("blocks.1.mlp.hook_in", doubled)],
+    "a doubled input of the logits": [("ln_final.hook_out", doubled)],
+}
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_what_is_read_in_a_run(readings_with, traced, run):
+    """Each node's reading is that of a run with the given hooks, what they change included."""
+    x = traced("gemma3")
+    with torch.no_grad(), hooked(x.model, RUNS[run]):
+        _, cache = x.model.run_with_cache(x.tokens)
+    expected = x.graph.reading_bias.clone()
+    for i, node in enumerate(x.graph.nodes):
+        if node.layer != "E":
+            expected[i] += cache[READS[node.layer]][0, node.ctx_idx] @ x.graph.reading_vecs[i]
+    found = readings_with(x.model, x.tokens, x.graph, list(RUNS[run]))
+    expect_close(found, expected, f"The readings of {run}", rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "qwen3"])
+def test_readings_without_sources(readings_with, traced, architecture):
+    """With the hooks of a silent run the readings are what is missing between edges and values."""
+    x = traced(architecture)
+    found = readings_with(x.model, x.tokens, x.graph, x.freeze.fwd_hooks + x.tc_hooks.silent_hooks)
+    expect_close(found, x.values - x.adjacency.sum(1), "The readings when no source writes", rtol=1e-5, atol=1e-6)

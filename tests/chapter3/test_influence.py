@@ -6,10 +6,12 @@ from torch import Tensor
 
 from tests.chapter3.dags import (
     N_LAYERS,
+    Dag,
     edges_by_hand,
     graph_by_hand,
     influence_by_hand,
     nodes_by_hand,
+    paths_by_hand,
     random_dag,
     shares_by_hand,
 )
@@ -393,3 +395,53 @@ def test_scores_of_a_graph(compute_graph_scores, traced_chosen):
     expected = influence[embeddings].sum() / influence[[*embeddings, *errors]].sum()
     found = compute_graph_scores(x.adjacency, weights, x.graph)
     expect_close(found["replacement"], float(expected), "The replacement score", rtol=1e-4)
+
+
+def shares_of(dag: Dag) -> Tensor:
+    shares = torch.zeros_like(dag.matrix)
+    for (target, source), share in shares_by_hand(dag.edges).items():
+        shares[target, source] = share
+    return shares
+
+
+@pytest.mark.parametrize("n_paths", [1, 3, 10_000])
+def test_the_best_of_all_paths(best_paths, n_paths):
+    """The paths are the strongest of all, in this order, on random graphs."""
+    for seed in SEEDS:
+        dag = random_dag(seed)
+        begins, end = as_set(dag.mask("E")), len(dag.matrix) - 1
+        expected = paths_by_hand(dag.edges, begins, end)[:n_paths]
+        found = best_paths(shares_of(dag), sorted(begins), end, n_paths)
+        expect_equal([tuple(path) for path, _ in found], [path for path, _ in expected], "The paths")
+        strengths = [[strength for _, strength in paths] for paths in (found, expected)]
+        expect_close(*torch.tensor(strengths, dtype=torch.float64), "Their strengths")
+
+
+def test_all_strengths_add_up(best_paths):
+    """All paths into an answer from where paths begin together have the strength 1."""
+    dag = random_dag(3, density=1.0)
+    begins = sorted(as_set(dag.mask("E") | dag.mask("X")))
+    found = best_paths(shares_of(dag), begins, len(dag.matrix) - 1, 10**6)
+    expect_close(sum(float(strength) for _, strength in found), 1.0, "The sum of all strengths")
+
+
+def test_paths_through_a_beginning(best_paths):
+    """A path may begin at a node that another path goes through, and where no path leads there is none."""
+    shares = torch.tensor([[0.0, 0, 0, 0], [0.25, 0, 0, 0], [0, 0.5, 0, 0], [0, 0, 0, 0]])
+    expected = {2: [((1, 2), 0.5), ((0, 1, 2), 0.125)], 0: [((0,), 1.0)], 3: []}
+    found = {end: [(tuple(path), float(s)) for path, s in best_paths(shares, [0, 1], end)] for end in expected}
+    expect_equal(found, expected, "The paths to each end")
+
+
+def test_more_paths_than_can_be_walked(best_paths):
+    """In a graph of 3 to the power of 30 paths the best one is found at once."""
+    shares = torch.zeros(91, 91, dtype=torch.float64)
+    for layer in range(1, 30):
+        shares[3 * layer : 3 * layer + 3, 3 * layer - 3 : 3 * layer] = torch.rand(3, 3) + 0.1
+    shares[90, 87:90] = torch.rand(3) + 0.1
+    expected = torch.ones(3, dtype=torch.float64)
+    for layer in range(1, 30):
+        expected = (shares[3 * layer : 3 * layer + 3, 3 * layer - 3 : 3 * layer] * expected).max(dim=1).values
+    found = best_paths(shares, [0, 1, 2], 90, 1)
+    expect_equal(len(found), 1, "How many paths are found")
+    expect_close(float(found[0][1]), float((shares[90, 87:90] * expected).max()), "The strength of the best path")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from solutions.chapter3_attribution_graphs import select_latents
+from solutions.chapter3_attribution_graphs import select_latents as chosen_latents
 from tests.tiny import D_MODEL
 from utils.engine.graph import NodeType
 from utils.grading import expect_close, expect_equal
@@ -45,6 +45,29 @@ def test_half_precision_is_brought_to_float32(contrast_vector):
 
 
 KEPT = [(None, 0), (2, 0), (2, 3), (0, 0)]
+
+
+ACTS = torch.tensor([[0.0, 3.0, 1.0, 2.0, 0.0], [0.0, 0.0, 0.0, 5.0, 0.0], [1.0, 0.5, 0.25, 0.125, 4.0]])
+ALL = [(0, 1), (0, 2), (0, 3), (1, 3), (2, 0), (2, 1), (2, 2), (2, 3), (2, 4)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({}, ALL),
+        ({"top_k": 2}, [(0, 1), (0, 3), (1, 3), (2, 0), (2, 4)]),
+        ({"start_posn": 1, "top_k": 1}, [(1, 3), (2, 4)]),
+        ({"start_posn": 2}, ALL[4:]),
+        ({"top_k": 0}, []),
+        ({"top_k": 9}, ALL),
+    ],
+    ids=["all", "two a position", "one a position from position 1", "from position 2", "none", "more than there are"],
+)
+def test_which_latents_are_kept(select_latents, arguments, expected):
+    """Kept are the active latents, the most active of each position, from the first visible position on."""
+    positions, latents = select_latents(ACTS.clone(), **arguments)
+    found = list(zip(positions.tolist(), latents.tolist()))
+    expect_equal(found, expected, "The pairs of position and latent")
 
 
 @pytest.mark.parametrize(("top_k", "start_posn"), KEPT[:3])
@@ -92,7 +115,7 @@ def test_the_error_is_what_is_left(build_intermediate_nodes, traced_chosen, tole
     left = (x.cache[f"blocks.{layer}.hook_mlp_out"][0] - transcoder.b_dec.detach()).float()
     if hasattr(transcoder, "W_skip"):
         left -= (mlp_in @ transcoder.W_skip.detach().T).float()
-    for position, latent in zip(*select_latents(x.tc_hooks.transcoder_acts[layer][0], 0, 3)):
+    for position, latent in zip(*chosen_latents(x.tc_hooks.transcoder_acts[layer][0], 0, 3)):
         left[position] -= (x.tc_hooks.transcoder_acts[layer][0, position, latent] * transcoder.W_dec[latent]).detach()
     errors = [i for i in range(start, end) if nodes[i].node_type is NodeType.MLP_ERROR]
     expect_close(writing_vecs[errors], left, "The errors of layer 1", tolerance, tolerance * float(left.abs().max()))

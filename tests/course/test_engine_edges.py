@@ -11,7 +11,6 @@ from solutions.chapter3_attribution_graphs import (
     edges,
     prepare_backward_batches,
     setup_attribution,
-    tabulate_sources,
     walk_back,
 )
 from tests.tiny import ARCHITECTURES, D_MODEL
@@ -116,21 +115,6 @@ def test_walking_back_is_a_backward_pass(traced):
     assert list(walked) == places[::-1]
     for place, grad in zip(places, whole):
         torch.testing.assert_close(walked[place], grad)
-
-
-def test_sources_are_tabulated_by_position(traced):
-    graph = traced("gemma3", start_posn=3).graph
-    listed = []
-    for place, (vectors, columns) in tabulate_sources(graph).items():
-        for position, (row, indices) in enumerate(zip(vectors, columns)):
-            for vector, index in zip(row, indices.tolist()):
-                if index == len(graph):
-                    assert not vector.any()
-                else:
-                    assert (graph.nodes[index].layer, graph.nodes[index].ctx_idx) == (place, position)
-                    assert torch.equal(vector, graph.writing_vecs[index])
-                    listed.append(index)
-    assert sorted(listed) == graph.indices(NodeType.EMBEDDING, NodeType.LATENT, NodeType.MLP_ERROR)
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])

@@ -1,12 +1,8 @@
 """Nodes: who writes what, and who reads what."""
 
 import pytest
-import torch
 
-from solutions.chapter3_attribution_graphs import (
-    compute_salient_logits,
-    select_latents,
-)
+from solutions.chapter3_attribution_graphs import compute_salient_logits
 from utils.engine.graph import NodeType
 
 
@@ -25,19 +21,6 @@ def test_a_wrong_choice_of_logits_is_refused(traced, arguments):
     x = traced("gemma3")
     with pytest.raises(ValueError):
         compute_salient_logits(x.model, x.freeze.logits, **arguments)
-
-
-def test_latents_are_chosen_by_activation():
-    acts = torch.tensor([[0.0, 3.0, 1.0, 2.0], [0.0, 0.0, 0.0, 5.0], [1.0, 0.5, 0.25, 0.125]])
-
-    def chosen(*arguments):
-        return list(zip(*(part.tolist() for part in select_latents(acts, *arguments))))
-
-    assert chosen() == [(0, 1), (0, 2), (0, 3), (1, 3), (2, 0), (2, 1), (2, 2), (2, 3)]
-    assert chosen(0, 2) == [(0, 1), (0, 3), (1, 3), (2, 0), (2, 1)]
-    assert chosen(1, 2) == [(1, 3), (2, 0), (2, 1)]
-    assert chosen(0, 0) == []
-    assert chosen(0, 9) == chosen()
 
 
 def test_the_graph_has_all_nodes_in_order(traced):

@@ -1,6 +1,6 @@
-"""Records of a graph's nodes: which output tokens are traced, which latents are kept, embeddings and logits, all in one graph.
+"""Records of a graph's nodes: which output tokens are traced, embeddings and logits, all in one graph.
 
-What latents and errors write and read is an exercise of chapter 3.
+Which latents are kept, and what latents and errors write and read, are exercises of chapter 3.
 """
 
 from collections.abc import Sequence
@@ -91,20 +91,6 @@ def build_embedding_nodes(
         for pos, token in enumerate(tokens[0].tolist())
     ]
     return nodes, writing_vecs, torch.zeros_like(writing_vecs)
-
-
-def select_latents(
-    acts: Float[Tensor, "seq d_latents"], start_posn: int = 0, top_k: int | None = None
-) -> tuple[Int[Tensor, " n_latents"], Int[Tensor, " n_latents"]]:
-    """Positions and indices of the latents to keep: the active ones, at most `top_k` a position, from `start_posn` on."""
-    active = acts > 0
-    if top_k is not None and top_k < acts.shape[-1]:
-        largest = torch.zeros_like(active)
-        largest.scatter_(-1, acts.topk(top_k, dim=-1).indices, True)
-        active &= largest
-    active[:start_posn] = False
-    positions, latents = active.nonzero(as_tuple=True)
-    return positions, latents
 
 
 def build_logit_nodes(
