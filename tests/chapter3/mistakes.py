@@ -719,8 +719,7 @@ COMPUTE_INFLUENCE = [
     ),
     Mistake(
         "transposed",
-        "Nothing reaches the sources: put the weights at the logits, which are the last nodes, and go from each target to its "
-        "sources, `w @ A`, with rows as targets.",
+        "You get 0 for every node, as `A @ w` gives: rows are targets, so `w @ A` goes from each target to its sources.",
         [(STEP, "passing = normalize_matrix(adjacency_matrix) @ passing")],
     ),
     Mistake(
@@ -1455,6 +1454,30 @@ WALK_BACK = [
         [(SEEDS_IN, "grad[:, 0, positions] = reading_vecs.to(grad)[:, None]")],
     ),
     Mistake(
+        "every_vector_for_each",
+        "`grad[:, 0, positions]` puts all reading vectors into every target: target by target, "
+        "`grad[range(batch), 0, positions]`.",
+        [(SEEDS_IN, "grad[:, 0, positions] = reading_vecs.to(grad)")],
+    ),
+    Mistake(
+        "no_places",
+        "You give the gradients alone: yield each place together with its gradients, `yield place, whole(grad)`.",
+        [("yield place, whole(grad)", "yield whole(grad)")],
+    ),
+    Mistake(
+        "a_dict",
+        "You return a dict, and to go through it gives its keys alone: yield each place together with its gradients, "
+        "`yield place, whole(grad)`.",
+        [
+            (
+                "output, batch = run.reads[layer], len(positions)",
+                "output, batch, found = run.reads[layer], len(positions), {}",
+            ),
+            ("yield place, whole(grad)", "found[place] = whole(grad)"),
+            (MOVE_ON, MOVE_ON + "    return found\n"),
+        ],
+    ),
+    Mistake(
         "short_gradients",
         "Your gradients end where the shorter run ends: hand them to `whole`, which fills up with zeros.",
         [("yield place, whole(grad)", "yield place, grad[:, 0]")],
@@ -1501,6 +1524,16 @@ EFFECT_OF_WRITING = [
         "at_all_positions",
         "You add the vector at every position: a source writes at its own.",
         [(ADDED, ADDED.replace("[0, node.ctx_idx]", "[0]"))],
+    ),
+    Mistake(
+        "at_the_end",
+        "You add the vector at the last position: a source writes at its own, `node.ctx_idx`.",
+        [(ADDED, ADDED.replace("node.ctx_idx", "-1"))],
+    ),
+    Mistake(
+        "from_its_position_on",
+        "You add the vector at all positions from the source's on: it writes at its own alone, and attention carries it further.",
+        [(ADDED, ADDED.replace("node.ctx_idx", "node.ctx_idx :"))],
     ),
     Mistake(
         "times_forgotten",
@@ -1853,6 +1886,11 @@ SWAP_EVERYWHERE = [
         "matched_from_the_beginning",
         "You match positions from the beginning: names of different length put the ends apart, so count from the end.",
         [(POSITIONS, "position = donor_position = from_end - 1")],
+    ),
+    Mistake(
+        "from_the_beginning_to_the_end",
+        "You match positions from the beginning, `donor_position = position`, and the donor may be shorter: count both from the end.",
+        [(MATCHED, "range(1, seq_len + 1)"), (POSITIONS, "position = donor_position = from_end - 1")],
     ),
     Mistake(
         "last_position_missing",

@@ -35,7 +35,11 @@ NOT_CLOSE = [
     (T([[0.0, 1.0], [5.0, 6.0]]), T([[0.0, 1.0], [2.0, 3.0]]), "expected 2 at [1, 0], got 5 (2 of 4 values differ)"),
     (T([1.0, 2.0]), T([[1.0, 2.0]]), "expected shape (1, 2), got shape (2,)"),
     (T([[1.0], [2.0]]), T([1.0, 2.0]), "expected shape (2,), got shape (2, 1)"),
-    (None, T([1.0]), "expected a tensor of shape (1,), got None. Does your code return its result?"),
+    (None, T([1.0]), "expected a tensor of shape (1,), got None. Is a `return` missing?"),
+    (None, 1.0, "expected the number 1, got None. Is a `return` missing?"),
+    (None, None, "expected a tensor or a number, got None. Is a `return` missing?"),
+    (None, "text", "expected a tensor or a number, got None. Is a `return` missing?"),
+    ((1.0, 2.0), (1.0, 2.0), "expected a tensor or a number, got (1, 2)."),
     ([1.0], T([1.0]), "expected a tensor of shape (1,), got [1]"),
     (T([1.0, 2.0]), 1.0, "expected the number 1, got [1, 2]"),
     (T([float("nan")]), T([0.0]), "expected 0 at [0], got nan"),
@@ -69,7 +73,6 @@ NOT_EQUAL = [
     ("a", "b", "expected 'b', got 'a'"),
     (5, 6, "expected 6, got 5"),
     ("5", 5, "expected 5, got '5'"),
-    (None, [1], "expected [1], got None"),
     (T([1, 3]), T([1, 2]), "expected 2, got 3 at [1]"),
     (T([1, 2]), T([[1, 2]]), "expected shape (1, 2), got shape (2,)"),
     (T([1, 2]), [1, 2], "expected [1, 2], got [1, 2]"),
@@ -111,6 +114,13 @@ def test_different_things_are_told_apart(actual, expected, words):
     with pytest.raises(Unexpected) as error:
         expect_equal(actual, expected, "The answer")
     assert str(error.value) == f"The answer: {words}."
+
+
+@pytest.mark.parametrize("expected", [[1], "text", 3, {1}])
+def test_nothing_in_place_of_something_may_be_a_missing_return(expected):
+    with pytest.raises(Unexpected) as error:
+        expect_equal(None, expected, "The answer")
+    assert str(error.value).endswith(", got None. Is a `return` missing?")
 
 
 def test_a_property_says_its_rule():

@@ -30,6 +30,7 @@ from utils.grading.proof import prove, prove_chapter
 from utils.grading.results import Answer, CaseResult, ExerciseResult, earned
 from utils.grading.run import exercise
 from utils.grading.run.exercise import grade
+from utils.grading.run.grader import TASK
 from utils.grading.run.process_state import restore_watched, restored, watch
 from utils.grading.show.tables import as_text
 
@@ -201,7 +202,8 @@ def test_a_hook_that_cannot_be_called_is_explained():
     ("value", "says"),
     [
         ((1, 2), "must return 3 things; yours returns "),
-        (None, "yours returns one, of type NoneType."),
+        (7, "yours returns one, of type int."),
+        (None, "The test got None from your answer where it needs a value: is a `return` missing?"),
         ((1,) * 4, "yours returns "),
     ],
 )
@@ -209,6 +211,39 @@ def test_the_wrong_number_of_results_is_explained(value, says):
     with pytest.raises((TypeError, ValueError)) as caught:
         first, second, third = value
     assert says in sentence(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ({0: "gradient"}, "each element must be several things; one of yours is one, of type int."),
+        ({"E": "gradient"}, "each element must be 2 things; one of yours is 1."),
+        ([(1, 2, 3)], "each element must be 2 things; one of yours is "),
+    ],
+)
+def test_a_dict_in_place_of_pairs_is_explained(value, says):
+    with pytest.raises((TypeError, ValueError)) as loop:
+        for _place, _grad in value:
+            pass
+    with pytest.raises((TypeError, ValueError)) as comprehension:
+        [place for place, _ in value]
+    for caught in (loop, comprehension):
+        assert says in sentence(caught.value) and "keys alone" in sentence(caught.value)
+
+
+@pytest.mark.parametrize(
+    "use", [len, float, lambda value: value.shape, lambda value: value[0], lambda value: value + 1]
+)
+def test_a_missing_return_is_asked_for_whatever_the_test_does(use):
+    with pytest.raises((TypeError, AttributeError)) as caught:
+        use(None)
+    assert "The test got None from your answer where it needs a value: is a `return` missing?" in sentence(caught.value)
+
+
+def test_none_inside_an_answer_is_no_missing_return(kernel):
+    kernel.run("def mean(values):\n    return None.shape")
+    said = kernel.run("check(mean)")
+    assert "return None.shape" in said and "missing" not in said
 
 
 @pytest.mark.parametrize(
@@ -736,6 +771,37 @@ def test_another_error_is_not_recognised(graded):
 def test_without_time_there_is_no_diagnosis(graded):
     assert graded("def mean(values):\n    return sum(values)\n", seconds=10).mistake
     assert not graded("def mean(values):\n    return sum(values)\n", seconds=0).mistake
+
+
+def test_planted_mistakes_run_once_in_many_checks(toy_session, monkeypatch):
+    """The next check of an exercise has its time for what is not known yet."""
+    session, chapter = toy_session
+    session.grader.kept_fingerprints(session.items("smooth")[0].stash[TASK])  # of `mean` nothing is kept
+    runs = []
+    run = session.grader.run
+    monkeypatch.setattr(session.grader, "run", lambda item, answer: runs.append(1) or run(item, answer))
+    counts = []
+    for _ in range(2):
+        runs.clear()
+        result = grade(session.grader, session.items("mean"), Answer("mean", lambda values: sum(values)), 10)
+        assert result.mistake == "You add the values but do not divide by how many there are."
+        counts.append(len(runs))
+    assert counts[0] > counts[1] == len(result.cases)
+
+
+def test_a_pair_that_fits_is_told_before_a_mistake_that_fails_elsewhere(toy_session, monkeypatch):
+    """The last mistake gives what the first two give together, but it also sorts the list, which the answer does not."""
+    session, chapter = toy_session
+    total = "(sum(values) + 1) / len(values)"
+    sorts = f"def mean(values):\n    values and values.sort()\n    return {total} if values else 5.0\n"
+    mistakes = [
+        Mistake("five", "Five.", [("return 0.0", "return 5.0")]),
+        Mistake("one_more", "One more.", [("sum(values) / len(values)", total)]),
+        Mistake("sorts", "Sorted.", source=sorts),
+    ]
+    monkeypatch.setattr(type(chapter), "mistakes", lambda self, name: mistakes)
+    answer = Answer("mean", lambda values: (sum(values) + 1) / len(values) if values else 5.0)
+    assert grade(session.grader, session.items("mean"), answer, 10).mistake == "Five. Also: One more."
 
 
 def test_of_two_explanations_the_one_that_also_passes_the_same_tests_counts(toy_session, monkeypatch):

@@ -398,7 +398,7 @@ PEEKING = [
         ),
         "graded",
         0.3,
-        "Does your code return its result",
+        "Is a `return` missing",
     ),
     Hostile(
         "searches_memory",

@@ -113,21 +113,27 @@ def _hold_close(actual: object, expected: object, what: str, rtol: float, atol: 
         if actual.shape != expected.shape:
             raise Unexpected(f"{what}: expected shape {tuple(expected.shape)}, got shape {tuple(actual.shape)}.")
         _expect_precision(actual.dtype, expected.dtype, what)
-    else:
+    elif _is_number(expected):
         _expect_type(_is_number(actual), f"the number {in_words(expected)}", actual, what)
+    else:  # what is expected comes from the answer itself, such as the result of another call
+        raise Unexpected(f"{what}: expected a tensor or a number, got {in_words(actual)}.{_advice_on(actual)}")
     _expect_values(_as_float(actual), _as_float(expected), what, rtol, atol)
 
 
 def _hold_equal(actual: object, expected: object, what: str) -> None:
     difference = _difference(actual, expected)
     if difference:
-        raise Unexpected(f"{what}: {difference}.")
+        raise Unexpected(f"{what}: {difference}.{_advice_on(actual)}")
 
 
 def _expect_type(is_right: bool, wanted: str, actual: object, what: str) -> None:
     if not is_right:
-        advice = " Does your code return its result?" if actual is None else ""
-        raise Unexpected(f"{what}: expected {wanted}, got {in_words(actual)}.{advice}")
+        raise Unexpected(f"{what}: expected {wanted}, got {in_words(actual)}.{_advice_on(actual)}")
+
+
+def _advice_on(actual: object) -> str:
+    """What a value suggests to the student; empty if nothing."""
+    return " Is a `return` missing?" if actual is None else ""
 
 
 def _expect_precision(actual: torch.dtype, expected: torch.dtype, what: str) -> None:
@@ -172,7 +178,7 @@ def _expect_values(actual: Tensor, expected: Tensor, what: str, rtol: float, ato
 def _tell_apart(first: complex, second: complex) -> tuple[str, str]:
     """Two different numbers with as many digits as show that they differ."""
     for digits in (DIGITS, 2 * DIGITS):
-        texts = f"{first:.{digits}g}", f"{second:.{digits}g}"
+        texts = f"{first + 0:.{digits}g}", f"{second + 0:.{digits}g}"  # + 0: no sign before a zero
         if texts[0] != texts[1]:
             return texts
     return repr(first), repr(second)

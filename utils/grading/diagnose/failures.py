@@ -31,7 +31,7 @@ def sentence(error: BaseException) -> str:
         return f"A part is not written yet{': ' if where else ''}{where}."
     if isinstance(error, AssertionError) and not where:
         return _first_lines(str(error)) or "A check in the test failed."
-    advice = _advice(str(error), bool(where)) if isinstance(error, TypeError | ValueError | RuntimeError) else ""
+    advice = _advice(error, bool(where))
     if advice and not where:
         return advice
     what = f"{type(error).__name__}: {_first_lines(str(error))}" if str(error) else type(error).__name__
@@ -40,28 +40,42 @@ def sentence(error: BaseException) -> str:
     return f"The test, given your answer, raised {what}"
 
 
-def _advice(text: str, is_inside: bool) -> str:
+def _advice(error: BaseException, is_inside: bool) -> str:
     """What an error of calling or of unpacking means for the student; empty if nothing is known.
 
     `is_inside`: the student's own code raised it; otherwise a test did, with what that code returned.
     """
+    text = str(error)
+    if not isinstance(error, TypeError | ValueError | RuntimeError | AttributeError):
+        return ""
     if "'hook'" in text and "argument" in text:
         return f"A hook is called as f(value, hook=…), but yours is not made for that: {text}."
+    if "NoneType" in text and not is_inside:
+        return f"The test got None from your answer where it needs a value: is a `return` missing? ({text})"
     found = re.match(r"(not enough|too many) values to unpack \(expected (\d+)(?:, got (\d+))?", text)
     if found:
         got = f"{found[3]}" if found[3] else "more (a tensor alone counts as its rows)"
-        if is_inside:
-            return f"This line takes {found[2]} things apart, and gets {got}."
-        return f"Your code must return {found[2]} things; yours returns {got}."
+        return _unpacking(error, f"{found[2]} things", got, is_inside)
+    found = re.match(r"cannot unpack non-iterable (\S+) object", text)
+    if found:
+        return _unpacking(error, "several things", f"one, of type {found[1]}", is_inside)
     found = re.search(r"not implemented for '(Bool|Long|Int|Half|BFloat16)'", text)
     if found:
         return f"PyTorch cannot do this with tensors of type {found[1]}: convert them with .float() first."
-    if text.startswith("cannot unpack non-iterable"):
-        kind = text.removeprefix("cannot unpack non-iterable ").removesuffix(" object")
-        if is_inside:
-            return f"This line takes several things apart, and gets one, of type {kind}."
-        return f"Your code must return several things; yours returns one, of type {kind}."
     return ""
+
+
+def _unpacking(error: BaseException, wanted: str, got: str, is_inside: bool) -> str:
+    """Who takes what apart: the student's line, a test that goes through the result, or a test that takes the result itself."""
+    if is_inside:
+        return f"This line takes {wanted} apart, and gets {got}."
+    line = traceback.extract_tb(error.__traceback__)[-1].line or ""
+    if re.search(r"\bfor \(?\w+, .* in ", line):
+        return (
+            f"The test goes through what your code gives, and each element must be {wanted}; one of yours is {got}. "
+            "Of a dict, the elements are its keys alone."
+        )
+    return f"Your code must return {wanted}; yours returns {got}."
 
 
 def text_of_traceback(error: BaseException) -> str:

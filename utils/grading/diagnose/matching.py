@@ -34,8 +34,22 @@ def explain(
         reference: the reference answer, whose source pairs are made from.
     """
     found = diagnose(cases, mistakes, observe)
-    if found or not any(case.failure for case in cases):
+    if not any(case.failure for case in cases) or (found and not _is_contradicted(found, cases, observe)):
         return found
+    return _explain_by_pairs(cases, mistakes, observe, reference, found)
+
+
+def _explain_by_pairs(
+    cases: Sequence[CaseResult],
+    mistakes: Sequence[Mistake],
+    observe: Observe,
+    reference: object,
+    contradicted: Mistake | None,
+) -> Mistake | None:
+    """As `explain`, where no planted mistake does all that the answer does.
+
+    `contradicted` is one that explains all failures, but fails where the answer passes. It is told if no pair fits.
+    """
     explained: dict[str, list[int]] = {mistake.name: [] for mistake in mistakes}
     pairs = list(pairs_of(mistakes, reference))
     untried, fitting = list(pairs), []
@@ -48,9 +62,12 @@ def explain(
         if fitting:
             break
         untried = [pair for pair in untried if pair not in likely]
+    untried = _both_failing_first(untried, _looked_at(cases)[0], observe)
     fitting = fitting or _as_far_as_known([both for *_, both in untried], cases, observe)
     if len(fitting) == 1 and all(_agreeing(fitting[0], cases, observe)):
         return _told(fitting[0], cases, observe)
+    if contradicted:
+        return contradicted
     # several pairs give the same, or there was no time for all tests: what the pairs have in common is more likely
     chosen = [{first.name, second.name} for first, second, both in pairs if both in fitting]
     common = set.intersection(*chosen) if chosen else set()
@@ -60,6 +77,24 @@ def explain(
     causes = [mistake for mistake in mistakes if mistake.name in common]
     cause = max(causes, key=lambda mistake: len(explained[mistake.name]), default=None)
     return _told(cause, cases, observe) if cause else None
+
+
+def _is_contradicted(mistake: Mistake, cases: Sequence[CaseResult], observe: Observe) -> bool:
+    """Whether a mistake is known to fail where the answer passes."""
+    passing = [index for index, case in enumerate(cases) if not case.failure and not case.is_skipped]
+    return any(_fails(mistake, index, observe) for index in passing)
+
+
+def _fails(mistake: Mistake, index: int, observe: Observe) -> bool:
+    fingerprint = observe(mistake, index)
+    return fingerprint is not None and bool(fingerprint.ending)
+
+
+def _both_failing_first(
+    pairs: Sequence[tuple[Mistake, Mistake, Mistake]], index: int, observe: Observe
+) -> list[tuple[Mistake, Mistake, Mistake]]:
+    """Pairs in the order in which they are worth their time: a mistake that passes a test alone hardly shows in it beside another."""
+    return sorted(pairs, key=lambda pair: -sum(_fails(mistake, index, observe) for mistake in pair[:2]))
 
 
 def _as_far_as_known(pairs: Sequence[Mistake], cases: Sequence[CaseResult], observe: Observe) -> list[Mistake]:
@@ -176,21 +211,25 @@ def _explains(fingerprint: Fingerprint | None, case: CaseResult) -> bool:
 def observe_until(grader: Grader, items: Sequence[pytest.Item], seconds: float) -> Observe:
     """Fingerprints by running the mistakes on these tests, of one exercise, until the time is up.
 
-    It is the time that the processor works for this, so that a busy machine finds as much.
+    It is the time that the processor works for this, so that a busy machine finds as much. What a planted mistake gives is kept
+    for the next check of the exercise, which so has its time for what is not known yet.
     """
+    if not seconds:
+        return lambda mistake, index: None
     task, end = items[0].stash[TASK], time.process_time() + seconds
     reference = task.chapter.reference(task.name)
-    answers: dict[str, Answer] = {}
-    known: dict[tuple[str, int], Fingerprint] = {}
+    planted, answers = {repr(mistake) for mistake in task.chapter.mistakes(task.name)}, {}
+    kept, known = grader.kept_fingerprints(task), {}
 
     def observe(mistake: Mistake, index: int) -> Fingerprint | None:
-        key = mistake.name, index
-        if key not in known:
+        key = repr(mistake), items[index].nodeid
+        found = kept if key[0] in planted else known  # of pairs there are too many to keep
+        if key not in found:
             if time.process_time() >= end:
                 return None
-            if mistake.name not in answers:
-                answers[mistake.name] = Answer(task.name, make_answer(mistake, reference))
-            known[key] = grader.run(items[index], answers[mistake.name]).fingerprint
-        return known[key]
+            if key[0] not in answers:
+                answers[key[0]] = Answer(task.name, make_answer(mistake, reference))
+            found[key] = grader.run(items[index], answers[key[0]]).fingerprint
+        return found[key]
 
     return observe

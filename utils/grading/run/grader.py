@@ -68,6 +68,14 @@ class Grader:
         self.seconds = seconds
         self.watched = Watched()
         self._instead: Answer | None = None
+        self._kept_of: Task | None = None
+        self._kept: dict[tuple[str, str], Fingerprint] = {}
+
+    def kept_fingerprints(self, task: Task) -> dict[tuple[str, str], Fingerprint]:
+        """What planted mistakes of an exercise give, by mistake and test: the same in each check. Kept for one exercise at a time."""
+        if self._kept_of != task:
+            self._kept_of, self._kept = task, {}
+        return self._kept
 
     @property
     def is_quiet(self) -> bool:
