@@ -25,10 +25,17 @@ class Case(NamedTuple):
     model: TransformerBridge
     saes: dict[int, JumpReLUSAE]
     tokens: Tensor
+    truths: dict[object, Tensor]
+
+    def once(self, name: object, compute: Callable[[], Tensor]) -> Tensor:
+        """What tests expect under a name: computed for the first answer, and kept for the next ones and for planted mistakes."""
+        if name not in self.truths:
+            self.truths[name] = compute()
+        return self.truths[name]
 
     def clean(self, layer: int) -> Tensor:
         """The residual stream after a layer, (seq, d_model)."""
-        return read(self, f"blocks.{layer}.hook_out")
+        return self.once(("clean", layer), lambda: read(self, f"blocks.{layer}.hook_out")).clone()
 
     def active(self, layer: int) -> tuple[Tensor, Tensor, Tensor]:
         """Activations, positions and latents of what is active after a layer, in reading order."""
@@ -131,7 +138,7 @@ def cases_of(tiny: Callable) -> Callable[[str], Case]:
     @cache
     def make(architecture: str) -> Case:
         model, _ = tiny(architecture)
-        return Case(model, {layer: random_sae(layer, 10 + layer) for layer in range(3)}, model.to_tokens(PROMPT))
+        return Case(model, {layer: random_sae(layer, 10 + layer) for layer in range(3)}, model.to_tokens(PROMPT), {})
 
     return make
 
@@ -148,4 +155,4 @@ def real_case(name: str) -> Case:
         if "no SAEs" not in str(error):
             raise
         pytest.skip(str(error))
-    return Case(model, saes, model.to_tokens("The capital of Texas is"))
+    return Case(model, saes, model.to_tokens("The capital of Texas is"), {})

@@ -62,7 +62,7 @@ def frozen_slopes(x, layer_from, layer_to, size=0.5):
         later = read(x, f"blocks.{layer_to}.hook_out", put, batch=len(streams))
         return (later @ x.saes[layer_to].W_enc)[:, later_positions, later_latents]
 
-    return slopes(readings, values, size)
+    return x.once(("direct Jacobian", layer_from, layer_to), lambda: slopes(readings, values, size))
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -86,12 +86,17 @@ def test_direct_gradients_of_the_real_model(direct_gradients, real):
     _, positions, latents = real.active(layer_from)
     _, later_positions, later_latents = real.active(layer_to)
     some = torch.arange(0, len(latents), 7)
-    streams = real.clean(layer_from).repeat(len(some) + 1, 1, 1)
-    streams[torch.arange(len(some)), positions[some]] += real.saes[layer_from].W_dec[latents[some]]
-    put = {**frozen_changes(real), f"blocks.{layer_from}.hook_out": lambda value: streams}
-    later = read(real, f"blocks.{layer_to}.hook_out", put, batch=len(streams))
-    readings = (later @ real.saes[layer_to].W_enc)[:, later_positions, later_latents]
-    expect_close(found.jacobian[:, some], (readings[:-1] - readings[-1]).T, "Gradients of some latents", 1e-3, 1e-3)
+
+    def changes():
+        streams = real.clean(layer_from).repeat(len(some) + 1, 1, 1)
+        streams[torch.arange(len(some)), positions[some]] += real.saes[layer_from].W_dec[latents[some]]
+        put = {**frozen_changes(real), f"blocks.{layer_from}.hook_out": lambda value: streams}
+        later = read(real, f"blocks.{layer_to}.hook_out", put, batch=len(streams))
+        readings = (later @ real.saes[layer_to].W_enc)[:, later_positions, later_latents]
+        return (readings[:-1] - readings[-1]).T
+
+    expected = real.once("direct gradients of some latents", changes)
+    expect_close(found.jacobian[:, some], expected, "Gradients of some latents", 1e-3, 1e-3)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -115,9 +120,12 @@ def test_each_head_by_an_intervention(effects_by_head, case, architecture):
             held[:, :, head] = value[:, :, head]
             return held
 
-        put = {**frozen_changes(x), "blocks.0.hook_out": lambda value: streams, z_hook: only_this}
-        out = read(x, f"blocks.{layer}.hook_attn_out", put, batch=len(streams)) @ x.saes[1].W_enc
-        expected = (out[-1] - out[:-1])[:, later_positions, later_latents].T
+        def effects(only_this=only_this):
+            put = {**frozen_changes(x), "blocks.0.hook_out": lambda value: streams, z_hook: only_this}
+            out = read(x, f"blocks.{layer}.hook_attn_out", put, batch=len(streams)) @ x.saes[1].W_enc
+            return (out[-1] - out[:-1])[:, later_positions, later_latents].T
+
+        expected = x.once(("effects through a head", head), effects)
         actual = found[head] if found.ndim == 3 and head < len(found) else found
         expect_close(actual, expected, f"Effects through head {head}", 1e-5, 1e-5)
 

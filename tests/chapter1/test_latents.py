@@ -110,7 +110,7 @@ def test_the_jacobian_agrees_with_finite_differences(latent_to_latent_gradients,
         return later_acts(x, FROM, TO, streams)[:, later_positions, later_latents]
 
     found = latent_to_latent_gradients(x.tokens, x.saes[FROM], x.saes[TO], x.model)
-    expected = slopes(later, values, SIZE[architecture])
+    expected = x.once("Jacobian", lambda: slopes(later, values, SIZE[architecture]))
     scale = expected.abs().max().item()
     expect_close(found.jacobian, expected, "The Jacobian", RTOL[architecture], ATOL[architecture] * scale)
 
@@ -131,11 +131,14 @@ def test_without_the_error_the_jacobian_is_taken_elsewhere(latent_to_latent_grad
     def all_later(values):
         return later_acts(x, FROM, TO, decoded(x, FROM, values, positions, latents, 0.0))
 
-    acts = all_later(values[None])[0]
+    acts = x.once("acts without the error", lambda: all_later(values[None])[0])
     later_positions, later_latents = torch.where(acts > 0)
     found = latent_to_latent_gradients(x.tokens, x.saes[FROM], x.saes[TO], x.model, with_error=False)
     targets = (acts[later_positions, later_latents], later_positions, later_latents)
-    expected = slopes(lambda values: all_later(values)[:, later_positions, later_latents], values, SIZE["gpt2"])
+    expected = x.once(
+        "Jacobian without the error",
+        lambda: slopes(lambda values: all_later(values)[:, later_positions, later_latents], values, SIZE["gpt2"]),
+    )
     expect_close(found.jacobian, expected, "The Jacobian without the error", RTOL["gpt2"], 1e-8 * expected.max().item())
     check_sparse(found.acts_to, *targets, "The targets without the error")
 
@@ -165,12 +168,15 @@ def test_the_jacobian_of_a_changed_model(latent_to_latent_gradients, case):
         streams = decoded(x, FROM, values, positions, latents, error_of(x, FROM))
         return later_acts(x, FROM, TO, streams, changes)
 
-    acts = all_later(values[None])[0]
+    acts = x.once("acts of the changed model", lambda: all_later(values[None])[0])
     later_positions, later_latents = torch.where(acts > 0)
     found = latent_to_latent_gradients(x.tokens, x.saes[FROM], x.saes[TO], x.model, fwd_hooks=hooks)
     targets = (acts[later_positions, later_latents], later_positions, later_latents)
     check_sparse(found.acts_to, *targets, "The targets in the changed model")
-    expected = slopes(lambda values: all_later(values)[:, later_positions, later_latents], values, SIZE["gpt2"])
+    expected = x.once(
+        "Jacobian of the changed model",
+        lambda: slopes(lambda values: all_later(values)[:, later_positions, later_latents], values, SIZE["gpt2"]),
+    )
     expect_close(
         found.jacobian, expected, "The Jacobian of the changed model", RTOL["gpt2"], 1e-8 * expected.max().item()
     )
@@ -206,7 +212,8 @@ def test_token_gradients_agree_with_finite_differences(token_to_latent_gradients
         return x.saes[1].encode(read(x, "blocks.1.hook_out", put, batch=len(scales)))[:, positions, latents]
 
     gradients, found = token_to_latent_gradients(x.tokens, x.saes[1], x.model)
-    expected = slopes(acts, torch.ones(len(embedding), dtype=embedding.dtype), SIZE[architecture])
+    ones = torch.ones(len(embedding), dtype=embedding.dtype)
+    expected = x.once("token gradients", lambda: slopes(acts, ones, SIZE[architecture]))
     scale = expected.abs().max().item()
     expect_equal(found.indices, torch.stack([positions, latents], 1), "Positions and latents of the rows")
     expect_close(gradients, expected, "The gradients", RTOL[architecture], ATOL[architecture] * scale)
@@ -241,7 +248,10 @@ def test_token_gradients_of_a_changed_model(token_to_latent_gradients, case):
     positions, latents = torch.where(acts(ones[None])[0] > 0)
     gradients, found = token_to_latent_gradients(x.tokens, x.saes[1], x.model, hooks)
     expect_equal(found.indices, torch.stack([positions, latents], 1), "Positions and latents of the rows")
-    expected = slopes(lambda scales: acts(scales)[:, positions, latents], ones, SIZE["gpt2"])
+    expected = x.once(
+        "token gradients of the changed model",
+        lambda: slopes(lambda scales: acts(scales)[:, positions, latents], ones, SIZE["gpt2"]),
+    )
     scale = expected.abs().max().item()
     expect_close(gradients, expected, "The gradients of the changed model", RTOL["gpt2"], ATOL["gpt2"] * scale)
 

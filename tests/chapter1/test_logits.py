@@ -29,9 +29,11 @@ def test_logit_gradients_agree_with_finite_differences(latent_to_logit_gradients
     how = "With the error" if with_error else "Without the error"
     expect_close(found.logits, top.values, f"{how}: the demeaned logits of the top tokens")
     expect_equal(found.token_ids, top.indices, f"{how}: the top tokens")
-    expected = slopes(
-        lambda v: demeaned_logits(x, decoded(x, LAYER, v, positions, latents, error))[:, top.indices], values, 1e-5
-    )
+
+    def of_top(values):
+        return demeaned_logits(x, decoded(x, LAYER, values, positions, latents, error))[:, top.indices]
+
+    expected = x.once(("logit gradients", with_error), lambda: slopes(of_top, values, 1e-5))
     expect_close(found.jacobian, expected, f"{how}: the gradients", 1e-6, 1e-8 * expected.abs().max().item())
 
 
@@ -62,7 +64,9 @@ def test_logit_gradients_of_a_changed_model(latent_to_logit_gradients, case):
     top = logits(values[None])[0].topk(5)
     expect_equal(found.token_ids, top.indices, "The top tokens of the changed model, five without `k`")
     expect_close(found.logits, top.values, "Their demeaned logits")
-    expected = slopes(lambda v: logits(v)[:, top.indices], values, 1e-5)
+    expected = x.once(
+        "logit gradients of the changed model", lambda: slopes(lambda v: logits(v)[:, top.indices], values, 1e-5)
+    )
     expect_close(
         found.jacobian, expected, "The gradients of the changed model", 1e-6, 1e-8 * expected.abs().max().item()
     )
@@ -101,7 +105,7 @@ def test_ablations_one_by_one(ablation_effects, case, step):
     """Each column is the change of the demeaned logits when one latent alone is taken away, wholly or in part, or made stronger."""
     x, token_ids = case("gemma3"), torch.tensor([5, 3, 11])
     found = ablation_effects(x.tokens, x.saes[LAYER], x.model, token_ids, step)
-    expected = effects_one_by_one(x, LAYER, token_ids, step)
+    expected = x.once(("ablations", step), lambda: effects_one_by_one(x, LAYER, token_ids, step))
     expect_close(found, expected, f"Effects of taking away {step:.0%}", 1e-4, 1e-5)
 
 
@@ -110,7 +114,9 @@ def test_ablations_with_hooks(ablation_effects, case):
     x, token_ids = case("gemma3"), torch.tensor([2, 7])
     hooks = frozen_hooks(x.model, x.tokens, mlps=True)
     whole, half = (ablation_effects(x.tokens, x.saes[LAYER], x.model, token_ids, s, hooks) for s in (1.0, 0.5))
-    expected = effects_one_by_one(x, LAYER, token_ids, 1.0, frozen_changes(x))
+    expected = x.once(
+        "ablations in the frozen model", lambda: effects_one_by_one(x, LAYER, token_ids, 1.0, frozen_changes(x))
+    )
     expect_close(whole, expected, "Effects in the frozen model", 1e-4, 1e-5)
     expect_close(2 * half, expected, "Twice the effects of half an ablation", 1e-4, 1e-5)
 
@@ -120,9 +126,11 @@ def test_small_ablations_follow_the_slope(ablation_effects, case):
     x, token_ids = case("gpt2"), torch.tensor([4, 9])
     values, positions, latents = x.active(LAYER)
     error = error_of(x, LAYER)
-    jacobian = slopes(
-        lambda v: demeaned_logits(x, decoded(x, LAYER, v, positions, latents, error))[:, token_ids], values, 1e-5
-    )
+
+    def of_chosen(values):
+        return demeaned_logits(x, decoded(x, LAYER, values, positions, latents, error))[:, token_ids]
+
+    jacobian = x.once("slopes of two logits", lambda: slopes(of_chosen, values, 1e-5))
     found = ablation_effects(x.tokens, x.saes[LAYER], x.model, token_ids, 1e-5)
     expected = -jacobian * values
     expect_close(found / 1e-5, expected, "Effect divided by step", 1e-3, 1e-4 * expected.abs().max().item())
@@ -134,5 +142,6 @@ def test_hooks_are_in_the_run_before_as_well(ablation_effects, case):
     found = ablation_effects(
         x.tokens, x.saes[LAYER], x.model, token_ids, 1.0, [(place, lambda value, hook: 0.5 * value)]
     )
-    expected = effects_one_by_one(x, LAYER, token_ids, 1.0, {place: lambda value: 0.5 * value})
+    halved = {place: lambda value: 0.5 * value}
+    expected = x.once("ablations in the changed model", lambda: effects_one_by_one(x, LAYER, token_ids, 1.0, halved))
     expect_close(found, expected, "Effects in a model with a weaker MLP", 1e-4, 1e-5)

@@ -237,7 +237,7 @@ def raised_here(function) -> BaseException:
 
 
 def test_errors_of_a_test_are_put_into_words():
-    assert sentence(raised_here(lambda: None + 1)).startswith("The test, given your answer, raised TypeError: ")
+    assert sentence(raised_here(lambda: "one" + 1)).startswith("The test, given your answer, raised TypeError: ")
     many = AssertionError("\n".join(f"line {i}" for i in range(50)))
     assert sentence(many).splitlines()[0] == "line 0" and len(sentence(many).splitlines()) < 12
     assert sentence(AssertionError()) == "A check in the test failed."
