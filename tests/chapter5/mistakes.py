@@ -1000,7 +1000,7 @@ def cross_layer_hooks(clt, errors=None, cutoff=0.0):
         Mistake(
             "nobodys_source",
             "No path arrives at your beginnings. Perhaps you take the nodes that are no one's source, which are the logits: a beginning reads "
-            "nothing, its *row* is zero. Or you multiply from the wrong side (`passing @ shares` leads from targets to sources), or do not "
+            "nothing, its *row* is zero. Or you multiply from the wrong side (`passing @ matrix` leads from targets to sources), or do not "
             "begin at the logits, the last nodes.",
             [("(adjacency_matrix == 0).all(dim=1)", "(adjacency_matrix == 0).all(dim=0)")],
         ),
