@@ -172,7 +172,6 @@ def test_the_jacobian_of_a_changed_model(latent_to_latent_gradients, case):
     later_positions, later_latents = torch.where(acts > 0)
     found = latent_to_latent_gradients(x.tokens, x.saes[FROM], x.saes[TO], x.model, fwd_hooks=hooks)
     targets = (acts[later_positions, later_latents], later_positions, later_latents)
-    check_sparse(found.acts_to, *targets, "The targets in the changed model")
     expected = x.once(
         "Jacobian of the changed model",
         lambda: slopes(lambda values: all_later(values)[:, later_positions, later_latents], values, SIZE["gpt2"]),
@@ -180,6 +179,7 @@ def test_the_jacobian_of_a_changed_model(latent_to_latent_gradients, case):
     expect_close(
         found.jacobian, expected, "The Jacobian of the changed model", RTOL["gpt2"], 1e-8 * expected.max().item()
     )
+    check_sparse(found.acts_to, *targets, "The targets in the changed model")
 
 
 def test_a_small_intervention_on_the_real_model(latent_to_latent_gradients, real):

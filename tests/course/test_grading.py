@@ -825,6 +825,16 @@ def test_an_explanation_of_some_failures_is_a_first_cause(graded):
     assert [case.mistake for case in result.cases] == [first, "", ""]
 
 
+def test_a_first_cause_passes_where_the_answer_passes(toy_session, monkeypatch):
+    """Both explain the first failure, and neither the second; one of them fails where the answer passes."""
+    session, chapter = toy_session
+    sorts = "def mean(values):\n    values and values.sort()\n    return sum(values)\n"
+    mistakes = [Mistake("sorts", "Sorted.", source=sorts), Mistake("sums", "Sums.", [(" / len(values)", "")])]
+    monkeypatch.setattr(type(chapter), "mistakes", lambda self, name: mistakes)
+    answer = Answer("mean", lambda values: sum(values) if values else 5.0)
+    assert grade(session.grader, session.items("mean"), answer, 10).mistake == "Perhaps: Sums."
+
+
 def test_what_many_mistakes_give_is_no_first_cause(toy_session, monkeypatch):
     """The planted mistake and the answer have a 0 in common, and nothing else."""
     session, chapter = toy_session

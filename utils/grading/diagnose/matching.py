@@ -75,7 +75,11 @@ def _explain_by_pairs(
     telling = {name for name, indices in explained.items() if any(_is_sure(cases[index]) for index in indices)}
     common = common or telling
     causes = [mistake for mistake in mistakes if mistake.name in common]
-    cause = max(causes, key=lambda mistake: len(explained[mistake.name]), default=None)
+
+    def likelihood(mistake: Mistake) -> tuple[bool, int]:
+        return not _is_contradicted(mistake, cases, observe), len(explained[mistake.name])
+
+    cause = max(causes, key=likelihood, default=None)
     return _told(cause, cases, observe) if cause else None
 
 
