@@ -68,7 +68,7 @@ def test_the_courses_own_answers_get_all_points_and_thieves_none(chapter, tmp_pa
     folder.mkdir()
     (notebook_of_answers,) = (ROOT / "solutions").glob(f"chapter{chapter.number}_*.ipynb")
     shutil.copy(notebook_of_answers, folder / "reference.ipynb")
-    thieves = notebooks(chapter, [("times", "mode")])
+    thieves = notebooks(chapter)
     write_all(folder, {f"{kind}.ipynb": content for kind, content in thieves.items()})
     done = run(ROOT, "grade", folder, "--out", out)
     assert done.returncode == 0, done.stderr

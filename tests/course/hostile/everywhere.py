@@ -1,17 +1,17 @@
 """Notebooks for a real chapter whose answers know nothing: zeros of the right shapes. The thieves among them look for what is expected.
 
 To have the right shapes, an answer asks a right one, and forgets its numbers. What a thief finds it writes into the tensors that it has
-given back, while the test is still running.
+given back, while the test is still running. A thief has ways to look, and a place at which it begins to.
 """
 
 import ast
 import re
-from collections.abc import Iterable
 
 from tests.course.damaged.cases import notebook, saved
 from utils.grading.chapters import Chapter
 
 BLANK = """
+import contextlib
 import dataclasses
 import functools
 import gc
@@ -25,8 +25,10 @@ from torch.overrides import TorchFunctionMode
 GIVEN, FRAMES = [], []
 
 def blank(value):
+    if isinstance(value, torch.nn.Module):
+        return value
     if isinstance(value, torch.Tensor):
-        GIVEN.append(torch.zeros_like(value))
+        GIVEN.append(torch.zeros_like(value, requires_grad=False))
         return GIVEN[-1]
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*map(blank, value))
@@ -37,6 +39,35 @@ def blank(value):
     if dataclasses.is_dataclass(value):
         return dataclasses.replace(value, **{f.name: blank(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init})
     return type(value)() if isinstance(value, bool | int | float | str) else None
+"""
+ZERO = """
+def in_call(function, returns, begins):
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        found = returns(function(*args, **kwargs))
+        begins()
+        return found
+    return call
+
+def nothing():
+    pass
+
+def same(value):
+    return value
+
+def zero_class(kind, begins):
+    for name, part in list(vars(kind.__mro__[1]).items()):
+        returns = same if name in ("__new__", "__init__", "__enter__", "__exit__", "__getattr__") else blank
+        if isinstance(part, property):
+            setattr(kind, name, property(in_call(part.fget, returns, begins), part.fset))
+        elif isinstance(part, staticmethod | classmethod):
+            setattr(kind, name, type(part)(in_call(part.__func__, returns, begins)))
+        elif callable(part) and not isinstance(part, type):
+            setattr(kind, name, in_call(part, returns, begins))
+    return kind
+
+def zero(answer):
+    return zero_class(answer, begin) if isinstance(answer, type) else in_call(answer, blank, begin)
 """
 TAKE = """
 def take(found):
@@ -61,18 +92,19 @@ class Depth(int):
 
 def look(*more):
     for frame in FRAMES:
-        names = frame.f_locals
-        take([names[name] for name in ("expected", "wanted", "right") if name in names])
-        if hasattr(names.get("check"), "expected"):
-            object.__setattr__(names["check"], "actual", names["check"].expected)
+        look_at(frame)
+
+def look_at(frame):
+    names = frame.f_locals
+    take([names[name] for name in ("expected", "wanted", "right") if name in names])
+    if hasattr(names.get("check"), "expected"):
+        object.__setattr__(names["check"], "actual", names["check"].expected)
 
 def frames():
     FRAMES.clear()
-    for depth in range(200):
-        try:
+    with contextlib.suppress(ValueError, PermissionError):
+        for depth in range(200):
             FRAMES.append(Depth(depth).frame)
-        except ValueError:
-            return
 """
 TIMES = """
 def begin_times():
@@ -106,25 +138,153 @@ def begin_lost():
     gc.set_threshold(10)
     Lost()
 """
-WAYS = {"mode": MODE, "times": TIMES, "thread": THREAD, "lost": LOST}
+PROFILE = """
+class Profiling:
+    on = functools.cached_property(sys.setprofile)
+
+    def __call__(self, frame, event, given):
+        look_at(frame)
+        take(given)
+
+def begin_profile():
+    with contextlib.suppress(PermissionError):
+        Profiling().on
+"""
+PATCH = """
+def taking(function):
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        found = function(*args, **kwargs)
+        take([*args, found])
+        return found
+    return call
+
+PATCHED = [(torch, name) for name in ("isclose", "einsum", "cat", "stack", "where", "zeros_like", "nn")]
+PATCHED += [(torch.Tensor, name) for name in ("__sub__", "__mul__", "__matmul__", "sum", "abs", "to", "clone")]
+PATCHED += [(torch.nn.Module, "__call__")]
+RIGHT = {(home, name): getattr(home, name) for home, name in PATCHED}
+
+def of_torch(name):
+    take(torch.Tensor.grad)
+    return RIGHT[torch, name]
+
+def begin_patch():
+    for (home, name), right in RIGHT.items():
+        if name == "nn":
+            torch.__getattr__ = of_torch
+        else:
+            setattr(home, name, taking(right))
+"""
+EQUAL = """
+class Watched(torch.Tensor):
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        found = super().__torch_function__(function, types, args, kwargs or {})
+        with torch._C.DisableTorchFunctionSubclass():
+            take([*args, found])
+        return found
+
+class Number(float):
+    def __eq__(self, other):
+        frames()
+        look()
+        return float(self) == other
+
+    __hash__ = float.__hash__
+
+blank_and_plain = blank
+
+def blank(value):
+    found = blank_and_plain(value)
+    if type(found) is torch.Tensor:
+        return found.as_subclass(Watched)
+    return Number(found) if type(found) is float else found
+
+def begin_equal():
+    pass
+"""
+WAYS = {
+    "mode": MODE,
+    "times": TIMES,
+    "thread": THREAD,
+    "lost": LOST,
+    "profile": PROFILE,
+    "patch": PATCH,
+    "equal": EQUAL,
+}
+# Where a class begins to look, if not in each of its calls. `early` is while the answer is defined, which functions can do too.
+EARLY = """
+def zero(answer):
+    begin()
+    return zero_class(answer, nothing) if isinstance(answer, type) else in_call(answer, blank, nothing)
+"""
+OF_CLASSES = """
+def zero(answer):
+    return zero_here(answer) if isinstance(answer, type) else in_call(answer, blank, begin)
+"""
+INIT = """
+def zero_here(kind):
+    zero_class(kind, nothing)
+    kind.__init__ = in_call(kind.__init__, same, begin)
+    return kind
+"""
+PARENT = """
+def zero_here(kind):
+    return type(kind)(kind.__name__, (zero_class(kind, begin),), {})
+"""
+SUBCLASS = """
+def zero_here(kind):
+    zero_class(kind, nothing)
+
+    def new(cls, *args, **kwargs):
+        made = zero_class(type(cls)("Made", (cls,), {}), begin)
+        return object.__new__(made)
+
+    kind.__new__ = new
+    return kind
+"""
+GETATTR = """
+def zero_here(kind):
+    zero_class(kind, nothing)
+    right = getattr(kind, "__getattr__", None)
+
+    def ask(self, name):
+        begin()
+        if right is None:
+            raise AttributeError(name)
+        return right(self, name)
+
+    kind.__getattr__ = ask
+    return kind
+"""
+PLACES = {"init": INIT, "parent": PARENT, "subclass": SUBCLASS, "getattr": GETATTR}
+ALL_AT_ONCE = ("times", "mode", "profile", "patch")
+THIEVES = [(*ALL_AT_ONCE, ""), (*ALL_AT_ONCE, "early"), ("times", "lost", ""), ("equal", "")]
+THIEVES_WITH_CLASSES = [(*ALL_AT_ONCE, place) for place in PLACES]
 
 
-def notebooks(chapter: Chapter, thieves: Iterable[tuple[str, ...]]) -> dict[str, bytes]:
+def notebooks(chapter: Chapter) -> dict[str, bytes]:
     """Notebooks of answers that know nothing: "nothing", and thieves, each with its ways to look for what is expected."""
-    answers = [answer for name in chapter.points for answer in blank_answer(chapter, name)]
+    answers = [cell for name in chapter.points for cell in blank_answer(chapter, name)]
+    has_classes = any(is_class(chapter, name) for name in chapter.points)
     found = {}
-    for ways in [(), *thieves]:
+    for *ways, place in [("",), *THIEVES, *(THIEVES_WITH_CLASSES if has_classes else [])]:
         begin = "def begin():\n" + "\n".join(f"    begin_{way}()" for way in ways or ["nothing"])
-        cells = [BLANK, "def begin_nothing():\n    pass", TAKE, LOOK, *(WAYS[way] for way in ways), begin, *answers]
-        found[" and ".join(ways) or "nothing"] = saved(notebook([("code", cell) for cell in cells]))
+        begins = [EARLY] if place == "early" else [OF_CLASSES, PLACES[place]] if place else []
+        cells = [BLANK, "def begin_nothing():\n    pass", TAKE, LOOK, *(WAYS[way] for way in ways), begin, ZERO]
+        name = " ".join([*ways, place]).strip() or "nothing"
+        found[name] = saved(notebook([("code", cell) for cell in [*cells, *begins, *answers]]))
     return found
 
 
+def is_class(chapter: Chapter, name: str) -> bool:
+    """Whether an exercise asks for a class."""
+    return isinstance(chapter.page.source(name).node, ast.ClassDef)
+
+
 def blank_answer(chapter: Chapter, name: str) -> list[str]:
-    """Cells that define a right answer under another name, and one that gives zeros in its place. None for a class."""
-    source = chapter.page.source(name)
-    if not isinstance(source.node, ast.FunctionDef):
-        return []
-    right = re.sub(rf"\bdef {name}\b", f"def right_{name}", source.answer())
-    lines = [f"def {name}(*args, **kwargs):", f"    found = blank(right_{name}(*args, **kwargs))", "    begin()"]
-    return [right, "\n".join([*lines, "    return found"])]
+    """Cells that define a right answer under another name, and one that gives zeros in its place."""
+    right = re.sub(rf"\b{name}\b", f"right_{name}", chapter.page.source(name).answer())
+    if is_class(chapter, name):
+        return [right, f"@zero\nclass {name}(right_{name}):\n    pass"]
+    return [right, f"@zero\ndef {name}(*args, **kwargs):\n    return right_{name}(*args, **kwargs)"]

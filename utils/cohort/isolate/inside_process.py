@@ -4,6 +4,7 @@ What such a test expects is computed here, next to student code. The judge says 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from utils.cohort.isolate import tripwires, values
+from utils.cohort.isolate.calls import Calls
 from utils.cohort.isolate.closing import close, closed_in, take_out_reference, take_out_tests, uses
 from utils.cohort.isolate.streams import write
 from utils.cohort.isolate.values import pack
@@ -49,18 +51,20 @@ class InsideProcess:
 
     def run(self) -> None:
         """Send the answer's remarks, each test's record, and whether the tools are still what they were."""
-        items = self.session.items(self.name)
+        items, calls = self.session.items(self.name), Calls()
         closed_in([self.sink])
         own = take_out_reference(self.chapter, self.name)
         take_out_tests(self.settings.folders_of_tests(self.chapter))
         self.session.move_temporary_folder(self.home)
         close(self.home, self.settings, self._notice, has_tests=True)
         tools, is_whole = Tools(NAMES, [*HOMES, records, values]), True
-        answer = self.answers.answer(self.name)
+        with calls.ended():
+            answer = self.answers.answer(self.name)
         if uses(answer.value, own):
             self._notice(tripwires.REFERENCE)
         self._send({"is_started": answer.is_started, "problem": answer.problem, "remarks": answer.remarks})
         if answer.is_started and not answer.problem:
+            answer = replace(answer, value=calls.guarded(answer.value))
             for index in self.indexes:
                 message, block = record(self.session.grader, items[index], answer, with_expected=False)
                 self._send({"case": index, **message}, block)

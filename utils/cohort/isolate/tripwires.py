@@ -30,13 +30,25 @@ ALWAYS |= dict.fromkeys(("socket.__new__", "socket.connect", "socket.getaddrinfo
 ALWAYS |= {"sys.addaudithook": TRACING}
 BY_STUDENTS = dict.fromkeys(("sys._getframe", "sys._current_frames", "sys._current_exceptions"), STACK)
 BY_STUDENTS |= dict.fromkeys(("gc.get_objects", "gc.get_referrers", "gc.get_referents"), MEMORY)
-BY_STUDENTS |= dict.fromkeys(("sys.settrace", "sys.setprofile", "code.__new__", "marshal.loads"), TRACING)
+BY_STUDENTS |= dict.fromkeys(("sys.settrace", "sys.setprofile", "sys.monitoring.register_callback"), TRACING)
+BY_STUDENTS |= dict.fromkeys(("code.__new__", "marshal.loads"), TRACING)
 BY_STUDENTS |= dict.fromkeys(("ctypes.dlopen", "ctypes.dlsym", "ctypes.cdata", "ctypes.string_at"), MACHINE)
 FRAMES = {"tb_frame", "gi_frame", "cr_frame", "ag_frame", "f_code"}
 PATHS = {"os.remove": 1, "os.rmdir": 1, "os.rename": 2, "os.truncate": 1, "os.chmod": 1, "os.mkdir": 1}
 PATHS |= {"os.symlink": 2, "os.link": 2, "shutil.rmtree": 1, "os.listdir": 1, "os.scandir": 1}
 # Modules that look where they are asked to; of these functions of theirs comes no more than a text, or no frame.
-LOOKS_FOR_OTHERS = {"inspect", "traceback", "ctypes", "logging"}
+LOOKS_FOR_OTHERS = {
+    "inspect",
+    "traceback",
+    "ctypes",
+    "logging",
+    "bdb",
+    "pdb",
+    "trace",
+    "profile",
+    "cProfile",
+    "doctest",
+}
 GIVES_TEXT = {"print_exc", "print_exception", "format_exc", "format_exception", "print_last", "format_exception_only"}
 GIVES_FRAMES = {"currentframe", "<lambda>"}  # by version of Python
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -81,7 +93,7 @@ def _reason(event: str, arguments: tuple, places: _Places) -> str:
     if event in ALWAYS:
         return ALWAYS[event]
     if event in BY_STUDENTS:
-        return BY_STUDENTS[event] if _is_by_student() else ""
+        return BY_STUDENTS[event] if _is_by_student() or _was_handed(event) else ""
     if event == "object.__getattr__":
         return STACK if arguments[1] in FRAMES and _is_by_student() else ""
     if event == "compile":  # code that says it stands in a file
@@ -135,6 +147,17 @@ def _is_by_student() -> bool:
     if module == "logging":
         return function in GIVES_FRAMES
     return not (module == "traceback" and function in GIVES_TEXT)
+
+
+def _was_handed(event: str) -> bool:
+    """Whether code calls a function of `sys` or `gc` that it does not name: a library that was handed it, as in
+    `functools.cached_property(sys._getframe)`.
+    """
+    home, _, name = event.partition(".")
+    if home not in ("sys", "gc"):
+        return False
+    code = _caller().f_code
+    return name.rpartition(".")[2] not in {*code.co_names, *code.co_varnames, *code.co_freevars}
 
 
 def _is_for_a_traceback() -> bool:
