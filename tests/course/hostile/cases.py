@@ -425,6 +425,31 @@ PEEKING = [
         "forbidden",
         says="code that calls it",
     ),
+    Hostile(
+        "hands_a_function_of_sys_to_a_library",
+        "import functools, sys\nclass Depth(int):\n    frame = functools.cached_property(sys._getframe)\n# ---\n"
+        + mean("Depth(1).frame"),
+        "forbidden",
+        says="code that calls it",
+    ),
+    Hostile(
+        "hands_a_function_of_gc_to_a_library",
+        "import gc, statistics\n# ---\n" + mean("statistics.mean(map(len, map(gc.get_referents, [[1]])))"),
+        "forbidden",
+        says="searches the memory",
+    ),
+    Hostile(
+        "hands_a_property_to_a_library",
+        "import sys, textwrap\nclass Width(int):\n    expandtabs = property(sys._getframe)\n# ---\n"
+        + mean("textwrap.TextWrapper()._munge_whitespace(Width(1))"),
+        "forbidden",
+        says="code that calls it",
+    ),
+    Hostile(
+        "traces_through_bdb",
+        "import bdb\n# ---\n" + mean("bdb.Bdb().set_trace()"),
+        "forbidden",
+    ),
     Hostile("traces_the_test", "import sys\n# ---\n" + mean("sys.settrace(lambda *a: None)"), "forbidden"),
     Hostile(
         "peeks_and_hides_it",

@@ -7,6 +7,7 @@ No guard: what runs later without a call of the answer's own names, such as the 
 
 import functools
 import gc
+import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -19,7 +20,6 @@ from utils.cohort.isolate.patched import Patched, homes_of_tools
 from utils.grading.run.still_running import StillRunning
 
 CACHED = type(functools.lru_cache(lambda: None))
-IS_TENSOR_LIKE = "__torch_function__"
 IMMUTABLE, MADE_BY_PYTHON = 1 << 8, 1 << 9  # of `type.__flags__`
 
 
@@ -80,21 +80,24 @@ class Calls:
         if _is_unchangeable(kind) or _is_of_a_library(kind, own):
             return
         for name, part in list(own.items()):
-            if name == "__del__":
-                new = self._only_in_calls(part, _nothing)
-            elif name == IS_TENSOR_LIKE and isinstance(part, classmethod):
-                new = classmethod(self._only_in_calls(part.__func__, _as_a_tensor))
-            else:
-                new = self._guarded_part(part)
-            if new is not part:
-                with suppress(AttributeError, TypeError):  # a metaclass may not let it be set
+            with suppress(AttributeError, TypeError):  # some cannot be made anew, or a metaclass lets nobody set them
+                new = self._guarded_member(name, part)
+                if new is not part:
                     type.__setattr__(kind, name, new)
+
+    def _guarded_member(self, name: str, part: object) -> object:
+        """What stands in a class under a name, with calls that leave nothing running."""
+        if name == "__del__":
+            return self._only_in_calls(part, _nothing)
+        if name == "__torch_function__" and isinstance(part, classmethod):
+            return classmethod(self._only_in_calls(part.__func__, _as_a_tensor))
+        return self._guarded_part(part)
 
     def _guarded_part(self, part: object) -> object:
         """A function, or what holds one, with calls that leave nothing running; anything else as it is."""
         kind = type(part)
         if kind is FunctionType or kind is MethodType:
-            return self._guarded_function(part)
+            return part if inspect.isgeneratorfunction(part) else self._guarded_function(part)
         if kind in (staticmethod, classmethod):
             return kind(self._guarded_part(part.__func__))
         if issubclass(kind, property):
