@@ -594,10 +594,11 @@ LEFT_BEHIND = [
         "marks_up_the_report", mean("raise ValueError('<script>alert(1)</script> [x](javascript:y) ![](z)')"), "graded"
     ),
 ]
-# All get what an answer gets that is wrong, and leaves its list alone. These look for frames while they are called themselves.
-NOTICED = {"steals_in_a_thread", "steals_by_a_metaclass", "steals_when_garbage_is_collected"}
+# All get what an answer gets that is wrong, and leaves its list alone; but one of those that are noticed at once gives nothing back.
+NOTICED = {"steals_in_a_thread": 0.3, "steals_by_a_metaclass": 0.0, "steals_when_garbage_is_collected": 0.3}
 THIEVES = [
-    Hostile(name, source, "forbidden" if name in NOTICED else "graded", 0.3) for name, source in thieves.SOURCES.items()
+    Hostile(name, source, "forbidden" if name in NOTICED else "graded", NOTICED.get(name, 0.3))
+    for name, source in thieves.SOURCES.items()
 ]
 CASES = [*ENDLESS, *HUNGRY, *ENDING, *STREAMS, *TOOLS, *LIARS, *PEEKING, *FILES, *LEFT_BEHIND, *THIEVES]
 

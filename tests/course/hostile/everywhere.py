@@ -273,16 +273,29 @@ THIEVES_WITH_CLASSES = [(*ALL_AT_ONCE, place) for place in PLACES]
 
 
 def notebooks(chapter: Chapter) -> dict[str, bytes]:
-    """Notebooks of answers that know nothing: "nothing", and thieves, each with its ways to look for what is expected."""
-    answers = [cell for name in chapter.points for cell in blank_answer(chapter, name)]
-    has_classes = any(is_class(chapter, name) for name in chapter.points)
+    """Notebooks of answers that know nothing: "nothing", and thieves, each with its ways to look for what is expected.
+
+    Those that begin at a place that only classes have answer the exercises that ask for a class.
+    """
+    classes = [name for name in chapter.points if is_class(chapter, name)]
     found = {}
-    for *ways, place in [("",), *THIEVES, *(THIEVES_WITH_CLASSES if has_classes else [])]:
+    for *ways, place in [("",), *THIEVES, *(THIEVES_WITH_CLASSES if classes else [])]:
         begin = "def begin():\n" + "\n".join(f"    begin_{way}()" for way in ways or ["nothing"])
         begins = [EARLY] if place == "early" else [OF_CLASSES, PLACES[place]] if place else []
-        cells = [BLANK, "def begin_nothing():\n    pass", TAKE, LOOK, *(WAYS[way] for way in ways), begin, ZERO]
-        name = " ".join([*ways, place]).strip() or "nothing"
-        found[name] = saved(notebook([("code", cell) for cell in [*cells, *begins, *answers]]))
+        cells = [
+            BLANK,
+            "def begin_nothing():\n    pass",
+            TAKE,
+            LOOK,
+            *(WAYS[way] for way in ways),
+            begin,
+            ZERO,
+            *begins,
+        ]
+        cells += [
+            cell for name in (classes if place in PLACES else chapter.points) for cell in blank_answer(chapter, name)
+        ]
+        found[" ".join([*ways, place]).strip() or "nothing"] = saved(notebook([("code", cell) for cell in cells]))
     return found
 
 
