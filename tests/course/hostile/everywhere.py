@@ -93,7 +93,8 @@ class Watching(TorchFunctionMode):
         return found
 
 def begin_mode():
-    Watching().__enter__()
+    if not any(isinstance(mode, Watching) for mode in torch.overrides._get_current_function_mode_stack()):
+        Watching().__enter__()
 """
 LOOK = """
 class Depth(int):
@@ -120,7 +121,8 @@ def begin_times():
     frames()
     signal.signal(signal.SIGVTALRM, look)
     signal.setitimer(signal.ITIMER_VIRTUAL, 0.0005, 0.0005)
-    gc.callbacks.append(look)
+    if look not in gc.callbacks:
+        gc.callbacks.append(look)
     gc.set_threshold(10)
 """
 THREAD = """
