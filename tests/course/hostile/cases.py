@@ -398,7 +398,7 @@ PEEKING = [
         ),
         "graded",
         0.3,
-        "Is a `return` missing",
+        "return\\` missing?",
     ),
     Hostile(
         "searches_memory",
