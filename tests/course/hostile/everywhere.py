@@ -22,7 +22,7 @@ import threading
 import torch
 from torch.overrides import TorchFunctionMode
 
-GIVEN, FRAMES = [], []
+GIVEN, FRAMES, CALLS = [], [], []
 
 def blank(value):
     if isinstance(value, torch.nn.Module):
@@ -41,20 +41,17 @@ def blank(value):
     return type(value)() if isinstance(value, bool | int | float | str) else None
 """
 ZERO = """
-CALLS = []
-
 def in_call(function, returns, begins):
     @functools.wraps(function)
     def call(*args, **kwargs):
         CALLS.append(function)
         try:
             found = function(*args, **kwargs)
+            found = returns(found) if len(CALLS) == 1 else found
         finally:
             CALLS.pop()
-        if CALLS:
-            return found
-        found = returns(found)
-        begins()
+        if not CALLS:
+            begins()
         return found
     return call
 
@@ -80,6 +77,8 @@ def zero(answer):
 """
 TAKE = """
 def take(found):
+    if CALLS:  # what the right answer computes is no theft
+        return
     for part in found if isinstance(found, list | tuple) else [found]:
         for given in GIVEN[-8:] if isinstance(part, torch.Tensor) else ():
             if part is not given and part.shape == given.shape and part.dtype == given.dtype:
