@@ -22,7 +22,7 @@ import threading
 import torch
 from torch.overrides import TorchFunctionMode
 
-GIVEN, FRAMES, CALLS = [], [], []
+GIVEN, FRAMES, CALLS, INPUTS = [], [], [], []
 
 def blank(value):
     if isinstance(value, torch.nn.Module):
@@ -41,10 +41,19 @@ def blank(value):
     return type(value)() if isinstance(value, bool | int | float | str) else None
 """
 ZERO = """
+def tensors(value):
+    if isinstance(value, torch.Tensor):
+        yield value.detach().clone()
+    elif isinstance(value, list | tuple | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from tensors(part)
+
 def in_call(function, returns, begins):
     @functools.wraps(function)
     def call(*args, **kwargs):
         CALLS.append(function)
+        if len(CALLS) == 1:
+            INPUTS[:] = tensors([args, kwargs])
         try:
             found = function(*args, **kwargs)
             found = returns(found) if len(CALLS) == 1 else found
@@ -76,12 +85,16 @@ def zero(answer):
     return zero_class(answer, begin) if isinstance(answer, type) else in_call(answer, blank, begin)
 """
 TAKE = """
+def is_input(part):
+    return any(part.dtype == other.dtype and torch.equal(part.detach(), other) for other in INPUTS)
+
 def take(found):
     if CALLS:  # what the right answer computes is no theft
         return
     for part in found if isinstance(found, list | tuple) else [found]:
         for given in GIVEN[-8:] if isinstance(part, torch.Tensor) else ():
-            if part is not given and part.shape == given.shape and part.dtype == given.dtype:
+            is_other = part is not given and part.shape == given.shape and part.dtype == given.dtype
+            if is_other and not is_input(part):  # what an answer was given is no theft either
                 given.copy_(part.detach())
 """
 MODE = """
