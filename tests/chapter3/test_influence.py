@@ -1,5 +1,7 @@
 """The exercises on influence, pruning and scores, against closed forms and slow loops."""
 
+from functools import cache
+
 import pytest
 import torch
 from torch import Tensor
@@ -161,14 +163,17 @@ def test_a_set_of_influences(smallest_set, traced_chosen):
     expect(share - least <= 0.7001, "Without its least member the set must not hold 0.7.", share - least)
 
 
-def clear_nodes(threshold: float, keep_share: float = 0.0, hide_share: float = 0.0):
+@cache
+def clear_nodes(threshold: float, keep_share: float = 0.0, hide_share: float = 0.0) -> list[tuple]:
     """Random graphs on which rounding cannot change what is kept: (dag, keep, hidden, kept nodes)."""
+    found = []
     for seed in SEEDS:
         dag = random_dag(seed, density=0.8)
         keep, hidden = dag.mask("E", keep_share), dag.mask("X", hide_share)
         kept, is_clear = nodes_by_hand(dag, threshold, as_set(keep), as_set(hidden))
         if is_clear:
-            yield dag, keep, hidden, sorted(kept)
+            found.append((dag, keep, hidden, sorted(kept)))
+    return found
 
 
 @pytest.mark.parametrize("threshold", THRESHOLDS)
@@ -291,14 +296,19 @@ def test_pruning_edges_of_a_graph(prune_edges, traced_chosen):
     expect(bool(share - least <= 0.501), "Without the least of them the kept edges must not hold half.", share - least)
 
 
-def clear_graphs(node_threshold: float, edge_threshold: float, keep_kind: str = "", hide_share: float = 0.0):
+@cache
+def clear_graphs(
+    node_threshold: float, edge_threshold: float, keep_kind: str = "", hide_share: float = 0.0
+) -> list[tuple]:
     """Random graphs on which rounding cannot change what is kept: (dag, keep, hidden, kept nodes, kept edges)."""
+    found = []
     for seed in range(30):
         dag = random_dag(seed, density=0.5)
         keep, hidden = dag.mask(keep_kind, 0.7), dag.mask("X", hide_share)
         nodes, edges, is_clear = graph_by_hand(dag, node_threshold, edge_threshold, as_set(keep), as_set(hidden))
         if is_clear:
-            yield dag, keep, hidden, sorted(nodes), edges
+            found.append((dag, keep, hidden, sorted(nodes), edges))
+    return found
 
 
 @pytest.mark.parametrize(("node_threshold", "edge_threshold"), [(0.6, 0.9), (0.9, 0.6), (1.0, 0.7)])
