@@ -17,7 +17,6 @@ import functools
 import gc
 import signal
 import sys
-import threading
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -137,30 +136,6 @@ def begin_times():
         gc.callbacks.append(look)
     gc.set_threshold(10)
 """
-THREAD = """
-def loop():
-    while True:
-        look()
-
-def begin_thread():
-    frames()
-    sys.setswitchinterval(1e-5)
-    threading.Thread(target=loop, daemon=True).start()
-"""
-LOST = """
-class Lost:
-    def __init__(self):
-        self.me = self
-
-    def __del__(self):
-        look()
-        Lost()
-
-def begin_lost():
-    frames()
-    gc.set_threshold(10)
-    Lost()
-"""
 PROFILE = """
 class Profiling:
     on = functools.cached_property(sys.setprofile)
@@ -229,8 +204,6 @@ def begin_equal():
 WAYS = {
     "mode": MODE,
     "times": TIMES,
-    "thread": THREAD,
-    "lost": LOST,
     "profile": PROFILE,
     "patch": PATCH,
     "equal": EQUAL,
