@@ -19,10 +19,11 @@ def toy_model(writes: Mapping[str, Float[Tensor, " 4"]]) -> dict[str, Float[Tens
     """What the three targets of the toy model read, its norms and its attention weight frozen at the numbers of the table.
 
     Args:
-        writes: what each source writes: "Dallas", "capital", "Texas", "error", "say Austin".
+        writes: what each source writes, concepts included: "Dallas", "capital", "Texas", "error", "say Austin".
 
     Returns:
-        What "Texas", "say Austin" and "Austin" read, biases included. Gradients by `writes` can be taken of it.
+        What "Texas", "say Austin" and "Austin" read, biases included: tensors without dimensions, of which gradients by `writes`
+        can be taken.
     """
     place, state, question, answer = torch.eye(4)
     ### BEGIN SOLUTION

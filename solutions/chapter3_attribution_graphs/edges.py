@@ -243,7 +243,7 @@ def tabulate_sources(graph: GraphNodes) -> dict[int | str, SourceTable]:
     `columns` with `len(graph)`, one past the last node.
 
     Returns:
-        Place ("E" or a layer) -> its table. `columns` holds indices into `graph.nodes`.
+        Place ("E" or a layer) -> its table. `columns` holds indices into `graph.nodes` (int64).
     """
     tables = {}
     for place, (start, end) in graph.node_range_dict.items():

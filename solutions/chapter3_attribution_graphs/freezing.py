@@ -38,7 +38,7 @@ def gradient_times_stream(
     """What a gradient at the end of the model finds, and what it should find.
 
     The reading is what `vector` reads at the last position after the final norm (`reading_hook("L")`). Its gradient is taken at the
-    residual stream after the last block, and multiplied with that stream.
+    residual stream after the last block, and its dot product with that stream is taken.
 
     Args:
         hooks: further hooks for the run.

@@ -325,8 +325,8 @@ def best_paths(
 
     Args:
         shares: [target, source], at least 0; every source stands before its targets.
-        begins: nodes at which a path may begin.
-        end: the node at which it ends.
+        begins: nodes at which a path may begin; other paths may pass them.
+        end: the node at which a path ends. If it is in `begins`, the path of this node alone is one of them.
         n_paths: how many to return at most.
 
     Returns:

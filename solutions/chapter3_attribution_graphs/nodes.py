@@ -52,7 +52,7 @@ def select_latents(
     Args:
         acts: activations of the latents; those above 0 are active.
         start_posn: latents at positions before it become no nodes.
-        top_k: keep the most active ones at each position; None keeps all.
+        top_k: keep the most active ones at each position; None keeps all. It may be larger than `d_latents`.
 
     Returns:
         Positions and latents, a pair for each one that is kept, ordered by position and then by latent.

@@ -1993,6 +1993,31 @@ TOY_MODEL = [
         [('writes["Dallas"] / 2 @', "at_dallas / 2 @")],
     ),
     Mistake(
+        "texas_written_anew",
+        "You compute what Texas writes: it is given, in `writes`.",
+        [(AT_DALLAS, 'at_dallas = writes["Dallas"] + (writes["Dallas"] @ place - 1) * state + writes["error"]')],
+    ),
+    Mistake(
+        "say_austin_written_anew",
+        "You compute what say Austin writes: it is given, in `writes`.",
+        [
+            (
+                'at_capital + writes["say Austin"]',
+                "at_capital + 2 * (at_capital @ (2 * state + question) - 4) * answer",
+            )
+        ],
+    ),
+    Mistake(
+        "floats",
+        "You return floats, as `item()` and `float()` make them: keep the tensors, so that autograd can take gradients.",
+        [
+            (
+                'return {"Texas": texas, "say Austin": say_austin, "Austin": austin}',
+                'return {"Texas": texas.item(), "say Austin": say_austin.item(), "Austin": austin.item()}',
+            )
+        ],
+    ),
+    Mistake(
         "plain_numbers",
         "Your readings are plain numbers: keep the tensors as they are, so that autograd can take gradients.",
         [
@@ -2040,6 +2065,16 @@ TABULATE_SOURCES = [
         "fillers_at_node_0",
         "Your fillers point at node 0, and its edges get overwritten: they point one past the last node, `len(graph)`.",
         [(FILLERS, FILLERS.replace("len(graph)", "0"))],
+    ),
+    Mistake(
+        "fillers_at_minus_1",
+        "Your fillers have the column −1: they point one past the last node, `len(graph)`.",
+        [(FILLERS, FILLERS.replace("len(graph)", "-1"))],
+    ),
+    Mistake(
+        "transposed",
+        "Your tables are transposed: a row holds the sources of one position.",
+        [(COLUMNS, f"{COLUMNS}\n        vectors, columns = vectors.transpose(0, 1), columns.T")],
     ),
     Mistake(
         "too_wide",
@@ -2184,6 +2219,11 @@ BEST_PATHS = [
         [(LONGER, LONGER.replace("(*path, target)", "(target, *path)"))],
     ),
     Mistake(
+        "without_an_edge",
+        "You keep paths of strength 0: where a share is 0, there is no edge.",
+        [("shares[target].nonzero()[:, 0].tolist()", "range(target)")],
+    ),
+    Mistake(
         "as_many_as_there_are",
         "You return every path that you remember or more than were asked for: at most `n_paths`.",
         [(BEST_OF_NODE, BEST_OF_NODE.replace("n_paths", "n_paths + 1"))],
@@ -2231,6 +2271,11 @@ SELECT_LATENTS = [
         "hidden_positions",
         "You keep latents before `start_posn`: these positions are hidden.",
         [(VISIBLE, "")],
+    ),
+    Mistake(
+        "counted_from_the_first_visible",
+        "You count positions from `start_posn`: they count from the beginning of the prompt.",
+        [(VISIBLE, "    keep = keep[start_posn:]\n")],
     ),
     Mistake(
         "one_position_too_many",

@@ -172,7 +172,7 @@ def test_adjacency_has_targets_as_rows_from_the_top(graph):
     assert figure.layout.yaxis.range[0] > figure.layout.yaxis.range[1]
     # lines after the embeddings, layer 0 and layer 1, in both directions
     assert sorted({shape.y0 for shape in figure.layout.shapes if shape.y0 == shape.y1}) == [1.5, 4.5, 7.5]
-    assert list(figure.layout.xaxis.ticktext) == ["emb.", "0", "1", "logits"]
+    assert list(figure.layout.xaxis.ticktext) == ["E", "0", "1", "L"]
 
 
 def test_a_large_matrix_is_thinned_to_its_strongest_edges():

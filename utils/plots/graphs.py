@@ -244,7 +244,7 @@ def plot_adjacency(matrix: Float[Tensor, "n_nodes n_nodes"], graph: GraphNodes) 
         figure.add_hline(y=end, line={"color": SOFT, "width": 0.6})
         figure.add_vline(x=end, line={"color": SOFT, "width": 0.6})
     centres = [(start + end - 1) / 2 for start, end in graph.node_range_dict.values()]
-    names = [{"E": "emb.", "L": "logits"}.get(place, f"{place}") for place in graph.node_range_dict]
+    names = [f"{place}" for place in graph.node_range_dict]
     ticks = {
         "tickmode": "array",
         "tickvals": centres,
@@ -254,7 +254,7 @@ def plot_adjacency(matrix: Float[Tensor, "n_nodes n_nodes"], graph: GraphNodes) 
         "tickangle": 0,
     }
     edges = [-0.5, n_nodes - 0.5]
-    figure.update_xaxes(title="source (embeddings, layer 0, 1, …)", range=edges, constrain="domain", **ticks)
+    figure.update_xaxes(title="source (E: embeddings, L: logits)", range=edges, constrain="domain", **ticks)
     figure.update_yaxes(title="target", range=edges[::-1], scaleanchor="x", constrain="domain", **ticks)
     return figure
 
