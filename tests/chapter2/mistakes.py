@@ -334,6 +334,16 @@ def transcoder_hooks(transcoders, errors=None, with_skip=True):
             [("return W.to(y), b.to(y)", "return W.T.to(y), b.to(y)")],
         ),
         Mistake(
+            "transposed_before_the_bias",
+            "Your W is (d_in, d_out), which does not fit the mean input: transpose it to (d_out, d_in) before you compute the bias.",
+            [
+                (
+                    "centred_x.T @ centred_y).T\n    b = mean_y - W @ mean_x",
+                    "centred_x.T @ centred_y)\n    b = mean_y - W @ mean_x",
+                )
+            ],
+        ),
+        Mistake(
             "bias_is_the_mean",
             "Your bias is the mean of the outputs; what the map makes of the mean input has to be taken away from it.",
             [("b = mean_y - W @ mean_x", "b = mean_y")],
@@ -695,6 +705,29 @@ def top_examples(activations, k):
         if value > 0
     ]
 """,
+        ),
+        Mistake(
+            "more_than_there_are",
+            "You ask `topk` for k sentences where there may be fewer: ask for no more than there are.",
+            [("min(k, len(strongest))", "k")],
+        ),
+        Mistake(
+            "over_the_sentences",
+            "Your maximum runs over the sentences, one for each position: take it over the positions of each sentence, `dim=1`.",
+            [
+                ("activations.max(1)", "activations.max(0)"),
+                # this changes nothing, so that no pair with "swapped" is the next mistake under two other sentences
+                ("Example(row, int(positions[row]), value)", "Example(row, int(positions[row]), float(value))"),
+            ],
+        ),
+        Mistake(
+            "strongest_at_each_position",
+            "You look for the strongest sentence at each position, so that a sentence can come twice: look for the strongest position "
+            "in each sentence.",
+            [
+                ("activations.max(1)", "activations.max(0)"),
+                ("Example(row, int(positions[row]), value)", "Example(int(positions[row]), row, value)"),
+            ],
         ),
         Mistake(
             "silent_sentences",

@@ -10,10 +10,10 @@ GOOD = 0.6
 
 
 def activations():
-    """Six sentences of five tokens; the latent is silent in two of them and fires three times in one."""
-    acts = torch.zeros(6, 5)
+    """Six sentences of five tokens; the latent is silent in one of them and fires three times in another."""
+    acts = torch.zeros(6, 5)  # with two silent ones, answers that show them could order these in two ways
     acts[1, 2], acts[1, 3], acts[1, 4] = 3.5, 4.5, 4.0
-    acts[3, 0], acts[4, 1], acts[5, 4] = 2.0, 5.0, 0.5
+    acts[3, 0], acts[4, 1], acts[5, 4], acts[0, 2] = 2.0, 5.0, 0.5, 0.25
     return acts
 
 
@@ -26,7 +26,7 @@ def test_each_sentence_is_shown_once(top_examples):
 def test_silent_sentences_are_no_examples(top_examples):
     """Where the latent fires on fewer sentences than asked for, fewer are shown."""
     rows = [example[0] for example in top_examples(activations(), 9)]
-    expect_equal(rows, [4, 1, 3, 5], "The rows of the examples when nine are asked for")
+    expect_equal(rows, [4, 1, 3, 5, 0], "The rows of the examples when nine are asked for")
 
 
 def flags(text: str):
