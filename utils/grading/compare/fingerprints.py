@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 SAMPLED = 4096
+ROUNDING = 1e-12  # a smaller number is what rounding leaves of a zero
 LONGEST = 500
 
 
@@ -100,7 +101,8 @@ def without_addresses(text: str) -> str:
 def sketch(value: object) -> Sketch:
     """Reduce a value. Every sketch of the same value is the same."""
     numbers: list[float] = []
-    return Sketch(_sketch(value, numbers), numbers)
+    kind = _sketch(value, numbers)
+    return Sketch(kind, [0.0 if abs(number) < ROUNDING else number for number in numbers])
 
 
 def _sketch(value: object, numbers: list[float]) -> str:

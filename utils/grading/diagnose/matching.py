@@ -52,17 +52,21 @@ def _explain_by_pairs(
     """
     explained: dict[str, list[int]] = {mistake.name: [] for mistake in mistakes}
     pairs = list(pairs_of(mistakes, reference))
-    untried, fitting = list(pairs), []
-    for index in _looked_at(cases):
+    untried, fitting, looked_at = list(pairs), [], _looked_at(cases)
+    for index, following in itertools.zip_longest(looked_at, looked_at[1:]):
         for mistake in mistakes:
             if _explains(observe(mistake, index), cases[index]):
                 explained[mistake.name].append(index)
-        likely = [pair for pair in untried if explained[pair[0].name] or explained[pair[1].name]]
+        # all pairs in a quick test may take less time than all mistakes in the next one
+        is_quicker = following is not None and (
+            len(untried) * cases[index].seconds < len(mistakes) * cases[following].seconds
+        )
+        likely = [pair for pair in untried if is_quicker or explained[pair[0].name] or explained[pair[1].name]]
         fitting = _as_far_as_known([both for *_, both in likely], cases, observe)
         if fitting:
             break
         untried = [pair for pair in untried if pair not in likely]
-    untried = _both_failing_first(untried, _looked_at(cases)[0], observe)
+    untried = _both_failing_first(untried, looked_at[0], observe)
     fitting = fitting or _as_far_as_known([both for *_, both in untried], cases, observe)
     if len(fitting) == 1 and all(_agreeing(fitting[0], cases, observe)):
         return _told(fitting[0], cases, observe)
