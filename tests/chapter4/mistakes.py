@@ -670,6 +670,31 @@ MISTAKES = {
             ],
         ),
         Mistake(
+            "what_is_lost",
+            "You return what is lost, before less after: asked for is the contrast that is left.",
+            [
+                (
+                    "return contrast_of(left.logits, question)",
+                    "return contrast_of(base.logits, question) - contrast_of(left.logits, question)",
+                )
+            ],
+        ),
+        Mistake(
+            "a_share",
+            "You divide by the contrast of the unchanged model: asked for is the contrast that is left, not its share.",
+            [
+                (
+                    "return contrast_of(left.logits, question)",
+                    "return contrast_of(left.logits, question) / contrast_of(base.logits, question)",
+                )
+            ],
+        ),
+        Mistake(
+            "one_too_many",
+            "You silence one latent too many: the first k are `ranked[:k]`.",
+            [("for node in ranked[:size]", "for node in ranked[: size + 1]")],
+        ),
+        Mistake(
             "bare_logit",
             "You return the answer's bare logit: take the contrast with the other answers.",
             [("return contrast_of(left.logits, question)", "return left.logits[:, -1, question.answer]")],

@@ -52,6 +52,13 @@ def test_what_is_left_without_the_first(necessity_curve, traced4, architecture):
     expect_close(found, expected, "The contrast without the first 4, 0, 6 and 1", rtol=1e-5)
 
 
+def test_size_zero_is_the_unchanged_model(necessity_curve, traced4):
+    """Without any latent silenced, the contrast is that of the unchanged model."""
+    x = traced4("gpt2")
+    found = necessity_curve(x.model, x.transcoders, ask(x), ranked(x), [0])
+    expect_close(found, plain_contrast(x.base.logits), "The contrast at size 0", rtol=1e-5)
+
+
 @pytest.mark.parametrize("start_posn", [0, 2])
 def test_what_is_left_with_only_the_first(sufficiency_curve, traced4, start_posn):
     """With only the first k latents the contrast is that of hooks written plainly, for every k."""
