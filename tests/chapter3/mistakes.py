@@ -446,6 +446,12 @@ COMPUTE_ADJACENCY_MATRIX = [
         [(FILL, "rows[:, columns.flatten()] = effects.reshape(len(batch.nodes), -1)")],
     ),
     Mistake(
+        "slots_first",
+        "You flatten in another order than `columns.flatten()`: there the slots of one position stand together, so the width "
+        "comes last.",
+        [(FILL, "rows[:, columns.flatten()] = effects.permute(1, 2, 0).flatten(1)")],
+    ),
+    Mistake(
         "in_order_of_positions",
         "You write the effects in the order of the tables, sorted by position: the column of each source is in `columns`.",
         [
@@ -496,6 +502,11 @@ COMPLETENESS_GAP = [
         "columns",
         "You add up columns: the edges of a target are its row, so sum over dimension 1.",
         [(GAP, GAP.replace("sum(1)", "sum(0)"))],
+    ),
+    Mistake(
+        "columns_throughout",
+        "You add up columns, for the sum and for the size of the terms: the edges of a target are its row.",
+        [(GAP, GAP.replace("sum(1)", "sum(0)")), ("ord=1, dim=1", "ord=1, dim=0")],
     ),
     Mistake(
         "no_bias",
@@ -1152,6 +1163,11 @@ GRADIENT_TIMES_STREAM = [
         [(READ, READ.replace("[0, -1]", "[0, 0]"))],
     ),
     Mistake(
+        "all_positions",
+        "You read at all positions: the next token is predicted at the last one.",
+        [(READ, 'seen["reading"] = (value[0].to(vector) @ vector).sum()')],
+    ),
+    Mistake(
         "gradient_alone",
         "You add up the gradient: multiply it by the stream, entry by entry, before you add.",
         [('(gradient * seen["stream"].detach()).sum()', "gradient.sum()")],
@@ -1203,6 +1219,11 @@ LINEAR_HOOKS = [
         "whole_input",
         "You add the linear part of the whole input: the old output has its part already, so only the change counts.",
         [(FOLLOW, "return mlp_before + tc_hooks.linear_part(layer, x)")],
+    ),
+    Mistake(
+        "linear_part_alone",
+        "You give the linear part alone: begin with the MLP's output on the prompt, and add the change of the linear part.",
+        [(FOLLOW, "return tc_hooks.linear_part(layer, x)")],
     ),
     Mistake(
         "old_outputs",
@@ -1304,6 +1325,16 @@ CONTRAST_VECTOR = [
         "itself_among_the_others",
         "You count the token itself among the others: the mean is over those that are given.",
         [(COMPARED, "compared = columns if others is None else columns[:, [token, *others]]")],
+    ),
+    Mistake(
+        "token_left_out",
+        "Without `others` you leave the token's own column out: the mean is over the whole vocabulary.",
+        [
+            (
+                COMPARED,
+                "compared = columns[:, torch.arange(columns.shape[1]) != token] if others is None else columns[:, others]",
+            )
+        ],
     ),
     Mistake(
         "sign",
@@ -1795,6 +1826,11 @@ CONTROLS_FOR = [
         "chosen_as_controls",
         "You take latents as controls that are silenced themselves: leave out all that are chosen, not only the one that is matched.",
         [("i not in chosen and", "i != latent and")],
+    ),
+    Mistake(
+        "themselves",
+        "You take a chosen latent as its own control: leave out all that are chosen.",
+        [("i not in chosen and ", "")],
     ),
     Mistake(
         "twice",
