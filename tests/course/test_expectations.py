@@ -186,6 +186,11 @@ def test_sketches_tell_values_apart(one, other):
     assert not sketch(one).is_like(sketch(other)) and not sketch(other).is_like(sketch(one))
 
 
+def test_what_rounding_leaves_of_a_zero_is_a_zero():
+    assert sketch(T([0.0, 1e-15])).is_like(sketch(T([-4e-16, 0.0])))
+    assert not sketch(1e-9).is_like(sketch(2e-9))
+
+
 def test_sketches_forget_addresses_and_order():
     class Thing:
         pass

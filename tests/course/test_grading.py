@@ -20,8 +20,9 @@ import torch
 from tests.course.damaged.cases import HEALTHY, MEAN, RUNNING_MEAN, STUB, notebook, saved
 from utils.grading import Alternate, Mistake, in_notebook, progress_file
 from utils.grading.chapters import chapters
+from utils.grading.compare.fingerprints import Fingerprint, sketch
 from utils.grading.diagnose.failures import sentence
-from utils.grading.diagnose.matching import pairs_of
+from utils.grading.diagnose.matching import explain, pairs_of
 from utils.grading.diagnose.variants import VersionError, make_answer
 from utils.grading.find.answers import NotebookAnswers
 from utils.grading.find.cells import Cell
@@ -843,6 +844,45 @@ def test_what_many_mistakes_give_is_no_first_cause(toy_session, monkeypatch):
     answer = Answer("mean", lambda values: 0.0 if values else 5.0)
     result = grade(session.grader, session.items("mean"), answer, 10)
     assert result.mistake == "" and sum(bool(case.failure) for case in result.cases) > 1
+
+
+THREE_MISTAKES = [
+    Mistake("one_more", "One more.", [("sum(values)", "(sum(values) + 1)")]),
+    Mistake("doubled", "Doubled.", [("/ len(values)", "* 2")]),
+    Mistake("five", "Five.", [("return 0.0", "return 5.0")]),
+]
+
+
+def told(toy_session, gives: dict, answers: list) -> str:
+    """What an answer is told that gives `answers` in its failing tests, where `gives` says what is known of mistakes, by name."""
+    chapter = toy_session[1]
+    seen = [Fingerprint([("what", sketch(value))], "unexpected") for value in answers]
+    cases = [
+        CaseResult(f"test_{index}", "It is right.", "", "wrong", seconds=index, fingerprint=fingerprint)
+        for index, fingerprint in enumerate(seen)
+    ]
+
+    def observe(mistake, index):
+        values = gives.get(mistake.name, [])
+        return Fingerprint([("what", sketch(values[index]))], "unexpected") if index < len(values) else None
+
+    found = explain(cases, THREE_MISTAKES, observe, chapter.reference("mean"))
+    return found.sentence if found else ""
+
+
+def test_pairs_that_there_was_no_time_for_may_fit_too(toy_session):
+    """All pairs give what the answer gives, as far as they have run; the time was up after the first two."""
+    alone = {"one_more": [0.25], "doubled": [0.5], "five": [0.75]}
+    ran = {"one_more and doubled": [0.0], "one_more and five": [0.0]}
+    assert told(toy_session, alone | ran, [0.0]) == ""
+    assert told(toy_session, alone | {"one_more and doubled": [3.0]}, [3.0]) == "One more. Also: Doubled."
+
+
+def test_of_mistakes_that_explain_the_same_failures_none_is_told(toy_session):
+    """Two mistakes give what the answer gives in one test, and what they give in the other is not known."""
+    same = {"one_more": [3.0, 1.0], "doubled": [3.0, 1.5], "five": [4.0, 5.0]}
+    assert told(toy_session, same, [3.0, 7.0]) == ""
+    assert told(toy_session, same | {"doubled": [4.0, 1.5]}, [3.0, 7.0]) == "Perhaps: One more."
 
 
 def test_two_mistakes_in_one_answer_are_both_told(toy_session):

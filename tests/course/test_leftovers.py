@@ -164,6 +164,7 @@ def test_a_mask_is_no_number():
         ((False, None), False),
         ([1, 1, 0], False),
         (float("nan"), False),
+        (-4e-16, False),
         (0.37, True),
         ([3, 1, 2], True),
         ((False, "a text"), True),

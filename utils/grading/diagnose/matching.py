@@ -51,6 +51,7 @@ def _explain_by_pairs(
     `contradicted` is one that explains all failures, but fails where the answer passes. It is told if no pair fits.
     """
     explained: dict[str, list[int]] = {mistake.name: [] for mistake in mistakes}
+    n_alone = {mistake.name: _number_explained(mistake, cases, observe) for mistake in mistakes}
     pairs = list(pairs_of(mistakes, reference))
     untried, fitting, looked_at = list(pairs), [], _looked_at(cases)
     for index, following in itertools.zip_longest(looked_at, looked_at[1:]):
@@ -62,6 +63,7 @@ def _explain_by_pairs(
             len(untried) * cases[index].seconds < len(mistakes) * cases[following].seconds
         )
         likely = [pair for pair in untried if is_quicker or explained[pair[0].name] or explained[pair[1].name]]
+        likely.sort(key=lambda pair: -max(n_alone[pair[0].name], n_alone[pair[1].name]))
         fitting = _as_far_as_known([both for *_, both in likely], cases, observe)
         if fitting:
             break
@@ -77,14 +79,26 @@ def _explain_by_pairs(
     common = set.intersection(*chosen) if chosen else set()
     # what many mistakes give, such as zeros, is no reason to name one of them
     telling = {name for name, indices in explained.items() if any(_is_sure(cases[index]) for index in indices)}
-    common = common or telling
-    causes = [mistake for mistake in mistakes if mistake.name in common]
+    causes = [mistake for mistake in mistakes if mistake.name in (common or telling)]
 
-    def likelihood(mistake: Mistake) -> tuple[bool, int]:
-        return not _is_contradicted(mistake, cases, observe), len(explained[mistake.name])
+    def likelihood(mistake: Mistake) -> tuple[bool, int, int]:
+        is_possible = not _is_contradicted(mistake, cases, observe)
+        return is_possible, len(explained[mistake.name]), n_alone[mistake.name]
 
     cause = max(causes, key=likelihood, default=None)
-    return _told(cause, cases, observe) if cause else None
+    if cause is None:
+        return None
+    rivals = [other for other in causes if explained[other.name] == explained[cause.name]]
+    # without a pair, none of several mistakes that explain the same failures equally well is more likely than the others
+    if not common and sum(likelihood(other) == likelihood(cause) for other in rivals) > 1:
+        return None
+    return _told(cause, cases, observe)
+
+
+def _number_explained(mistake: Mistake, cases: Sequence[CaseResult], observe: Observe) -> int:
+    """How many failing cases a mistake explains, the quickest first, until there is one that it does not: `diagnose` has run them."""
+    explains = (_explains(observe(mistake, index), cases[index]) for index in _quickest_first(cases))
+    return sum(itertools.takewhile(bool, explains))
 
 
 def _is_contradicted(mistake: Mistake, cases: Sequence[CaseResult], observe: Observe) -> bool:
@@ -106,13 +120,18 @@ def _both_failing_first(
 
 
 def _as_far_as_known(pairs: Sequence[Mistake], cases: Sequence[CaseResult], observe: Observe) -> list[Mistake]:
-    """The pairs that explain the failing cases, the quickest first, until the time is up; none if it is up at once."""
+    """The pairs that explain the failing cases, the quickest first, until the time is up; none if it is up at once.
+
+    Where the time is up before all pairs have run on a case, that case counts only if one pair alone gives its telling value.
+    """
     found: list[Mistake] = []
     for index in _quickest_first(cases):
         seen = {pair.name: observe(pair, index) for pair in found or pairs}
-        if all(fingerprint is None for fingerprint in seen.values()):
+        fitting = [pair for pair in found or pairs if _explains(seen[pair.name], cases[index])]
+        is_cut = any(fingerprint is None for fingerprint in seen.values())
+        if is_cut and not (len(fitting) == 1 and _is_sure(cases[index])):
             break
-        found = [pair for pair in found or pairs if _explains(seen[pair.name], cases[index])]
+        found = fitting
         if not found:
             break
     return found
