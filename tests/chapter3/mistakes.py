@@ -1881,6 +1881,16 @@ SWAP_LATENTS = [
         [("x[0, donor_position]", "x[0, min(position, x.shape[1] - 1)]")],
     ),
     Mistake(
+        "last_of_the_donor",
+        "You look at the donor's last position: its latents are read at `donor_position`.",
+        [("x[0, donor_position]", "x[0, -1]")],
+    ),
+    Mistake(
+        "own_at_the_donors_position",
+        "You take away what the prompt's latents do at `donor_position`: theirs are read at `position`.",
+        [(EXCHANGED, EXCHANGED.replace("position", "donor_position"))],
+    ),
+    Mistake(
         "all_latents",
         "You exchange every latent of the place: only those in `latents`.",
         [(WRITTEN, WRITTEN.replace("change[latents] @ transcoder.W_dec[latents]", "change @ transcoder.W_dec"))],
@@ -2253,6 +2263,11 @@ BEST_PATHS = [
         "backwards",
         "Your paths run from the end to the beginning: put the target behind the path.",
         [(LONGER, LONGER.replace("(*path, target)", "(target, *path)"))],
+    ),
+    Mistake(
+        "from_last_to_first",
+        "You go through the nodes from last to first: a node's best paths are made of those of its sources, which stand before it.",
+        [("for target in range(len(shares)):", "for target in reversed(range(len(shares))):")],
     ),
     Mistake(
         "without_an_edge",

@@ -68,8 +68,9 @@ def test_silent_latents_write_nothing(without_latents, traced, architecture):
 def test_several_latents_are_silent(without_latents, traced):
     """Latents of several layers are silent together; a later one does not write what it now would write."""
     x = traced("gemma3")
-    chosen = [(layer, 5, latent) for layer in (0, 1, 2) for latent in active_at(x, layer, 5)[:2]]
-    chosen += [(1, 3, active_at(x, 1, 3)[0])]
+    last = x.tokens.shape[1] - 1  # the one position at which a latent of the last layer reaches the logits
+    chosen = [(layer, last, latent) for layer in (0, 1, 2) for latent in active_at(x, layer, last)[:2]]
+    chosen += [(1, 5, active_at(x, 1, 5)[0])]
     found = without_latents(x.tc_hooks, x.tokens, nodes_for(x, chosen))
     expect_close(found, silenced(x, chosen), "The logits without seven latents", rtol=1e-6)
 
@@ -136,7 +137,7 @@ def test_a_layer_may_have_too_few_controls(controls_for):
     expect_equal(controls_for(graph, [0, 1]), [3], "The controls of two latents, when one more is in their layer")
 
 
-@pytest.mark.parametrize(("layer", "position", "donor_position"), [(0, 5, 3), (1, 4, 6), (2, 7, 2)])
+@pytest.mark.parametrize(("layer", "position", "donor_position"), [(0, 5, 3), (1, 6, 4), (2, 8, 2)])
 def test_latents_do_what_they_do_elsewhere(swap_latents, traced, layer, position, donor_position):
     """The chosen latents of one place get the activations of another prompt, and no others."""
     x = traced("gemma3")
@@ -147,6 +148,7 @@ def test_latents_do_what_they_do_elsewhere(swap_latents, traced, layer, position
     latents = [*active_at(x, layer, position)[:2], *theirs.topk(2).indices.tolist()]
     found = swap_latents(x.tc_hooks, x.tokens, layer, position, latents, donor_tokens, donor_position)
     expected = swapped(x, layer, position, sorted(set(latents)), donor_tokens, donor_position)
+    assert not expected.allclose(logits_with(x, {})), "a swap that changes nothing tests nothing"
     expect_close(found, expected, f"The logits after a swap in layer {layer}", rtol=1e-6)
 
 
