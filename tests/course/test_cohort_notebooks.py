@@ -108,7 +108,9 @@ def cohort(course, tmp_path_factory) -> Path:
 def test_hostile_notebooks(cohort, case):
     row = rows(cohort)[f"hostile {case.name}"]
     report = (cohort / "report" / f"hostile {case.name}.md").read_text()
-    assert row["status"] in (case.status, case.slowly) and float(row[case.exercise]) == case.points, report
+    points = float(row[case.exercise])
+    assert row["status"] in (case.status, case.slowly), report
+    assert points == case.points or (case.at_most and points < case.points), report
     assert row["RunningMean"] == "3"  # what else is in the notebook is graded
     assert case.says in report + row["remarks"]
 

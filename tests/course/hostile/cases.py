@@ -36,6 +36,7 @@ class Hostile:
         says: words that the remarks or the report hold.
         exercise: the attacked one.
         slowly: the status on a machine so busy that the time is over first; as a rule the same.
+        at_most: whether fewer points are as good.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Hostile:
     says: str = ""
     exercise: str = "mean"
     slowly: str = ""
+    at_most: bool = False
 
     @property
     def content(self) -> bytes:
@@ -594,10 +596,12 @@ LEFT_BEHIND = [
         "marks_up_the_report", mean("raise ValueError('<script>alert(1)</script> [x](javascript:y) ![](z)')"), "graded"
     ),
 ]
-# All get what an answer gets that is wrong, and leaves its list alone; but one of those that are noticed at once gives nothing back.
+# None gets more than an answer that is wrong and leaves its list alone; one of those that are noticed at once gives nothing back. The time of
+# one with a timer may be over before it has given anything: where a machine is slow, the timer leaves none for the answer.
+TIMER = "steals_by_a_timer"
 NOTICED = {"steals_in_a_thread": 0.3, "steals_by_a_metaclass": 0.0, "steals_when_garbage_is_collected": 0.3}
 THIEVES = [
-    Hostile(name, source, "forbidden" if name in NOTICED else "graded", NOTICED.get(name, 0.3))
+    Hostile(name, source, "forbidden" if name in NOTICED else "graded", NOTICED.get(name, 0.3), at_most=name == TIMER)
     for name, source in thieves.SOURCES.items()
 ]
 CASES = [*ENDLESS, *HUNGRY, *ENDING, *STREAMS, *TOOLS, *LIARS, *PEEKING, *FILES, *LEFT_BEHIND, *THIEVES]

@@ -8,7 +8,6 @@ import contextlib
 import gc
 import os
 import pickle
-import signal
 import socket
 import sys
 import time
@@ -23,7 +22,7 @@ from torch import Tensor
 
 from utils.cohort.isolate import sandbox, tripwires
 from utils.cohort.isolate.closing import close, closed_in, limit_reading, run_and_leave, take_out_reference, uses
-from utils.cohort.isolate.ending import how_it_ended
+from utils.cohort.isolate.ending import how_it_ended, kill
 from utils.cohort.isolate.errors import described, rebuilt
 from utils.cohort.isolate.left_behind import LeftBehind
 from utils.cohort.isolate.peer import OtherSideGone, Peer
@@ -49,7 +48,7 @@ def send(channel: socket.socket, message: object, *streams: int) -> None:
 
 def receive(channel: socket.socket) -> tuple[object, list[int]]:
     """What `send` sent. Raises OtherSideGone at the end."""
-    head, streams, _, _ = socket.recv_fds(channel, LENGTHS.size, 1)
+    head, streams, _, _ = socket.recv_fds(channel, LENGTHS.size, 2)
     left, parts = LENGTHS.unpack(head)[0] if len(head) == LENGTHS.size else -1, []
     if left < 0:
         raise OtherSideGone
@@ -111,10 +110,7 @@ def end_of(pid: int, seconds: int) -> str:
         ended = os.wait4(pid, os.WNOHANG)
     if ended[0]:
         return how_it_ended(ended[1], ended[2], seconds)
-    for kill in (os.killpg, os.kill):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+    kill(pid)
     return "ended early"
 
 
@@ -174,7 +170,7 @@ class AnswerSide(Peer):
         name, number, *arguments = request["value"]
         torch.set_grad_enabled(request["grad"])
         torch.set_default_dtype(request["dtype"])
-        torch.set_rng_state(request["random"])
+        torch.set_rng_state(torch.frombuffer(bytearray(request["random"]), dtype=torch.uint8))
         try:
             with (
                 limited(10 * self.settings.seconds),

@@ -20,32 +20,43 @@ PATIENCE = 10  # times the processor time that it may use: the machine may be bu
 EXITS = {0: "over", 3: "too much", 4: "gone", 5: "malformed"}  # a process of tests says so when it cannot go on
 
 
-def listen(pid: int, source: int, seconds: int, megabytes: int, home: Path) -> tuple[str, bytes]:
-    """Take in what a process sends until it ends, is out of time, or sends or writes too much; then see that it has ended."""
-    parts, size, deadline, end = [], 0, time.monotonic() + PATIENCE * seconds, ""
-    while not end:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            end = "timed out"
-        elif not select.select([source], [], [], min(left, LOOK_EVERY))[0]:
-            end = "too much" if size_of(home) > megabytes << 20 else ""
+def take_in(source: int, deadline: float, megabytes: int, home: Path) -> tuple[str, bytes]:
+    """All that a process sends until it closes its end. The word is empty then; else the time is over, or it sends or writes too much."""
+    parts, size = [], 0
+    while (left := deadline - time.monotonic()) > 0:
+        if not select.select([source], [], [], min(left, LOOK_EVERY))[0]:
+            if size_of(home) > megabytes << 20:
+                return "too much", b"".join(parts)
         elif part := os.read(source, 1 << 20):
             parts.append(part)
             size += len(part)
-            end = "too much" if size > MOST_BYTES else ""
+            if size > MOST_BYTES:
+                return "too much", b"".join(parts)
         else:
-            break
+            return "", b"".join(parts)
+    return "timed out", b"".join(parts)
+
+
+def listen(pid: int, source: int, seconds: int, megabytes: int, home: Path) -> tuple[str, bytes]:
+    """Take in what a process sends until it ends, is out of time, or sends or writes too much; then see that it has ended."""
+    deadline = time.monotonic() + PATIENCE * seconds
+    end, data = take_in(source, deadline, megabytes, home)
     ended = 0, 0, None
     while not end and not ended[0]:  # it has closed its end: it is done, or plays dead
         ended = os.wait4(pid, os.WNOHANG)
         time.sleep(0 if ended[0] else 0.001)
         end = "" if time.monotonic() < deadline else "timed out"
     if not ended[0]:
-        for kill in (os.killpg, os.kill):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-    return end or how_it_ended(ended[1], ended[2], seconds), b"".join(parts)
+        kill(pid)
+    return end or how_it_ended(ended[1], ended[2], seconds), data
+
+
+def kill(pid: int) -> int:
+    """End a process, and all of its group. Returns how it ended."""
+    for end in (os.killpg, os.kill):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            end(pid, signal.SIGKILL)
+    return os.waitpid(pid, 0)[1]
 
 
 def size_of(folder: Path) -> int:
@@ -59,11 +70,11 @@ def size_of(folder: Path) -> int:
     return size
 
 
-def how_it_ended(status: int, used: resource.struct_rusage, seconds: float) -> str:
-    """One word; "over" if it ended as it should."""
+def how_it_ended(status: int, used: resource.struct_rusage | None, seconds: float) -> str:
+    """One word; "over" if it ended as it should. `used` is the time of a process that was there for one answer."""
     if os.WIFEXITED(status):
         return EXITS.get(os.WEXITSTATUS(status), "ended early")
-    if used.ru_utime + used.ru_stime >= seconds or os.WTERMSIG(status) == signal.SIGXCPU:
+    if (used and used.ru_utime + used.ru_stime >= seconds) or os.WTERMSIG(status) == signal.SIGXCPU:
         return "timed out"
     # nobody else kills it: the system does when there is no memory left
     return "out of memory" if os.WTERMSIG(status) == signal.SIGKILL else "crashed"

@@ -104,18 +104,19 @@ def grade(chapter: Chapter, ready, settings: Settings, request: dict, replies: i
     limit_reading(settings.megabytes)
     cells = [Cell(kind, source, number) for kind, source, number in request["cells"]]
     answers = NotebookAnswers(chapter, cells, "notebook")
-    there = ready.open_notebook(request["cells"])
+    there, process = ready.open_notebook(request["cells"]), ready.new_process()
     for name in chapter.points:
         written = answers.written(name)
         is_copy = bool(written) and is_like(_node(written[-1]), chapter.page.source(name).answer())
         said = {"exercise": name, "is_copy": is_copy, "named": named(answers.nodes(name)) if written else []}
         with new_home(settings.folder) as home:
-            end, data = ready.run_apart(there, name, home)
+            end, data = ready.run_apart(process, there, name, home)
         write(replies, pack({**said, "end": end, "inside": False}, data))
         if end == "over" and ready.inside(name) and is_started(data):
             with new_home(settings.folder) as home:
                 end, data = run_inside(chapter, ready, settings, answers, name, home)
             write(replies, pack({**said, "end": end, "inside": True}, data))
+    process.close()
 
 
 def is_started(data: bytes) -> bool:

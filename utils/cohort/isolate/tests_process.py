@@ -3,14 +3,18 @@
 import os
 import resource
 import socket
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from utils.cohort.isolate import sandbox, tripwires
-from utils.cohort.isolate.ending import EXITS
+from utils.cohort.isolate.answer_process import receive, send
+from utils.cohort.isolate.closing import run_and_leave
+from utils.cohort.isolate.ending import EXITS, PATIENCE, how_it_ended, kill, take_in
 from utils.cohort.isolate.errors import described, rebuilt
 from utils.cohort.isolate.left_behind import leave_behind
 from utils.cohort.isolate.peer import OtherSideGone, Peer, TooMuch
@@ -53,7 +57,11 @@ class TestsSide(Peer):
         return self._held[number](*args, **kwargs)
 
     def write(self, message: dict) -> bytes:
-        mode = {"grad": torch.is_grad_enabled(), "dtype": torch.get_default_dtype(), "random": torch.get_rng_state()}
+        mode = {
+            "grad": torch.is_grad_enabled(),
+            "dtype": torch.get_default_dtype(),
+            "random": torch.get_rng_state().numpy().tobytes(),
+        }
         try:
             return to_answer({**message, **mode}, self._shared, self.said_of, self._hold, self._own)
         except Exception as error:
@@ -119,12 +127,11 @@ def run_tests(
     sink({"tools": True}, b"")
 
 
-def run_and_say(name, items, grader, side: TestsSide, stream: int, seconds: int, megabytes: int) -> int:
+def run_and_say(name, items, grader, side: TestsSide, stream: int, seconds: int) -> int:
     """Run tests within limits and write what they saw to a stream. Returns a code of `ending.EXITS`."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     limit = int(used.ru_utime + used.ru_stime) + 2 * seconds + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
-    sandbox.limit_memory(max(megabytes, 1000), hard=True)
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
     codes = {word: code for code, word in EXITS.items()}
     try:
         run_tests(name, items, grader, side, lambda message, block: write(stream, pack(message, block)))
@@ -135,3 +142,65 @@ def run_and_say(name, items, grader, side: TestsSide, stream: int, seconds: int,
     except OtherSideGone:
         return codes["gone"]
     return os.EX_OK
+
+
+class TestsProcess:
+    """A fork of this process that runs the tests of one exercise after the other. When it is lost, the next exercise gets a new one.
+
+    `run` is called there with the name of an exercise, the connection to an answer and the stream for what tests see. It gives a code of
+    `ending.EXITS`, and whether what tests share is as it was.
+    """
+
+    __test__ = False
+
+    def __init__(self, run: Callable[[str, socket.socket, int], tuple[int, bool]], seconds: int, megabytes: int):
+        """Limits for an exercise: `seconds` of processor time, and `megabytes` of memory besides what the process has now."""
+        self._run = run
+        self._seconds = seconds
+        self._megabytes = megabytes
+        self._pid = 0
+
+    def run(self, name: str, connection: socket.socket, home: Path) -> tuple[str, bytes]:
+        """How the tests of an exercise ended, in a word, and what they saw."""
+        if not self._pid:
+            self._start()
+        source, sink = os.pipe()
+        deadline = time.monotonic() + PATIENCE * self._seconds
+        send(self._channel, name, connection.fileno(), sink)
+        os.close(sink)
+        connection.close()
+        end, data = take_in(source, deadline, self._megabytes, home)
+        os.close(source)
+        said = b"" if end else self._channel.recv(2)
+        if len(said) == 2:
+            end = EXITS.get(said[0], "ended early")
+        if len(said) < 2 or said[0] or not said[1]:
+            status = self.close()
+            end = end or how_it_ended(status, None, self._seconds)
+        return end, data
+
+    def close(self) -> int:
+        """End it, if there is one. Returns how it ended."""
+        if not self._pid:
+            return 0
+        self._channel.close()
+        status, self._pid = kill(self._pid), 0
+        return status
+
+    def _start(self) -> None:
+        self._channel, there = socket.socketpair()
+        self._pid = os.fork()
+        if not self._pid:
+            self._channel.close()
+            run_and_leave(lambda: self._serve(there))
+        there.close()
+
+    def _serve(self, channel: socket.socket) -> None:
+        sandbox.die_with_parent()
+        sandbox.limit_memory(max(self._megabytes, 1000), hard=True)
+        while True:
+            name, (connection, sink) = receive(channel)
+            with socket.socket(fileno=connection) as own:
+                code, is_whole = self._run(name, own, sink)
+            os.close(sink)
+            channel.sendall(bytes([code, is_whole]))

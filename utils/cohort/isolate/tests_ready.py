@@ -5,7 +5,6 @@ A test that sees the same by messages as in one process is run apart from answer
 
 import copyreg
 import functools
-import os
 import socket
 from contextvars import Context, ContextVar
 from pathlib import Path
@@ -16,10 +15,9 @@ from torch import nn
 
 from utils import ROOT
 from utils.cohort.isolate.answer_process import receive, send
-from utils.cohort.isolate.closing import run_and_leave
-from utils.cohort.isolate.ending import listen, new_home
+from utils.cohort.isolate.ending import new_home
 from utils.cohort.isolate.peer import OtherSideGone
-from utils.cohort.isolate.tests_process import TestsSide, run_and_say, run_tests
+from utils.cohort.isolate.tests_process import TestsProcess, TestsSide, run_and_say, run_tests
 from utils.cohort.isolate.wire import Shared, in_folders, modules_in
 from utils.cohort.judge.records import Record, read_record, record
 from utils.grading.chapters import Chapter
@@ -121,20 +119,21 @@ class ReadyTests:
         there.close()
         return here, notebook
 
-    def run_apart(self, notebook: socket.socket, name: str, home: Path) -> tuple[str, bytes]:
+    def new_process(self) -> TestsProcess:
+        """A process that runs tests by messages, those of one exercise after the other."""
+
+        def run(name: str, connection: socket.socket, sink: int) -> tuple[int, bool]:
+            items = {n: item for n, item in enumerate(self._items[name]) if n not in self.reasons[name]}
+            side, grader = TestsSide(connection, self.shared, self._own), self.session.grader
+            code = run_and_say(name, items, grader, side, sink, self.settings.seconds)
+            return code, grader.watched.is_as_noted
+
+        return TestsProcess(run, self.settings.seconds, self.settings.megabytes)
+
+    def run_apart(self, process: TestsProcess, notebook: socket.socket, name: str, home: Path) -> tuple[str, bytes]:
         """Run the tests of an exercise on an answer by messages: how that ended, in a word, and what they saw."""
         connection, _ = self._connect(notebook, name, str(home))
-        source, sink = os.pipe()
-        pid = os.fork()
-        if not pid:
-            items = {n: item for n, item in enumerate(self._items[name]) if n not in self.reasons[name]}
-            side = TestsSide(connection, self.shared, self._own)
-            limits = self.settings.seconds, self.settings.megabytes
-            run_and_leave(lambda: os._exit(run_and_say(name, items, self.session.grader, side, sink, *limits)))
-        os.close(sink)
-        connection.close()
-        end, data = listen(pid, source, self.settings.seconds, self.settings.megabytes, home)
-        os.close(source)
+        end, data = process.run(name, connection, home)
         send(notebook, "ended")
         its_end, _ = receive(notebook)
         if end == "gone":

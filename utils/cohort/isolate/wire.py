@@ -173,7 +173,7 @@ def to_answer(
 
     live: list[Tensor] = []
 
-    class Pickler(cloudpickle.Pickler):
+    class Pickler(_TensorPickler):
         def persistent_id(self, value: object) -> object:
             if isinstance(value, nn.Module):
                 place = shared.place(value)
@@ -203,9 +203,40 @@ def to_answer(
         Pickler(file).dump(message.pop("value"))
     except (pickle.PicklingError, TypeError, AttributeError, RuntimeError, NotImplementedError, ValueError) as error:
         raise StaysHere(f"{type(error).__name__}: {error}") from error
-    lives = pickle.dumps([tensor.detach() for tensor in live])
+    lives = io.BytesIO()
+    _TensorPickler(lives).dump([tensor.detach() for tensor in live])
     more = said_of(live) if live else {}
-    return pickle.dumps((message | more, lives, file.getvalue()))
+    return pickle.dumps((message | more, lives.getvalue(), file.getvalue()))
+
+
+class _TensorPickler(cloudpickle.Pickler):
+    """Writes plain tensors by their bytes: torch's own way is made for large files, and takes long for small tensors."""
+
+    def reducer_override(self, value: object) -> object:
+        if type(value) is Tensor and _is_bare(value):
+            return _from_bytes, (
+                bytearray(value.reshape(-1).view(torch.uint8).numpy()),
+                value.dtype,
+                tuple(value.shape),
+            )
+        return super().reducer_override(value)
+
+
+def _is_bare(tensor: Tensor) -> bool:
+    """Whether its bytes, shape and dtype are all that there is to it."""
+    return (
+        tensor.layout is torch.strided
+        and tensor.device.type == "cpu"
+        and tensor.is_contiguous()
+        and tensor.numel() > 0
+        and not (tensor.is_complex() or tensor.is_quantized or tensor.is_neg() or tensor.is_inference())
+        and not (is_live(tensor) or vars(tensor) or torch._C._functorch.is_functorch_wrapped_tensor(tensor))
+    )
+
+
+def _from_bytes(data: bytearray, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+    # a copy lies in memory as torch's own tensors do: the last digits of sums may depend on that
+    return torch.frombuffer(data, dtype=dtype).reshape(shape).clone()
 
 
 def _index(live: list[Tensor], value: Tensor) -> int:
