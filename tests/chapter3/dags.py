@@ -1,6 +1,7 @@
 """Random graphs, and influence and pruning on them with lists and loops, step by step as the text says it."""
 
 import random
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -38,6 +39,7 @@ class Dag(NamedTuple):
         return found & (found.cumsum(0) <= share * found.sum())
 
 
+@cache
 def random_dag(seed: int, density: float | None = None) -> Dag:
     """A latent that happens to have no input is called an error."""
     rng = random.Random(seed)

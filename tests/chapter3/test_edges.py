@@ -72,7 +72,7 @@ def test_gradients_are_effects(setup_attribution, traced, place):
     x = traced("gemma3")
     run = setup_attribution(x.model, x.tokens, x.freeze, x.tc_hooks)
     position, vector = 2, torch.randn(D_MODEL, dtype=torch.float64)
-    before, after = (readings_after(x, place, position, vector * size) for size in (0, 1))
+    before, after = readings_after(x, "E", 0, 0 * vector), readings_after(x, place, position, vector)
     for layer in (2, "L"):
         direction = torch.randn(x.tokens.shape[1], D_MODEL, dtype=torch.float64)
         reading = (run.reads[layer][0] * direction).sum()
@@ -155,9 +155,10 @@ def test_one_gradient_at_every_place(walk_back_one, traced, architecture, layer)
     position, reading_vec = x.tokens.shape[1] - 2, torch.randn(D_MODEL, dtype=torch.float64)
     found = walk_back_one(fresh_run(x), reading_vec, position, layer)
     expect_equal(set(found), set(places_before(x, layer)), f"The places before {layer!r}")
+    before = readings_after(x, "E", 0, torch.zeros(D_MODEL, dtype=torch.float64))[layer][position]
     for place in places_before(x, layer):
         at, vector = 3, torch.randn(D_MODEL, dtype=torch.float64)
-        before, after = (readings_after(x, place, at, vector * size)[layer][position] for size in (0, 1))
+        after = readings_after(x, place, at, vector)[layer][position]
         expect_equal(tuple(found[place].shape), tuple(x.cache["blocks.0.hook_in"][0].shape), "The shape of a gradient")
         expect_close(found[place][at] @ vector, (after - before) @ reading_vec, f"The effect at {place!r}", rtol=1e-6)
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from tests.tiny import ARCHITECTURES
-from tests.tracing import Traced, state_of
+from tests.tracing import Traced, kept, state_of
 from utils.engine.graph import GraphNodes, NodeInfo, NodeType
 from utils.engine.hooks import hooked
 from utils.grading import expect, expect_close, expect_equal
@@ -40,6 +40,7 @@ def nodes_for(x: Traced, chosen: list[tuple[int, int, int]]) -> list[NodeInfo]:
     return [NodeInfo(NodeType.LATENT, layer, position, latent) for layer, position, latent in chosen]
 
 
+@kept
 def silenced(x: Traced, chosen: list[tuple[int, int, int]]) -> Tensor:
     """The truth: each latent's live activation is taken away."""
 
@@ -86,6 +87,7 @@ def test_silence_leaves_no_trace(without_latents, traced):
     expect_close(found, x.model(x.tokens)[0, -1].detach(), "The logits with nothing silenced", rtol=1e-6)
 
 
+@kept
 def swapped(
     x: Traced,
     layer: int,
@@ -95,7 +97,7 @@ def swapped(
     donor_position: int,
     tokens: Tensor | None = None,
 ) -> Tensor:
-    """The truth: the donor's activations in place of the prompt's own."""
+    """The truth: the donor's activations in place of the prompt's own, or of those of other `tokens`."""
     with torch.no_grad():
         _, cache = x.model.run_with_cache(donor_tokens)
         theirs = x.transcoders[layer].encode(cache[f"blocks.{layer}.mlp.hook_in"])[0, donor_position]
