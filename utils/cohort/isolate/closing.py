@@ -96,8 +96,9 @@ def take_out_reference(chapter: Chapter, name: str) -> set[int]:
         function.__code__ = _gone.__code__
     else:
         empty = type(name, (), {"__init__": _gone})
+        course = str(ROOT), str(chapter.root)
         for module in list(sys.modules.values()):
-            if isinstance(module, ModuleType):
+            if isinstance(module, ModuleType) and str(vars(module).get("__file__")).startswith(course):
                 for key in [key for key, value in vars(module).items() if value is reference]:
                     setattr(module, key, empty)
     sources = chapter.page._sources
