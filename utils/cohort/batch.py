@@ -225,8 +225,9 @@ def replies_from_here(chapter: Chapter, tasks: list[_Task], options: Options) ->
         waiting.put(task)
     hidden = str(options.hidden) if options.hidden else ""
     settings = Settings(str(chapter.root), chapter.number, hidden, options.seconds, options.megabytes, str(folder))
-    workers = [Worker(settings) for _ in range(min(options.jobs, len(tasks)))]
-    lines = [_Line(worker, settings, waiting, done) for worker in workers]
+    n_lines = min(options.jobs, len(tasks))
+    worker = Worker(settings, n_lines)
+    lines = [_Line(number, worker, settings, waiting, done) for number in range(n_lines)]
     try:
         yield None
         for line in lines:
@@ -239,15 +240,21 @@ def replies_from_here(chapter: Chapter, tasks: list[_Task], options: Options) ->
     finally:
         for line in lines:
             line.stop()
+        worker.close()
         remove(folder)
 
 
 class _Line(threading.Thread):
-    """Hands tasks to one worker, and starts another one when it is lost."""
+    """Hands tasks to a line of the worker that all lines share. When that is lost, this one goes on with a worker of its own: no notebook
+    can take another one with it twice.
+    """
 
-    def __init__(self, worker: Worker, settings: Settings, waiting: queue.Queue, done: queue.Queue):
+    def __init__(self, number: int, worker: Worker, settings: Settings, waiting: queue.Queue, done: queue.Queue):
         super().__init__(daemon=True)
+        self._number = number
         self._worker = worker
+        self._own: list[Worker] = []
+        self._is_over = False
         self._settings = settings
         self._waiting = waiting
         self._done = done
@@ -255,7 +262,7 @@ class _Line(threading.Thread):
     def run(self) -> None:
         try:
             self._worker.wait()
-            while True:
+            while not self._is_over:
                 try:
                     task = self._waiting.get_nowait()
                 except queue.Empty:
@@ -267,15 +274,23 @@ class _Line(threading.Thread):
     def _grade(self, task: _Task) -> list[Reply] | None:
         for _ in range(2):
             try:
-                return self._worker.grade(task.cells)
+                return self._worker.grade(task.cells, self._number)
             except WorkerLost:
-                self._worker.close()
-                self._worker = Worker(self._settings)
+                self._worker.end()
+                self._worker, self._number = Worker(self._settings), 0
+                self._own.append(self._worker)
                 self._worker.wait()
         return None
 
     def stop(self) -> None:
-        self._worker.close()
+        """End the worker, which others may share, and wait for the end of the thread, which may just be starting a new one."""
+        self._is_over = True
+        self._worker.end()
+        while self.is_alive():
+            self._worker.end()
+            self.join(0.1)
+        for worker in self._own:
+            worker.close()
 
 
 def conclude(judge: LimitedProcess, chapter: Chapter, replies: list[Reply] | None) -> Result:

@@ -601,7 +601,14 @@ LEFT_BEHIND = [
 TIMER = "steals_by_a_timer"
 NOTICED = {"steals_in_a_thread": 0.3, "steals_by_a_metaclass": 0.0, "steals_when_garbage_is_collected": 0.3}
 THIEVES = [
-    Hostile(name, source, "forbidden" if name in NOTICED else "graded", NOTICED.get(name, 0.3), at_most=name == TIMER)
+    Hostile(
+        name,
+        source,
+        "forbidden" if name in NOTICED else "graded",
+        NOTICED.get(name, 0.3),
+        slowly="timed out" if name == TIMER else "",
+        at_most=name == TIMER,
+    )
     for name, source in thieves.SOURCES.items()
 ]
 CASES = [*ENDLESS, *HUNGRY, *ENDING, *STREAMS, *TOOLS, *LIARS, *PEEKING, *FILES, *LEFT_BEHIND, *THIEVES]

@@ -64,7 +64,7 @@ def receive(channel: socket.socket) -> tuple[object, list[int]]:
 def serve(channel: socket.socket, chapter: Chapter, settings) -> None:
     """Fork a process for each notebook, or for the reference answers; take in the models that tests share."""
     sandbox.die_with_parent()
-    shared = Shared([])
+    shared, running = Shared([]), set()
     while True:
         message, streams = receive(channel)
         if "share" in message:
@@ -78,7 +78,8 @@ def serve(channel: socket.socket, chapter: Chapter, settings) -> None:
             own = socket.socket(fileno=streams[0])
             run_and_leave(partial(serve_notebook, own, chapter, settings, shared, message["cells"]))
         os.close(streams[0])
-        os.waitpid(pid, 0)
+        running.add(pid)
+        running -= {pid for pid in running if os.waitpid(pid, os.WNOHANG)[0]}
 
 
 def serve_notebook(channel: socket.socket, chapter: Chapter, settings, shared: Shared, cells: list | None) -> None:

@@ -1,11 +1,13 @@
 """The graders' side of a worker: start it, hand it a notebook, take in what comes back, replace it when it is lost."""
 
+import contextlib
 import json
 import os
 import select
 import subprocess
 import sys
 import tempfile
+import threading
 from dataclasses import asdict, dataclass, field, replace
 
 from utils import ROOT
@@ -48,49 +50,64 @@ class Reply:
 
 
 class Worker:
-    """A process that runs the answers in notebooks. It starts at once; `wait` returns when it is ready."""
+    """A process that runs the answers in notebooks, several at a time if it has several lines. It starts at once; `wait` returns when it
+    is ready. Each line may be used by a thread of its own.
+    """
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: Settings, n_lines: int = 1):
         environment = {name: value for name, value in os.environ.items() if name in KEPT or name.startswith("LC_")}
         environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         environment |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
         environment |= {"PYTHONHASHSEED": "0", "PYTHONNOUSERSITE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         self._said = tempfile.TemporaryFile()
+        self._lock = threading.Lock()
+        self._inside: dict[str, dict[int, str]] | None = None
+        pipes = [os.pipe() for _ in range(n_lines)]
+        self._replies, theirs = zip(*pipes)
         self._process = subprocess.Popen(
-            [sys.executable, "-c", START, str(ROOT), json.dumps(asdict(settings))],
+            [sys.executable, "-c", START, str(ROOT), json.dumps(asdict(settings)), *map(str, theirs)],
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
             stderr=self._said,
             env=environment,
             cwd=settings.folder,
+            pass_fds=theirs,
             start_new_session=True,
-            bufsize=0,  # so that waiting can have an end
+            bufsize=0,
         )
+        for stream in theirs:
+            os.close(stream)
         self._patience = 2 * PATIENCE * settings.seconds + SECONDS_FOR_READING
 
     def wait(self) -> None:
         """Until it is ready. Raises WorkerLost, with what it said last."""
+        with self._lock:
+            if self._inside is None:
+                self._inside = self._reasons()
+
+    def _reasons(self) -> dict[str, dict[int, str]]:
+        """Why tests stay with the answer, by exercise and number, as the process says when it is ready."""
         try:
-            message, _ = self._read(patience=None)
-            self._inside = {
-                name: {int(number): why for number, why in reasons.items()}
-                for name, reasons in message["inside"].items()
-            }
+            message, _ = self._read(0, patience=None)
         except WorkerLost:
             self._said.seek(0)
             said = self._said.read().decode(errors="replace").strip().splitlines()
             raise WorkerLost(f"The tests cannot be made ready: {said[-1] if said else 'no reason is given'}") from None
+        return {
+            name: {int(number): why for number, why in reasons.items()} for name, reasons in message["inside"].items()
+        }
 
-    def grade(self, cells: list[Cell]) -> list[Reply] | None:
+    def grade(self, cells: list[Cell], line: int = 0) -> list[Reply] | None:
         """A reply for each exercise; None if the notebook could not even be read. Raises WorkerLost."""
-        request = {"cells": [(cell.kind, cell.source, cell.number) for cell in cells]}
+        request = {"line": line, "cells": [(cell.kind, cell.source, cell.number) for cell in cells]}
         try:
-            write(self._process.stdin.fileno(), pack(request))
+            with self._lock:
+                write(self._process.stdin.fileno(), pack(request))
         except BrokenPipeError:
             raise WorkerLost("A worker has ended.") from None
         replies = []
         while True:
-            message, block = self._read(self._patience)
+            message, block = self._read(line, self._patience)
             if "over" in message:
                 return replies if message["over"] else None
             name = message["exercise"]
@@ -100,8 +117,8 @@ class Worker:
                 known = message["is_copy"], message["named"]
                 replies.append(Reply(name, message["end"], *known, block, self._inside[name]))
 
-    def _read(self, patience: float | None) -> tuple[dict, bytes]:
-        stream = self._process.stdout.fileno()
+    def _read(self, line: int, patience: float | None) -> tuple[dict, bytes]:
+        stream = self._replies[line]
         if not select.select([stream], [], [], patience)[0]:
             raise WorkerLost("A worker does not answer.")
         head = read_exactly(stream, LENGTHS.size)
@@ -115,11 +132,15 @@ class Worker:
         return message, block
 
     def close(self) -> None:
-        """End it, and all that it started."""
+        """End it, and let go of its streams: no line may be in use any more."""
+        self.end()
+        for stream in self._replies:
+            os.close(stream)
+        self._said.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+
+    def end(self) -> None:
+        """End it, and all that it started. Whoever waits at a line is told."""
         self._process.kill()
         self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._said):
-            try:
-                stream.close()
-            except BrokenPipeError:
-                pass

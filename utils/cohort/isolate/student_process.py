@@ -3,7 +3,8 @@
 Student code runs in processes that are forked from another one, `answer_process`, which never has the tests; the tests run here and call
 it by messages. Only tests whose calls cannot be sent run where student code runs: see `inside_process`.
 
-Started by `processes.Worker` as a Python of its own; speaks in frames through its standard input and output.
+Started by `processes.Worker` as a Python of its own. Reads requests from its standard input, and answers in frames through the line of each;
+notebooks of different lines are graded at the same time.
 """
 
 import ast
@@ -15,6 +16,7 @@ import socket
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -50,9 +52,8 @@ class Settings:
 
 def main() -> None:
     """Serve until there is no more to read."""
-    settings = Settings(**json.loads(sys.argv[1]))
-    requests, replies = os.dup(0), os.dup(1)
-    os.dup2(2, 1)  # what is printed now must not stand among the replies
+    settings, lines = Settings(**json.loads(sys.argv[1])), [int(stream) for stream in sys.argv[2:]]
+    requests = os.dup(0)
     sandbox.die_with_parent()
     torch.set_num_threads(1)
     tempfile.tempdir = settings.folder
@@ -67,13 +68,27 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     silence()
-    write(replies, pack({"ready": True, "inside": ready.reasons}))
+    write(lines[0], pack({"ready": True, "inside": ready.reasons}))
+    running: set[int] = set()
     while request := read(requests):
+        running -= {pid for pid in running if os.waitpid(pid, os.WNOHANG)[0]}
+        there = ready.open_notebook(request["cells"])
+        work = partial(grade_and_say, chapter, ready, settings, request["cells"], there, lines[request["line"]])
         pid = os.fork()
         if not pid:
-            run_and_leave(lambda: grade(chapter, ready, settings, request, replies))
-        status = os.waitpid(pid, 0)[1]
-        write(replies, pack({"over": status == 0}))
+            run_and_leave(work)
+        there.close()
+        running.add(pid)
+
+
+def grade_and_say(chapter: Chapter, ready, settings: Settings, cells: list, there: socket.socket, replies: int) -> None:
+    """Have a notebook graded in a process of its own, and say when it is over."""
+    sandbox.die_with_parent()
+    pid = os.fork()
+    if not pid:
+        run_and_leave(lambda: grade(chapter, ready, settings, cells, there, replies))
+    there.close()
+    write(replies, pack({"over": os.waitpid(pid, 0)[1] == 0}))
 
 
 def start_answers(chapter: Chapter, settings: Settings) -> socket.socket:
@@ -98,13 +113,14 @@ def start_answers(chapter: Chapter, settings: Settings) -> socket.socket:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def grade(chapter: Chapter, ready, settings: Settings, request: dict, replies: int) -> None:
-    """A frame for each exercise: how its processes ended, and in the block what they sent."""
+def grade(chapter: Chapter, ready, settings: Settings, cells: list, there: socket.socket, replies: int) -> None:
+    """A frame for each exercise: how its processes ended, and in the block what they sent.
+
+    `there` leads to the process in which the answers of these cells are forked.
+    """
     sandbox.die_with_parent()
     limit_reading(settings.megabytes)
-    cells = [Cell(kind, source, number) for kind, source, number in request["cells"]]
-    answers = NotebookAnswers(chapter, cells, "notebook")
-    there, process = ready.open_notebook(request["cells"]), ready.new_process()
+    answers, process = NotebookAnswers(chapter, [Cell(*cell) for cell in cells], "notebook"), ready.new_process()
     for name in chapter.points:
         written = answers.written(name)
         is_copy = bool(written) and is_like(_node(written[-1]), chapter.page.source(name).answer())
