@@ -582,6 +582,31 @@ MISTAKES = {
             [(".sum((0, 2)).mean()", ".mean()")],
         ),
         Mistake(
+            "layers_averaged",
+            "You average over layers too: average over the tokens alone, and sum over layers and latents.",
+            [(".sum((0, 2)).mean()", ".sum(2).mean()")],
+        ),
+        Mistake(
+            "averaged_over_the_dead",
+            "You average over the dead latents: sum over them, and average over the tokens alone.",
+            [(".sum((0, 2)).mean()", ".sum((0, 2)).mean() / dead.sum()")],
+        ),
+        Mistake(
+            "squared",
+            "You square what a latent lacks: it counts as it is.",
+            [("(threshold[:, None] - pre).relu()", "(threshold[:, None] - pre).relu().square()")],
+        ),
+        Mistake(
+            "no_dimension_for_tokens",
+            "Your thresholds, norms and `dead` have no dimension for the tokens, so that they meet the wrong numbers: write "
+            "`threshold[:, None]`, and so on.",
+            [
+                ("threshold[:, None]", "threshold"),
+                ("decoder_norms[:, None]", "decoder_norms"),
+                ("dead[:, None]", "dead"),
+            ],
+        ),
+        Mistake(
             "threshold_detached",
             "You detach the threshold: a dead latent's is to be lowered, too.",
             [("(threshold[:, None] - pre)", "(threshold[:, None].detach() - pre)")],

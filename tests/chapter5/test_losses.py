@@ -71,20 +71,20 @@ def test_the_dead_are_pulled_up_and_only_they(dead_latent_loss):
     """The gradient raises pre-activations of dead latents that are below their thresholds, and no others."""
     pre = torch.tensor([[[0.0, 3.0, 0.2]], [[-2.0, 0.0, 0.6]]], requires_grad=True)
     dead = torch.tensor([[True, True, False], [False, True, True]])
-    (found,) = gradients_of(dead_latent_loss(pre, torch.full((2, 3), 0.5), torch.full((2, 3), 2.0), dead), [pre])
-    expected = torch.tensor([[[-2.0, 0.0, 0.0]], [[0.0, -2.0, 0.0]]])
+    (found,) = gradients_of(dead_latent_loss(pre, torch.full((2, 3), 0.5), torch.full((2, 3), 5.0), dead), [pre])
+    expected = torch.tensor([[[-5.0, 0.0, 0.0]], [[0.0, -5.0, 0.0]]])
     expect_close(found, expected, "The gradient of the pre-activations", rtol=1e-5)
 
 
 def test_thresholds_and_decoders_of_the_dead_are_pulled_too(dead_latent_loss):
     """The gradient reaches thresholds and decoder norms of dead latents, too: nothing is detached."""
     pre = torch.tensor([[[0.0, 3.0, 0.2], [0.3, 0.0, 0.1]], [[-2.0, 0.0, 0.6], [0.0, -1.0, 0.1]]])
-    threshold, norms = torch.full((2, 3), 0.5, requires_grad=True), torch.full((2, 3), 2.0, requires_grad=True)
+    threshold, norms = torch.full((2, 3), 0.5, requires_grad=True), torch.full((2, 3), 5.0, requires_grad=True)
     dead = torch.tensor([[True, True, False], [False, True, True]])
     found = gradients_of(dead_latent_loss(pre, threshold, norms, dead), [threshold, norms])
     # of the two tokens' share: below the threshold are both, the second, none; none, both, the second
     expect_close(
-        found[0], torch.tensor([[2.0, 1.0, 0.0], [0.0, 2.0, 1.0]]), "The gradient of the thresholds", rtol=1e-5
+        found[0], torch.tensor([[5.0, 2.5, 0.0], [0.0, 5.0, 2.5]]), "The gradient of the thresholds", rtol=1e-5
     )
     lacking = torch.tensor([[(0.5 + 0.2) / 2, 0.5 / 2, 0.0], [0.0, (0.5 + 1.5) / 2, 0.4 / 2]])
     expect_close(found[1], lacking, "The gradient of the decoder norms", rtol=1e-5)
