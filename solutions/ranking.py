@@ -31,7 +31,7 @@ from solutions.chapter3_attribution_graphs import (
 )
 from utils.engine.arguments import TracingArguments
 from utils.engine.graph import AttributionResult, GraphNodes, NodeType
-from utils.engine.hooks import Transcoder
+from utils.engine.hooks import NO_LOGITS, Transcoder, hooked
 from utils.engine.memory import zero_edges
 
 RERANK_AT_MOST, RERANK_AT_LEAST = 64, 8  # rows between two estimates, a fifth of all if that is between these
@@ -73,7 +73,9 @@ def attribute_strongest(
     tc_hooks = TranscoderReplacementHooks(model, transcoders, cache)
     outputs = choose_outputs(model, freeze.logits, given)
     nodes = partial(build_graph_nodes, model, transcoders, cache, tc_hooks, *outputs, tokens, start_posn)
-    candidates, run = nodes(given.top_k), setup_attribution(model, tokens, freeze, tc_hooks)
+    candidates = nodes(given.top_k)
+    with hooked(model, [NO_LOGITS]):
+        run = setup_attribution(model, tokens, freeze, tc_hooks)
     tables = tabulate_sources(candidates)
 
     ranking = rank_latents(

@@ -30,7 +30,7 @@ from utils.engine.arguments import (
 )
 from utils.engine.cross_layer import refuse_cross_layer
 from utils.engine.graph import AttributionResult, GraphNodes, NodeType, warn_of_gap
-from utils.engine.hooks import Transcoder, check_transcoders
+from utils.engine.hooks import NO_LOGITS, Transcoder, check_transcoders, hooked
 from utils.engine.records import compute_salient_logits
 from utils.engine.targets import GivenTargets, OutputToken, as_targets
 
@@ -105,7 +105,8 @@ def trace_graph(
     reading_vecs, outputs = compute_salient_logits(model, freeze.logits, **choice)
     graph = build_graph_nodes(model, transcoders, cache, tc_hooks, reading_vecs, outputs, tokens, start_posn, top_k)
 
-    run = setup_attribution(model, tokens, freeze, tc_hooks)
+    with hooked(model, [NO_LOGITS]):
+        run = setup_attribution(model, tokens, freeze, tc_hooks)
     batches = prepare_backward_batches(graph, batch_size)
     adjacency = compute_adjacency_matrix(model, tokens, graph, freeze, tc_hooks, batches, run, progress)
     bias, values = compute_bias(model, tokens, graph, freeze, tc_hooks), read_targets(graph, run.reads)

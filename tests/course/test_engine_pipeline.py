@@ -12,6 +12,7 @@ from tests.tracing import state_of
 from utils.engine import arguments as arguments_module
 from utils.engine.arguments import TracingArguments, evaluating
 from utils.engine.graph import NodeType
+from utils.engine.hooks import hooked
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -43,6 +44,16 @@ def test_the_pipeline(tiny, architecture):
     first = int(architecture != "qwen3")
     assert min(node.ctx_idx for node in result.kept_nodes) == result.graph.start_posn == first
     assert kinds.count(NodeType.EMBEDDING) == result.graph.seq_len - first
+
+
+@pytest.mark.parametrize("max_latent_nodes", [None, 5])
+def test_one_run_alone_computes_logits(tiny, max_latent_nodes):
+    """The first one, which chooses the targets. The logits of a large vocabulary cost as much as all layers."""
+    model, transcoders = tiny("gemma3")
+    n_positions = []
+    with hooked(model, [("unembed.hook_out", lambda logits, hook: n_positions.append(logits.shape[1]))]):
+        result = attribute(model, transcoders, PROMPT, max_latent_nodes=max_latent_nodes)
+    assert n_positions == [result.graph.seq_len, 0, 0]
 
 
 def test_hiding_positions_changes_the_pruned_graph_alone(tiny):
