@@ -1931,12 +1931,26 @@ SWAP_EVERYWHERE = [
     Mistake(
         "matched_from_the_beginning",
         "You match positions from the beginning: names of different length put the ends apart, so count from the end.",
-        [(POSITIONS, "position = donor_position = from_end - 1")],
+        [(MATCHED, "range(min(seq_len, donor_len))"), (POSITIONS, "position = donor_position = from_end")],
     ),
     Mistake(
         "from_the_beginning_to_the_end",
         "You match positions from the beginning, `donor_position = position`, and the donor may be shorter: count both from the end.",
         [(MATCHED, "range(1, seq_len + 1)"), (POSITIONS, "position = donor_position = from_end - 1")],
+    ),
+    Mistake(
+        "from_the_beginning_without_the_first",
+        "You match positions from the beginning, and leave the first one out: count from the end, and take each position that has a "
+        "partner.",
+        [(MATCHED, "range(1, min(seq_len, donor_len))"), (POSITIONS, "position = donor_position = from_end")],
+    ),
+    Mistake(
+        "moved_the_wrong_way",
+        "You move the donor's position the wrong way: where the donor is longer, its position lies further back than the prompt's.",
+        [
+            (MATCHED, "range(max(0, donor_len - seq_len), min(seq_len, 2 * donor_len - seq_len))"),
+            (POSITIONS, "position, donor_position = from_end, from_end + seq_len - donor_len"),
+        ],
     ),
     Mistake(
         "last_position_missing",

@@ -176,25 +176,47 @@ def other_prompt(x: Traced, n_tokens: int) -> Tensor:
     return words.to(x.tokens)
 
 
-@pytest.mark.parametrize(("architecture", "more"), [("gemma3", 0), ("qwen3", 2), ("gpt2", -2)])
-def test_a_map_of_swaps(swap_everywhere, traced, architecture, more):
+@pytest.fixture(scope="module")
+def after_a_swap():
+    """The truth of one entry of a map, worked out once: it is the same for every answer that is tested."""
+    known: dict = {}
+
+    def make(x: Traced, layer: int, position: int, tokens: Tensor, donor: Tensor) -> Tensor:
+        key = id(x), layer, position, tokens.shape[1], donor.shape[1]
+        if key not in known:
+            latents = list(range(x.transcoders[layer].cfg.d_sae))
+            donor_position = position + donor.shape[1] - tokens.shape[1]
+            known[key] = swapped(x, layer, position, latents, donor, donor_position, tokens)
+        return known[key]
+
+    return make
+
+
+@pytest.mark.parametrize(("architecture", "n_tokens", "more"), [("gemma3", SHORT, 0), ("gpt2", 2, 1), ("qwen3", 3, -1)])
+def test_a_map_of_swaps(swap_everywhere, traced, after_a_swap, architecture, n_tokens, more):
     """Each entry is the score after one swap; positions are matched from the end, and those without a partner are nan."""
     x = traced(architecture)
-    tokens = x.tokens[:, :SHORT]
-    seq_len = tokens.shape[1]
-    donor = other_prompt(x, seq_len + more)
+    tokens, donor = x.tokens[:, :n_tokens], other_prompt(x, n_tokens + more)
     direction = torch.randn(x.model.cfg.d_vocab, dtype=torch.float64)
     found = swap_everywhere(x.tc_hooks, tokens, donor, lambda logits: logits.double() @ direction)
-    expect_equal(tuple(found.shape), (len(x.transcoders), seq_len), "The shape of the map")
+    expect_equal(tuple(found.shape), (len(x.transcoders), n_tokens), "The shape of the map")
     first = max(0, -more)
     expect_equal(
-        found.isnan().tolist(), [[at < first for at in range(seq_len)]] * len(x.transcoders), "Where it is nan"
+        found.isnan().tolist(), [[at < first for at in range(n_tokens)]] * len(x.transcoders), "Where it is nan"
     )
-    for layer, position in ((0, first), (1, first + 1), (2, seq_len - 1), (0, seq_len - 2), (1, seq_len - 1)):
-        latents = list(range(x.transcoders[layer].cfg.d_sae))
-        logits = swapped(x, layer, position, latents, donor, position + more, tokens)
+    for layer, position in ((0, first), (1, first + 1), (2, n_tokens - 1), (0, n_tokens - 2), (1, n_tokens - 1)):
+        expected = after_a_swap(x, layer, position, tokens, donor) @ direction
         what = f"The score after a swap in layer {layer} at position {position}"
-        expect_close(found[layer, position].double(), logits @ direction, what, rtol=1e-4, atol=1e-4)
+        expect_close(found[layer, position].double(), expected, what, rtol=1e-4, atol=1e-4)
+
+
+def test_a_map_of_two_words(swap_everywhere, traced, after_a_swap):
+    """Where each prompt is one word, the map has one column: in each layer, the word takes the latents of the donor."""
+    x = traced("gpt2")
+    tokens, donor = x.tokens[:, 2:3], other_prompt(x, 1)
+    found = swap_everywhere(x.tc_hooks, tokens, donor, lambda logits: logits[5])
+    expected = torch.stack([after_a_swap(x, layer, 0, tokens, donor)[5] for layer in x.transcoders])
+    expect_close(found, expected[:, None].to(found), "The scores of two prompts of one word", rtol=1e-4)
 
 
 def test_a_map_of_a_prompt_with_itself(swap_everywhere, traced):
