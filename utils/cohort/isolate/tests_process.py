@@ -79,15 +79,19 @@ class TestsSide(Peer):
                 self.noticed += [message["value"]] if message["value"] in tripwires.REASONS else []
                 message = from_answer(self._receive(), self._shared, wrap, self.ask, self._held)
             torch.set_grad_enabled(message["grad"] is True)
-            for put_back in self._undo:
-                put_back()
-            self._undo = []
+            self.put_back()
             self._undo = leave_behind(self._shared, message["changes"])
             print(str(message["printed"]), end="")
             return message
         except (Malformed, ValueError, TypeError, LookupError, AttributeError, RuntimeError, OverflowError) as error:
             self.lost = NotSaid(str(error))
             raise self.lost from error
+
+    def put_back(self) -> None:
+        """Take away what the answer has left behind on models."""
+        for put_back in self._undo:
+            put_back()
+        self._undo = []
 
     def _receive(self) -> bytes:
         try:
@@ -141,6 +145,8 @@ def run_and_say(name, items, grader, side: TestsSide, stream: int, seconds: int)
         return codes["too much"]
     except OtherSideGone:
         return codes["gone"]
+    finally:
+        side.put_back()
     return os.EX_OK
 
 
