@@ -77,7 +77,8 @@ class Watched:
         self._models: list[nn.Module] = []
         self._kept = _Kept()
         self.is_as_noted = True  # nothing that is watched was found changed
-        self._comparers: list[Callable[[], bool]] = []
+        self._data: list[torch.Tensor] = []
+        self._versions: list[int] = []
 
     def note_model(self, model: nn.Module) -> None:
         """Its hooks, modes and gradients will be put back."""
@@ -87,7 +88,9 @@ class Watched:
 
     def note_data(self, value: object) -> None:
         """The tensors in it must not change."""
-        self._comparers += [_tensor_comparer(tensor) for tensor in tensors_in(value)]
+        counted = [tensor for tensor in tensors_in(value) if version_of(tensor) is not None]
+        self._data += counted
+        self._versions += [tensor._version for tensor in counted]
 
     def before(self) -> Before:
         """How the models are now."""
@@ -95,7 +98,7 @@ class Watched:
 
     def data_are_unchanged(self) -> bool:
         """Whether the tensors are as they were made."""
-        return all(is_same() for is_same in self._comparers)
+        return [tensor._version for tensor in self._data] == self._versions
 
     def put_back(self) -> bool:
         """Put all models back. False: weights or tensors were changed, and all is forgotten."""
@@ -109,13 +112,13 @@ class Watched:
         """Look at nothing any more."""
         forget(self._models)
         self._kept = _Kept()
-        for noted in (self._models, self._comparers):
+        for noted in (self._models, self._data, self._versions):
             noted.clear()
 
 
 class _Parts(NamedTuple):
     """Where something may be changed on models: what modules hold, hook points and models with levels of hooks among them, dictionaries
-    of hooks, those of them that had some already, and weights.
+    of hooks, those of them that had some already, weights, and those whose changes are counted.
     """
 
     own: list[dict]
@@ -124,6 +127,7 @@ class _Parts(NamedTuple):
     hooks: list[dict]
     with_hooks: list[dict]
     weights: list[nn.Parameter]
+    counted: list[nn.Parameter]
 
     def look(self) -> list[list]:
         """How all of it is now, in a few lists: thousands of small objects would wake the garbage collector."""
@@ -135,7 +139,7 @@ class _Parts(NamedTuple):
             [*map(list, self.with_hooks)],
             [weight.requires_grad for weight in self.weights],
             [id(weight.grad) for weight in self.weights],
-            [version_of(weight) for weight in self.weights],
+            [weight._version for weight in self.counted],
         ]
 
 
@@ -143,7 +147,7 @@ class _Kept:
     """Models as they were when they were noted."""
 
     def __init__(self):
-        self._parts = _Parts([], [], [], [], [], [])
+        self._parts = _Parts([], [], [], [], [], [], [])
         self._before = self._parts.look()
         self._restorers: list[Callable[[], bool]] = []
 
@@ -152,7 +156,9 @@ class _Kept:
         own = [vars(module) for module in places.modules]
         points = [each for each in own if all(isinstance(each.get(name), list) for name in HANDLES)]
         roots = [each for each in own if "context_level" in each]
-        parts = _Parts(own, points, roots, places.hooks, [held for held in places.hooks if held], places.weights)
+        counted = [weight for weight in places.weights if version_of(weight) is not None]
+        with_hooks = [held for held in places.hooks if held]
+        parts = _Parts(own, points, roots, places.hooks, with_hooks, places.weights, counted)
         for mine, new in [*zip(self._parts, parts), *zip(self._before, parts.look())]:
             mine += new
         self._restorers += [module_restorer(module) for module in places.modules]
@@ -242,8 +248,3 @@ def parameter_restorer(parameter: nn.Parameter) -> Callable[[], bool]:
         return version_of(parameter) == version
 
     return restore
-
-
-def _tensor_comparer(tensor: torch.Tensor) -> Callable[[], bool]:
-    version = version_of(tensor)
-    return lambda: version_of(tensor) == version

@@ -56,6 +56,9 @@ class TestSession:
             if hidden is not None and not collected.errors:
                 self._collect_hidden(hidden)
         atexit.register(self.close)
+        if not any("caplog" in getattr(item, "fixturenames", ()) for item in self._session.items):
+            # it adds and removes a handler at dozens of loggers, six times a test, which takes longer than a short test
+            self._config.pluginmanager.unregister(name="logging-plugin")
         if collected.errors:
             self.close()
             raise CollectionError(f"The tests of chapter {chapter.number} cannot be read: {collected.errors[0]}")
