@@ -943,6 +943,21 @@ def test_the_keyboard_reaches_and_selects_every_node(visit):
     assert hash_of(page)["pinnedIds"] == hash_of(page)["clickedId"]
 
 
+def test_a_question_mark_opens_the_help_but_not_while_typing(visit):
+    page = visit()
+    page.locator("#search").focus()
+    page.keyboard.press("?")
+    assert page.locator("#search").input_value() == "?" and not page.locator("#help").is_visible()
+    page.locator("#search").blur()
+    page.keyboard.press("?")
+    assert page.locator("#help").is_visible()
+
+
+def test_a_percentage_is_rounded_to_the_nearest_and_is_100_only_where_it_is_all(visit):
+    words = visit().evaluate("() => [0.99447, 0.99857, 0.99999, 1].map((x) => percent(x).slice(0, -2))")
+    assert words == ["99", "99.9", "99.9", "100"]
+
+
 def test_the_keyboard_reaches_every_control(visit, graph):
     page = visit()
     wanted = page.evaluate(

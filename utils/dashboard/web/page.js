@@ -237,6 +237,11 @@ function drawTheme() {
 
 const isTyping = (element) => element.matches("input:not([type=range], [type=checkbox]), textarea, select");
 
+function openHelp() {
+  byId("help").showModal();
+  byId("help-title").focus(); // not the button at its end, which a low window would scroll to
+}
+
 function pageKey(event) {
   const typing = isTyping(event.target);
   if (event.key === "Shift" && !typing) freeze(true);
@@ -249,6 +254,9 @@ function pageKey(event) {
   } else if (event.key === "/" && !typing && !control) {
     event.preventDefault();
     byId("search").focus();
+  } else if (event.key === "?" && !typing && !control && !document.querySelector("dialog[open]")) {
+    event.preventDefault();
+    openHelp();
   } else if (event.key === "Escape" && !typing && !document.querySelector("dialog[open], :popover-open")) {
     select(state.active, "");
   }
@@ -285,10 +293,7 @@ function listen() {
   byId("merge").addEventListener("click", () => change((s) => (s.merged = !s.merged)));
   for (const choice of document.querySelectorAll("[data-export]")) choice.addEventListener("click", () => exportPicture(...choice.dataset.export.split(" ")));
   byId("theme").addEventListener("click", () => change((s) => (s.theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark")));
-  byId("help-open").addEventListener("click", () => {
-    byId("help").showModal();
-    byId("help-title").focus(); // not the button at its end, which a low window would scroll to
-  });
+  byId("help-open").addEventListener("click", openHelp);
   listenSubgraph();
   const split = byId("split");
   split.addEventListener("pointerdown", (event) => split.setPointerCapture(event.pointerId));

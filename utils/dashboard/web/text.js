@@ -60,7 +60,7 @@ const NARROW = "\u202f"; // a narrow space that does not break
 
 function percent(x) {
   if (x > 0 && x < 0.0001) return "<0.01" + NARROW + "%";
-  if (x >= 0.995 && x < 1) return (Math.floor(x * 1000) / 10).toFixed(1) + NARROW + "%";
+  if (x >= 0.995 && x < 1) return Math.min(100 * x, 99.9).toFixed(1) + NARROW + "%"; // never 100 %, which it is not
   return (x >= 0.0995 || x === 0 ? (100 * x).toFixed(0) : (100 * x).toPrecision(2)) + NARROW + "%";
 }
 
