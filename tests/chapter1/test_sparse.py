@@ -14,6 +14,7 @@ def example() -> torch.Tensor:
 
 
 def check(found, values, indices, shape, what):
+    expect(found is not None, f"{what}: your function returns nothing. Is a `return` missing?")
     names = getattr(found, "_fields", ())
     expect(
         names == ("values", "indices", "shape"), f"{what}: give a SparseLatents(values, indices, shape).", type(found)
