@@ -176,24 +176,14 @@ def other_prompt(x: Traced, n_tokens: int) -> Tensor:
     return words.to(x.tokens)
 
 
-@pytest.fixture(scope="module")
-def after_a_swap():
-    """The truth of one entry of a map, worked out once: it is the same for every answer that is tested."""
-    known: dict = {}
-
-    def make(x: Traced, layer: int, position: int, tokens: Tensor, donor: Tensor) -> Tensor:
-        key = id(x), layer, position, tokens.shape[1], donor.shape[1]
-        if key not in known:
-            latents = list(range(x.transcoders[layer].cfg.d_sae))
-            donor_position = position + donor.shape[1] - tokens.shape[1]
-            known[key] = swapped(x, layer, position, latents, donor, donor_position, tokens)
-        return known[key]
-
-    return make
+def after_a_swap(x: Traced, layer: int, position: int, tokens: Tensor, donor: Tensor) -> Tensor:
+    """The truth of one entry of a map: all latents of a place are exchanged."""
+    latents = list(range(x.transcoders[layer].cfg.d_sae))
+    return swapped(x, layer, position, latents, donor, position + donor.shape[1] - tokens.shape[1], tokens)
 
 
 @pytest.mark.parametrize(("architecture", "n_tokens", "more"), [("gemma3", SHORT, 0), ("gpt2", 2, 1), ("qwen3", 3, -1)])
-def test_a_map_of_swaps(swap_everywhere, traced, after_a_swap, architecture, n_tokens, more):
+def test_a_map_of_swaps(swap_everywhere, traced, architecture, n_tokens, more):
     """Each entry is the score after one swap; positions are matched from the end, and those without a partner are nan."""
     x = traced(architecture)
     tokens, donor = x.tokens[:, :n_tokens], other_prompt(x, n_tokens + more)
@@ -210,7 +200,7 @@ def test_a_map_of_swaps(swap_everywhere, traced, after_a_swap, architecture, n_t
         expect_close(found[layer, position].double(), expected, what, rtol=1e-4, atol=1e-4)
 
 
-def test_a_map_of_two_words(swap_everywhere, traced, after_a_swap):
+def test_a_map_of_two_words(swap_everywhere, traced):
     """Where each prompt is one word, the map has one column: in each layer, the word takes the latents of the donor."""
     x = traced("gpt2")
     tokens, donor = x.tokens[:, 2:3], other_prompt(x, 1)
