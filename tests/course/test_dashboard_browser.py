@@ -21,6 +21,7 @@ from utils.dashboard.render import page_view
 
 DESKTOP = {"width": 1280, "height": 720}
 SIDEWAYS = {"width": 844, "height": 390}
+PHONE = {"width": 390, "height": 844}
 NODE = ".graph .node:not(.hidden)"
 SEEN = ".place:not([hidden]) .picture"
 BESIDE = "#v=1&merged=false"  # two graphs side by side
@@ -1130,6 +1131,16 @@ def test_colours_can_be_told_from_the_paper(visit, scheme):
         assert contrast(colour[mark], colour["paper"]) >= 3, mark
     page.locator("#theme").click()
     assert page.evaluate("() => document.documentElement.dataset.theme") != scheme
+
+
+def test_on_a_phone_scores_lie_on_no_box_and_the_answer_has_its_name(visit):
+    page = visit("one", viewport=PHONE)
+    page.locator("#sub-boxes").click()
+    settle(page)
+    scores = page.locator("#sub-scores").bounding_box()
+    boxes = page.locator("#sub-graph .box").evaluate_all("(all) => all.map((box) => box.getBoundingClientRect().top)")
+    assert scores and boxes and min(boxes) >= scores["y"] + scores["height"]
+    assert page.locator(".answers bdi").first.evaluate("(name) => name.scrollWidth <= name.clientWidth")
 
 
 @pytest.mark.parametrize("viewport", [DESKTOP, SIDEWAYS], ids=["1280x720", "sideways"])
