@@ -135,7 +135,7 @@ def run_and_say(name, items, grader, side: TestsSide, stream: int, seconds: int)
     """Run tests within limits and write what they saw to a stream. Returns a code of `ending.EXITS`."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     limit = int(used.ru_utime + used.ru_stime) + 2 * seconds + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.getrlimit(resource.RLIMIT_CPU)[1]))
     codes = {word: code for code, word in EXITS.items()}
     try:
         run_tests(name, items, grader, side, lambda message, block: write(stream, pack(message, block)))
