@@ -35,7 +35,7 @@ class Hostile:
         points: for the attacked exercise.
         says: words that the remarks or the report hold.
         exercise: the attacked one.
-        slowly: the status on a machine so busy that the time is over first; as a rule the same.
+        slowly: what the status may be, too, on a machine so busy that the time is over first, or a timer goes off in the middle.
         at_most: whether fewer points are as good.
     """
 
@@ -45,7 +45,7 @@ class Hostile:
     points: float = 0.0
     says: str = ""
     exercise: str = "mean"
-    slowly: str = ""
+    slowly: tuple[str, ...] = ()
     at_most: bool = False
 
     @property
@@ -90,7 +90,7 @@ HUNGRY = [
         "memory_in_python",
         mean("kept = []", "while True: kept.append(bytearray(10**7))"),
         "out of memory",
-        slowly="timed out",
+        slowly=("timed out",),
     ),
     Hostile("memory_in_torch", "import torch\n# ---\n" + mean("torch.ones(10**10)"), "out of memory"),
     Hostile(
@@ -122,7 +122,7 @@ HUNGRY = [
             "time.sleep(5)",
         ),
         "too much output",
-        slowly="timed out",
+        slowly=("timed out",),
     ),
     Hostile(
         "memory_that_no_limit_counts",
@@ -596,8 +596,8 @@ LEFT_BEHIND = [
         "marks_up_the_report", mean("raise ValueError('<script>alert(1)</script> [x](javascript:y) ![](z)')"), "graded"
     ),
 ]
-# None gets more than an answer that is wrong and leaves its list alone; one of those that are noticed at once gives nothing back. The time of
-# one with a timer may be over before it has given anything: where a machine is slow, the timer leaves none for the answer.
+# None gets more than an answer that is wrong and leaves its list alone; one of those that are noticed at once gives nothing back. What becomes
+# of the one with a timer depends on how fast a machine is: the timer goes off after the answer, in it and is noticed, or leaves it no time.
 TIMER = "steals_by_a_timer"
 NOTICED = {"steals_in_a_thread": 0.3, "steals_by_a_metaclass": 0.0, "steals_when_garbage_is_collected": 0.3}
 THIEVES = [
@@ -606,7 +606,7 @@ THIEVES = [
         source,
         "forbidden" if name in NOTICED else "graded",
         NOTICED.get(name, 0.3),
-        slowly="timed out" if name == TIMER else "",
+        slowly=("forbidden", "timed out") if name == TIMER else (),
         at_most=name == TIMER,
     )
     for name, source in thieves.SOURCES.items()
