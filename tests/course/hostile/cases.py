@@ -607,7 +607,7 @@ THIEVES = [
         "forbidden" if name in NOTICED else "graded",
         NOTICED.get(name, 0.3),
         slowly=("forbidden", "timed out") if name == TIMER else (),
-        at_most=name == TIMER or name in NOTICED,
+        at_most=name == TIMER,
     )
     for name, source in thieves.SOURCES.items()
 ]
