@@ -22,7 +22,7 @@ from torch import Tensor
 
 from utils.cohort.isolate import sandbox, tripwires
 from utils.cohort.isolate.closing import close, closed_in, limit_reading, run_and_leave, take_out_reference, uses
-from utils.cohort.isolate.ending import how_it_ended, kill
+from utils.cohort.isolate.ending import how_it_ended, kill, still_running
 from utils.cohort.isolate.errors import described, rebuilt
 from utils.cohort.isolate.left_behind import LeftBehind
 from utils.cohort.isolate.peer import OtherSideGone, Peer
@@ -78,8 +78,7 @@ def serve(channel: socket.socket, chapter: Chapter, settings) -> None:
             own = socket.socket(fileno=streams[0])
             run_and_leave(partial(serve_notebook, own, chapter, settings, shared, message["cells"]))
         os.close(streams[0])
-        running.add(pid)
-        running -= {pid for pid in running if os.waitpid(pid, os.WNOHANG)[0]}
+        running = still_running(running | {pid})
 
 
 def serve_notebook(channel: socket.socket, chapter: Chapter, settings, shared: Shared, cells: list | None) -> None:

@@ -70,6 +70,11 @@ def size_of(folder: Path) -> int:
     return size
 
 
+def still_running(children: set[int]) -> set[int]:
+    """Those processes of this one's that have not ended; the others are taken leave of."""
+    return {pid for pid in children if not os.waitpid(pid, os.WNOHANG)[0]}
+
+
 def how_it_ended(status: int, used: resource.struct_rusage | None, seconds: float) -> str:
     """One word; "over" if it ended as it should. `used` is the time of a process that was there for one answer."""
     if os.WIFEXITED(status):

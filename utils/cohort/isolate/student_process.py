@@ -23,7 +23,7 @@ import torch
 
 from utils.cohort.isolate import answer_process, sandbox
 from utils.cohort.isolate.closing import limit_reading, run_and_leave, silence
-from utils.cohort.isolate.ending import listen, new_home
+from utils.cohort.isolate.ending import listen, new_home, still_running
 from utils.cohort.isolate.streams import read, write
 from utils.cohort.isolate.values import pack, unpack
 from utils.cohort.judge.likeness import is_like
@@ -71,14 +71,13 @@ def main() -> None:
     write(lines[0], pack({"ready": True, "inside": ready.reasons}))
     running: set[int] = set()
     while request := read(requests):
-        running -= {pid for pid in running if os.waitpid(pid, os.WNOHANG)[0]}
         there = ready.open_notebook(request["cells"])
         work = partial(grade_and_say, chapter, ready, settings, request["cells"], there, lines[request["line"]])
         pid = os.fork()
         if not pid:
             run_and_leave(work)
         there.close()
-        running.add(pid)
+        running = still_running(running | {pid})
 
 
 def grade_and_say(chapter: Chapter, ready, settings: Settings, cells: list, there: socket.socket, replies: int) -> None:
