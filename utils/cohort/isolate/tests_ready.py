@@ -18,7 +18,7 @@ from utils.cohort.isolate.answer_process import receive, send
 from utils.cohort.isolate.ending import new_home
 from utils.cohort.isolate.peer import OtherSideGone
 from utils.cohort.isolate.tests_process import TestsProcess, TestsSide, run_and_say, run_tests
-from utils.cohort.isolate.wire import Shared, in_folders, modules_in
+from utils.cohort.isolate.wire import LARGEST, Shared, in_folders, modules_in, size_of
 from utils.cohort.judge.records import Record, read_record, record
 from utils.grading.chapters import Chapter
 from utils.grading.results import Answer
@@ -36,7 +36,6 @@ def copied(variable: ContextVar) -> tuple:
 
 copyreg.pickle(ContextVar, copied)
 
-LARGEST = 256 << 20  # bytes of a model that is sent to where answers run
 OTHERWISE = "with messages in between it does not see what it sees without"
 
 
@@ -147,11 +146,6 @@ def can_be_sent(module: nn.Module) -> bool:
         return bool(cloudpickle.dumps(module))
     except Exception:  # pickling fails in many ways
         return False
-
-
-def size_of(module: nn.Module) -> int:
-    """The bytes of its weights."""
-    return sum(weight.numel() * weight.element_size() for weight in module.parameters())
 
 
 def is_same(one: Record, other: Record) -> bool:

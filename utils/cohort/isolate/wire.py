@@ -63,6 +63,11 @@ def parts_of(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         yield from ((f"original_model|{name}", part) for name, part in original.named_modules())
 
 
+def size_of(module: nn.Module) -> int:
+    """The bytes of its weights."""
+    return sum(weight.numel() * weight.element_size() for weight in module.parameters())
+
+
 def modules_in(value: object) -> list[nn.Module]:
     """The models and dictionaries in something that is sent, without their parts; those found so far, if it cannot be sent."""
     found: list[nn.Module] = []
@@ -180,7 +185,7 @@ def to_answer(
                 place = shared.place(value)
                 if (place is None or not place[1]) and any(places_of(value).at_points):
                     raise StaysHere("a model is sent with hooks that the test has put on it")
-                if place is None and sum(weight.nbytes for weight in value.parameters()) > LARGEST:
+                if place is None and size_of(value) > LARGEST:
                     raise StaysHere("the model is too large to be sent")
                 return place and ("module", *place)
             if isinstance(value, PurePath):
